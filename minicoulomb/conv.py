@@ -1,0 +1,126 @@
+"""Convolution in 1-D and 2-D as the three partial derivatives of one trilinear form (see direct.py).
+
+    T(x, w, dy) = sum_{n,u,v,o} dy[n,u,v,o]  sum_{i,j,c} w[i,j,c,o]  xpad[n, s u + i, s v + j, c]
+
+    correlate(x, w)          = dT/d(dy)    Conv forward,            ConvTranspose input gradient
+    correlate_input(dy, w)   = dT/dx       Conv input gradient,     ConvTranspose forward
+    correlate_kernel(x, dy)  = dT/dw       the kernel gradient of both
+
+Layout: images (n, h, w, c), sequences (n, l, c); kernels (kh, kw, c_in, c_out), (k, c_in, c_out).
+`stride` is an int or one int per axis. `padding` is an int or, per axis, an int or (before, after):
+zeros around x. TensorFlow's 'same' of a 5x5 kernel with stride 2 is padding=((1, 2), (1, 2)).
+"""
+
+from minicoulomb import direct
+from minicoulomb.errors import UserError
+
+Padding = int | tuple[int | tuple[int, int], ...]
+
+
+def correlate(x, w, stride: int | tuple[int, ...] = 1, padding: Padding = 0):
+    """Cross-correlation, which deep learning calls convolution.
+
+    y[n,u,v,o] = sum_{i,j,c} w[i,j,c,o] xpad[n, s u + i, s v + j, c]
+
+    x (n, h, w, c_in), w (kh, kw, c_in, c_out) -> y (n, u, v, c_out), u = (h + before + after - kh) // s + 1.
+    Raises UserError where the shapes do not fit or the batch is empty.
+    """
+    stride, padding = _geometry(x, w, stride, padding)
+    if x.shape[-1] != w.shape[-2]:
+        raise UserError(f"x has {x.shape[-1]} channels: the kernel takes {w.shape[-2]}; w is (..., c_in, c_out)")
+    _check_fit(x.shape[1:-1], w.shape[:-2], padding)
+    return _drop_axis(x.ndim, direct.correlate(*_as_2d(x, w), *_geometry_2d(stride, padding)))
+
+
+def correlate_input(dy, w, stride: int | tuple[int, ...] = 1, padding: Padding = 0, size=None):
+    """The adjoint of `correlate` in x, which deep learning calls transposed convolution.
+
+    dx[n,p,q,c] = sum of w[i,j,c,o] dy[n,u,v,o] over all i, j, u, v, o with s u + i - before = (p, q)
+
+    dy (n, u, v, c_out), w (kh, kw, c_in, c_out) -> dx (n, *size, c_in). `size` is the spatial size of x;
+    by default the smallest that gives dy: s (u - 1) + k - before - after.
+    Raises UserError where the shapes do not fit, `size` would not give dy, or the batch is empty.
+    """
+    stride, padding = _geometry(dy, w, stride, padding)
+    if dy.shape[-1] != w.shape[-1]:
+        raise UserError(f"dy has {dy.shape[-1]} channels: the kernel gives {w.shape[-1]}; w is (..., c_in, c_out)")
+    if size is None:
+        size = transposed_size(dy.shape[1:-1], w.shape[:-2], stride, padding)
+    size = _per_axis(size, len(stride), "size")
+    _check_fit(size, w.shape[:-2], padding)
+    if direct.output_size(size, w.shape[:-2], stride, padding) != dy.shape[1:-1]:
+        expected = direct.output_size(size, w.shape[:-2], stride, padding)
+        raise UserError(f"dy of size {dy.shape[1:-1]}: an input of size {size} gives {expected}; pass x's own size")
+    size_2d = size if len(size) == 2 else (1, *size)
+    return _drop_axis(dy.ndim, direct.correlate_input(*_as_2d(dy, w), *_geometry_2d(stride, padding), size_2d))
+
+
+def correlate_kernel(x, dy, kernel_size, stride: int | tuple[int, ...] = 1, padding: Padding = 0):
+    """The adjoint of `correlate` in w: the kernel's gradient.
+
+    dw[i,j,c,o] = sum_{n,u,v} xpad[n, s u + i, s v + j, c] dy[n,u,v,o]
+
+    x (n, h, w, c_in), dy (n, u, v, c_out), kernel_size (kh, kw) -> dw (kh, kw, c_in, c_out).
+    Raises UserError where the shapes do not fit or the batch is empty.
+    """
+    kernel_size = _per_axis(kernel_size, x.ndim - 2, "kernel_size")
+    stride, padding = _geometry(x, None, stride, padding)
+    _check_fit(x.shape[1:-1], kernel_size, padding)
+    expected = (len(x), *direct.output_size(x.shape[1:-1], kernel_size, stride, padding))
+    if dy.shape[:-1] != expected:
+        raise UserError(f"dy of shape {dy.shape}: this x gives {expected} before the channels; check the geometry")
+    if x.ndim == 4:
+        return direct.correlate_kernel(x, dy, kernel_size, stride, padding)
+    return direct.correlate_kernel(x[:, None], dy[:, None], (1, *kernel_size), *_geometry_2d(stride, padding))[0]
+
+
+def transposed_size(size, kernel_size, stride, padding) -> tuple[int, ...]:
+    """The size of a transposed convolution's output: s (u - 1) + k - before - after along each axis."""
+    return tuple(s * (u - 1) + k - sum(p) for u, k, s, p in zip(size, kernel_size, stride, padding, strict=True))
+
+
+def normalize_geometry(dimensions: int, stride, padding):
+    """`stride` as one int and `padding` as (before, after) for each of the axes."""
+    stride = _per_axis(stride, dimensions, "stride")
+    if isinstance(padding, int):
+        padding = (padding,) * dimensions
+    pairs = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
+    if len(pairs) != dimensions or any(len(p) != 2 or min(p) < 0 for p in pairs):
+        raise UserError(f"padding {padding}: an int >= 0, or an int or (before, after) for each of {dimensions} axes")
+    return stride, pairs
+
+
+def _per_axis(value, dimensions, name) -> tuple[int, ...]:
+    values = (value,) * dimensions if isinstance(value, int) else tuple(value)
+    if len(values) != dimensions or min(values) < 1:
+        raise UserError(f"{name} {value}: an int >= 1, or one for each of {dimensions} axes")
+    return values
+
+
+def _geometry(x, w, stride, padding):
+    if x.ndim not in (3, 4):
+        raise UserError(f"array of shape {x.shape}: convolution takes (n, l, c) or (n, h, w, c)")
+    if w is not None and w.ndim != x.ndim:
+        raise UserError(f"kernel of shape {w.shape}: arrays of shape {x.shape} take one of {x.ndim} axes")
+    if len(x) == 0:
+        raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample")
+    return normalize_geometry(x.ndim - 2, stride, padding)
+
+
+def _check_fit(size, kernel_size, padding):
+    for h, k, p in zip(size, kernel_size, padding, strict=True):
+        if h < 1 or h + sum(p) < k:
+            raise UserError(f"kernel of size {k}: larger than the padded input of {h} + {sum(p)}; pad more")
+
+
+def _as_2d(x, w):
+    """A sequence is an image of height 1."""
+    return (x, w) if x.ndim == 4 else (x[:, None], w[None])
+
+
+def _geometry_2d(stride, padding):
+    return (stride, padding) if len(stride) == 2 else ((1, *stride), ((0, 0), *padding))
+
+
+def _drop_axis(ndim, y):
+    return y if ndim == 4 else y[:, 0]
