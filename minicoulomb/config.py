@@ -1,0 +1,123 @@
+"""Every setting of a run, once: its default, what it means, and the values that it may take.
+
+The command line makes an option of each field: `lr_g` is --lr-g. Most defaults are the paper's; each experiment's
+own settings are in presets.py.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from math import inf
+from typing import Any
+
+from minicoulomb.errors import UserError
+
+
+def setting(default, help: str, choices=None, *, low=-inf, above=-inf, high=inf) -> Any:
+    """A field with its reason and the values it may take: one of `choices`, or low <= value <= high, above < value."""
+    return field(default=default, metadata={"help": help, "choices": choices, "low": low, "above": above, "high": high})
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. `Config(lr_g=1e-4)` raises UserError for a value that no run could use."""
+
+    # The data
+    data: str = setting("grid", "grid, ring, digits, a folder of images, or a .npy / .npz array")
+    size: int | None = setting(None, "side of the training images, 4 * 2**k; 64 for a folder", low=8)
+    crop: int | None = setting(None, "side of the centred square cut from each image; the largest by default", low=1)
+    channels: int | None = setting(
+        None, "3 for colour, 1 for grey; a folder's images become colour by default", low=1, high=3
+    )
+    skip_bad: bool = setting(False, "leave out images that cannot be read instead of stopping")
+    hold_out_every: int = setting(10, "keep every n-th sample out of training, for evaluate; 0: none", low=0)
+
+    # The networks
+    generator: str = setting("mlp", "generator network", ("mlp", "my", "dcgan"))
+    discriminator: str = setting("mlp", "discriminator network", ("mlp", "my", "my-big", "dcgan"))
+    latent: int = setting(2, "dimension of z ~ N(0, I)", low=1)
+    g_width: int | None = setting(None, "units of G's hidden layers (mlp), or channels before its last layer", low=1)
+    d_width: int | None = setting(None, "units of D's hidden layers (mlp), or channels of its first layer", low=1)
+    g_depth: int = setting(4, "hidden layers of an mlp generator", low=1)
+    d_depth: int = setting(3, "hidden layers of an mlp discriminator", low=1)
+    g_activation: str = setting("relu", "activation of an mlp generator", ("relu", "leaky_relu", "elu", "tanh"))
+    d_activation: str = setting("relu", "activation of an mlp discriminator", ("relu", "leaky_relu", "elu", "tanh"))
+
+    # The field
+    d: float = setting(2.0, "the kernel is (r^2 + eps^2)^(-d/2); the official code's dimension is d + 2", above=0)
+    eps: float = setting(3.0, "width of the Plummer kernel, in the units of the data", above=0)
+    eps_end: float | None = setting(None, "eps at the last step, reached exponentially; constant by default", above=0)
+    potential_scale: float = setting(1.0, "D regresses this multiple of the potential; 1 is the paper's", above=0)
+    relative_potential: bool = setting(False, "and in units of eps^-d, its largest value: D's target stays of order 1")
+
+    # Algorithm 1
+    noise: float = setting(0.0, "noise on the points where D learns, as a multiple of eps; the paper's is 1", low=0)
+    half_factors: bool = setting(True, "the factors 1/2 of L_D and L_G, as in the paper; the official code has none")
+    l2: float = setting(0.0, "penalty on D's kernels: l2/2 |kernel|^2 in L_D", low=0)
+    decoupled_l2: bool = setting(False, "shrink D's kernels by lr * l2 beside Adam (AdamW) instead of through L_D")
+    d_steps: int = setting(1, "updates of D for one of G; the last of them is simultaneous with G's", low=1)
+
+    # Adam
+    lr_g: float = setting(1e-4, "learning rate of G", above=0)
+    lr_d: float = setting(5e-5, "learning rate of D; the official runs halve G's", above=0)
+    lr_decay: float = setting(1.0, "learning rates at the last step, as a share of the first; exponential", above=0)
+    beta1_g: float = setting(0.9, "Adam's beta1 for G", low=0, high=0.999999)
+    beta1_d: float = setting(0.9, "Adam's beta1 for D", low=0, high=0.999999)
+    beta2: float = setting(0.999, "Adam's beta2", low=0, high=0.999999)
+    adam_epsilon: float = setting(1e-8, "Adam's epsilon", above=0)
+    average: float = setting(
+        0.0, "samples come from G's weights averaged with this decay; 0: the last ones", low=0, high=1
+    )
+
+    # The run
+    steps: int = setting(1_000_000, "updates of G", low=1)
+    batch_size: int = setting(128, "real and generated samples of a step, each", low=1)
+    seed: int = setting(0, "of every random draw", low=0)
+    dtype: str = setting("float32", "precision", ("float32", "float64"))
+    backend: str = setting("numpy", "array library", ("numpy", "cupy", "auto"))
+    device: int = setting(0, "which GPU", low=0)
+    threads: int | None = setting(None, "threads for convolutions on the host; one for each core by default", low=1)
+    batch_statistics: bool = setting(False, "sample with the batch's own statistics, as the official code does")
+    log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1)
+    sample_every: int = setting(1000, "steps between pictures; 0: at the end only", low=0)
+    checkpoint_every: int = setting(1000, "steps between checkpoints; 0: at the end only", low=0)
+    keep_checkpoints: int = setting(3, "checkpoints kept, the latest ones", low=1)
+
+    def __post_init__(self):
+        for f in fields(self):
+            _check(f, getattr(self, f.name))
+        if self.channels == 2:
+            raise UserError("channels 2: an image has 1 or 3; use --channels 3")
+        if self.hold_out_every == 1:
+            raise UserError("hold_out_every 1: would leave nothing to train on; use 2 or more, or 0 for none")
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Config":
+        """The inverse of `dataclasses.asdict`; UserError for a name that no field has."""
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown:
+            raise UserError(f"settings {', '.join(unknown)}: unknown to this version; it was written by another one")
+        return cls(**values)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2)
+
+
+def _check(f, value):
+    """UserError unless `value` has the field's type and lies in its range."""
+    rule = None
+    allowed = f.type | int if float in (f.type, *getattr(f.type, "__args__", ())) else f.type
+    if not isinstance(value, allowed) or (isinstance(value, bool) and f.type is not bool):
+        rule = f"must be of type {getattr(f.type, '__name__', f.type)}"
+    elif value is not None and f.metadata["choices"] and value not in f.metadata["choices"]:
+        rule = f"must be one of {', '.join(f.metadata['choices'])}"
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        low, above, high = f.metadata["low"], f.metadata["above"], f.metadata["high"]
+        if not (low <= value <= high and above < value < inf):
+            bounds = [
+                f"at least {low}" * (low > -inf),
+                f"above {above}" * (above > -inf),
+                f"at most {high}" * (high < inf),
+            ]
+            rule = f"must be finite and {' and '.join(filter(None, bounds)) or 'no infinity'}"
+    if rule:
+        raise UserError(f"{f.name} {value!r}: {rule}; --{f.name.replace('_', '-')} is: {f.metadata['help']}")

@@ -1,0 +1,199 @@
+"""Algorithm 1 of the Coulomb GAN: the discriminator regresses the potential, the generator climbs it.
+
+    x = G(z; theta)                                   generated samples, z ~ N(0, I)
+    L_D = 1/2 mean_i (D(x_i; w) - Phi(x_i))^2 + 1/2 mean_j (D(y_j; w) - Phi(y_j))^2
+    L_G = -1/2 mean_i D(G(z_i; theta); w)
+
+Phi is a target: no gradient flows through it. Both gradients are taken at the current (theta, w) before either
+changes. Options add what the official code does and what training needs:
+
+    noise > 0            D learns at x + noise eps N(0, I) and y + noise eps N(0, I): the paper's smoothed p(a)
+    half_factors off     no 1/2 in either loss (official code)
+    l2                   + l2/2 |kernels of D|^2 in L_D (official code, 1e-7)
+    potential_scale s, relative_potential    D regresses s Phi, or s eps^d Phi, which is of order 1 at any eps
+    d_steps k            k - 1 updates of D alone before the simultaneous one
+    average b            samples come from  average <- b average + (1 - b) theta
+
+Source: Unterthiner et al., Coulomb GANs, ICLR 2018, Algorithm 1 and section 2.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicoulomb.backend import array_module
+from minicoulomb.config import Config
+from minicoulomb.coulomb import potential, potentials
+from minicoulomb.errors import UserError
+from minicoulomb.network import Network
+from minicoulomb.optim import adam, exponential
+from minicoulomb.streams import stream
+
+
+class Batch(NamedTuple):
+    """What chance gives one update: z (n_x, latent), y (n_y, ...), and N(0, I) noise shaped as x and y, or None."""
+
+    z: Any
+    y: Any
+    noise_x: Any = None
+    noise_y: Any = None
+
+
+class Gradients(NamedTuple):
+    """Both gradients of Algorithm 1 at one (theta, w), and what was seen on the way.
+
+    dtheta is None where only D's was asked for. loss_d, loss_g, r2 and mmd2 are numbers:
+    r2     = 1 - sum (D - Phi)^2 / sum (Phi - mean Phi)^2, over all points where D learns: D's fit, at most 1
+    mmd2   = mean Phi(y) - mean Phi(x) >= 0, the squared MMD of the two batches, the curve that must fall
+    """
+
+    dtheta: Any
+    dw: Any
+    loss_d: Any
+    loss_g: Any
+    r2: Any
+    mmd2: Any
+    residuals_z: Any
+
+
+@dataclass
+class State:
+    """All that changes in training; `step` updates it in place. Vectors are flat (see network.py).
+
+    moments (2, size) are Adam's. statistics are the running ones of G's batch normalization. average and
+    average_statistics follow theta with the decay `average`; without averaging they are theta and statistics.
+    """
+
+    step: int
+    theta: Any
+    w: Any
+    moments_g: Any
+    moments_d: Any
+    statistics: Any
+    average: Any
+    average_statistics: Any
+
+
+class Diverged(UserError):
+    """A loss or gradient is no finite number; the state is still that of the last good step."""
+
+
+def initial_state(G: Network, D: Network, config: Config, xp=np) -> State:
+    """Step 0 for the networks: parameters drawn from the seed, in arrays of `xp` and of the configured dtype."""
+    dtype = np.dtype(config.dtype)
+    theta = xp.asarray(G.init(stream(config.seed, "init", 0), dtype))
+    w = xp.asarray(D.init(stream(config.seed, "init", 1), dtype))
+    statistics = xp.asarray(G.init_statistics(dtype))
+    moments = [xp.zeros((2, len(vector)), dtype) for vector in (theta, w)]
+    averages = (theta.copy(), statistics.copy()) if config.average else (theta, statistics)
+    return State(0, theta, w, *moments, statistics, *averages)
+
+
+def gradients(G: Network, D: Network, theta, w, batch: Batch, config: Config, eps: float, train_g=True) -> Gradients:
+    """Both gradients of Algorithm 1 at (theta, w); only D's with train_g=False."""
+    d, n_x, n_y = config.d, len(batch.z), len(batch.y)
+    half = 0.5 if config.half_factors else 1.0
+    scale = config.potential_scale * (eps**d if config.relative_potential else 1.0)
+
+    x, residuals_z = G.forward(theta, batch.z)
+    y = batch.y
+    a_x, a_y = x, y
+    if batch.noise_x is not None:
+        a_x, a_y = x + config.noise * eps * batch.noise_x, y + config.noise * eps * batch.noise_y
+    d_x, residuals_x = D.forward(w, a_x)
+    d_y, residuals_y = D.forward(w, a_y)
+    phi_x, phi_y = potentials(x, y, d, eps)
+    mmd2 = phi_y.mean() - phi_x.mean()
+    if batch.noise_x is not None:
+        phi_x, phi_y = potential(a_x, y, x, d, eps), potential(a_y, y, x, d, eps)
+
+    error_x, error_y = d_x - scale * phi_x, d_y - scale * phi_y
+    dw = D.param_gradient(residuals_x, error_x * (2 * half / n_x))
+    dw += D.param_gradient(residuals_y, error_y * (2 * half / n_y))
+    if config.l2 and not config.decoupled_l2:
+        for kernel in D.kernels:
+            dw[kernel] += config.l2 * w[kernel]
+
+    loss_d = half * ((error_x @ error_x) / n_x + (error_y @ error_y) / n_y)
+    r2 = 1 - (error_x @ error_x + error_y @ error_y) / (scale**2 * _scatter(phi_x, phi_y))
+
+    if batch.noise_x is not None:  # G climbs D at its samples themselves
+        d_x, residuals_x = D.forward(w, x)
+    loss_g = -half * d_x.mean()
+    dtheta = None
+    if train_g:
+        dx = D.input_gradient(residuals_x, array_module(x).full_like(d_x, -half / n_x))
+        dtheta = G.param_gradient(residuals_z, dx)
+    return Gradients(dtheta, dw, loss_d, loss_g, r2, mmd2, residuals_z)
+
+
+def step(G: Network, D: Network, state: State, batches: list[Batch], config: Config) -> dict[str, float]:
+    """One step of Algorithm 1, in place: an update of D for each batch, with the last of them one of G.
+
+    Returns loss_d, loss_g, r2, mmd2 before the last update, and the eps and learning rates that were used.
+    Raises Diverged, the parameters unchanged by the offending batch, if anything is not finite.
+    """
+    progress = state.step / config.steps
+    eps = exponential(config.eps, config.eps if config.eps_end is None else config.eps_end, progress)
+    decay = exponential(1.0, config.lr_decay, progress)
+    lr_g, lr_d = config.lr_g * decay, config.lr_d * decay
+    for number, batch in enumerate(batches, 1):
+        last = number == len(batches)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # told by name below
+            result = gradients(G, D, state.theta, state.w, batch, config, eps, train_g=last)
+            _check_finite(result, state.step)
+        if config.l2 and config.decoupled_l2:
+            for kernel in D.kernels:
+                state.w[kernel] *= 1 - lr_d * config.l2
+        t = state.step * len(batches) + number
+        adam(state.w, result.dw, state.moments_d, t, lr_d, config.beta1_d, config.beta2, config.adam_epsilon)
+    adam(
+        state.theta,
+        result.dtheta,
+        state.moments_g,
+        state.step + 1,
+        lr_g,
+        config.beta1_g,
+        config.beta2,
+        config.adam_epsilon,
+    )
+    _update_averages(G, state, batches[-1], result.residuals_z, config)
+    state.step += 1
+    scalars = {name: float(getattr(result, name)) for name in ("loss_d", "loss_g", "r2", "mmd2")}
+    return {**scalars, "eps": eps, "lr_g": lr_g, "lr_d": lr_d}
+
+
+def generate(G: Network, state: State, z, batch_statistics: bool = False):
+    """x (n, *shape) for z (n, latent), from the averaged weights.
+
+    Batch normalization uses the running statistics, so a sample depends on its own z alone, or with
+    `batch_statistics` those of this batch, as the official code does.
+    """
+    return G.forward(state.average, z, None if batch_statistics else state.average_statistics)[0]
+
+
+def _scatter(phi_x, phi_y):
+    """sum (Phi - mean Phi)^2 over both."""
+    mean = (phi_x.sum() + phi_y.sum()) / (len(phi_x) + len(phi_y))
+    return ((phi_x - mean) ** 2).sum() + ((phi_y - mean) ** 2).sum()
+
+
+def _update_averages(G, state, batch, residuals_z, config):
+    if G.statistics_size:
+        G.update_statistics(state.statistics, residuals_z)
+    if not config.average:
+        return
+    state.average *= config.average
+    state.average += (1 - config.average) * state.theta
+    if G.statistics_size:
+        _, residuals = G.forward(state.average, batch.z)
+        G.update_statistics(state.average_statistics, residuals)
+
+
+def _check_finite(result: Gradients, step: int) -> None:
+    for name in ("loss_d", "loss_g", "dw", "dtheta"):
+        value = getattr(result, name)
+        if value is not None and not np.isfinite(float(value @ value if value.ndim else value)):
+            what = f"gradient {name}" if value.ndim else name
+            raise Diverged(f"{what} is not finite at step {step}; lower --lr-g or --lr-d, or use a larger --eps")

@@ -1,0 +1,92 @@
+"""How good samples are: modes and histograms for mixtures, distances between sets for everything else.
+
+    high quality   within 3 sigma of a mode's centre (after PacGAN, Lin et al., 2018)
+    reverse KL     sum_k q_k log(q_k / p_k),  q the histogram of the nearest mode of each generated sample, p = 1/K
+    forward KL     sum_k p_k log(p_k / q_k)
+    Frechet        |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)): the distance of two Gaussians, squared
+    squared MMD    mean Phi(y) - mean Phi(x), in the Plummer kernel that training used (coulomb.py)
+
+Sets of samples are (n, ...), flattened to (n, m).
+"""
+
+import numpy as np
+
+from minicoulomb.coulomb import potentials
+
+# Rows of one block of pairwise distances.
+BLOCK = 256
+
+
+def mixture_metrics(samples, modes, sigma: float) -> dict[str, float]:
+    """How samples (n, m) cover `modes` (K, m), each a Gaussian of standard deviation sigma.
+
+    modes          modes with at least one high-quality sample
+    modes20        modes with at least 20% of their fair share of high-quality samples
+    high_quality   share of samples within 3 sigma of a mode
+    spread         median distance to the nearest mode / sigma; sqrt(2 ln 2) = 1.18 for the mixture itself in 2-D:
+                   high quality alone can be bought by shrinking within the modes
+    reverse_kl, forward_kl   of the histogram of nearest modes. An empty mode counts as half a sample in forward_kl,
+                             which would be infinite.
+    """
+    nearest, distance = nearest_neighbours(samples, modes)
+    n, n_modes = len(samples), len(modes)
+    high_quality = distance <= 3 * sigma
+    good = np.bincount(nearest[high_quality], minlength=n_modes)
+    counts = np.bincount(nearest, minlength=n_modes)
+    q = counts / n
+    return {
+        "modes": int((good > 0).sum()),
+        "modes20": int((good >= 0.2 * n / n_modes).sum()),
+        "high_quality": float(high_quality.mean()),
+        "spread": float(np.median(distance) / sigma),
+        "reverse_kl": float((q[q > 0] * np.log(q[q > 0] * n_modes)).sum()),
+        "forward_kl": float(-np.log(np.maximum(counts, 0.5) / n * n_modes).mean()),
+    }
+
+
+def nearest_neighbours(a, b) -> tuple[np.ndarray, np.ndarray]:
+    """For each a_i (n_a, ...) the index of its nearest b_j and their Euclidean distance, (n_a,) each."""
+    a, b = _flat(a), _flat(b)
+    centre = b.mean(axis=0)
+    b = b - centre
+    squares = np.einsum("ij,ij->i", b, b)
+    index = np.empty(len(a), np.intp)
+    for start in range(0, len(a), BLOCK):
+        index[start : start + BLOCK] = (squares - 2 * (a[start : start + BLOCK] - centre) @ b.T).argmin(axis=1)
+    return index, np.sqrt(np.square(a - centre - b[index]).sum(axis=1))
+
+
+def frechet_distance(a, b) -> float:
+    """The squared Frechet distance of the Gaussians with the means and covariances of a (n_a, ...) and b (n_b, ...).
+
+    tr (S_1 S_2)^(1/2) is the sum of the roots of the eigenvalues of S_1^(1/2) S_2 S_1^(1/2), which is symmetric.
+    """
+    a, b = _flat(a), _flat(b)
+    s_1, s_2 = np.atleast_2d(np.cov(a, rowvar=False)), np.atleast_2d(np.cov(b, rowvar=False))
+    values, vectors = np.linalg.eigh(s_1)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ s_2 @ root), 0)).sum()
+    offset = a.mean(axis=0) - b.mean(axis=0)
+    return float(offset @ offset + np.trace(s_1) + np.trace(s_2) - 2 * cross)
+
+
+def class_metrics(samples, images, labels) -> dict[str, float]:
+    """How samples (n, ...) are spread over the classes of labelled `images`, by the nearest image's label.
+
+    classes   with at least 2% of the samples
+    entropy   of the class shares, in nats; at most log(number of classes)
+    """
+    nearest, _ = nearest_neighbours(samples, images)
+    shares = np.bincount(labels[nearest], minlength=int(labels.max()) + 1) / len(samples)
+    entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum()
+    return {"classes": int((shares >= 0.02).sum()), "entropy": float(entropy)}
+
+
+def mmd2(x, y, d: float, eps: float) -> float:
+    """The squared MMD of x and y under the Plummer kernel: mean Phi(y) - mean Phi(x) = 2 F >= 0."""
+    phi_x, phi_y = potentials(_flat(x), _flat(y), d, eps)
+    return float(phi_y.mean() - phi_x.mean())
+
+
+def _flat(array):
+    return array.reshape(len(array), -1).astype(np.float64)

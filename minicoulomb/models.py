@@ -1,0 +1,147 @@
+"""The paper's networks, for data of any size: Config -> (generator, discriminator).
+
+For images of side 4 * 2**k the convolutional pairs have k layers of stride 2 between the image and 4x4; channels
+double towards 4x4. PAPER's 64x64 is k = 4: generator `my` from 4x4x1024, discriminator `my-big` up to 4x4x1024.
+
+    mlp     any shape     G  linear + activation, depth times; linear; bound tanh(scale h / bound)
+                          D  x / scale; linear + activation, depth times; linear -> 1
+    my      images        G  linear -> 4x4, ReLU; transposed conv 5x5 stride 2, batch norm, ReLU, ...; scaled tanh
+                          D  conv 5x5 stride 2, batch norm, leaky ReLU 0.2, ...; linear -> 1
+    my-big                D  `my` with twice the channels
+    dcgan   images        G  linear -> 4x4 (a 4x4 transposed conv of z), batch norm, ReLU; 4x4 stride 2, ...; tanh
+                          D  conv 4x4 stride 2, batch norm but in the first layer, leaky ReLU, ...; 4x4 valid conv -> 1
+
+A layer in front of batch normalization has no bias, which the mean would take away again.
+"""
+
+from itertools import pairwise
+from math import log2, prod
+from typing import NamedTuple
+
+from minicoulomb.config import Config
+from minicoulomb.errors import UserError
+from minicoulomb.layers import (
+    ELU,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    He,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Scale,
+    ScaledTanh,
+    Tanh,
+)
+from minicoulomb.network import Network
+
+
+class Space(NamedTuple):
+    """Where samples live: the shape of one, its typical size, and a bound of its coordinates (see data/dataset.py)."""
+
+    shape: tuple[int, ...]
+    scale: float = 1.0
+    bound: float = 1.0
+
+
+def build(config: Config, space: Space) -> tuple[Network, Network]:
+    """(G, D) for samples of `space`: G (n, latent) -> (n, *shape), D (n, *shape) -> (n,).
+
+    Raises UserError where a convolutional network meets data that are no square images of side 4 * 2**k, k >= 1.
+    """
+    generator = Network(GENERATORS[config.generator](config, space), (config.latent,))
+    discriminator = Network([*DISCRIMINATORS[config.discriminator](config, space), Reshape(())], space.shape)
+    return generator, discriminator
+
+
+# 5x5 stride 2 as TensorFlow's 'same', and 4x4 stride 2: both halve a side exactly.
+_MY = {"kernel_size": 5, "stride": 2, "padding": ((1, 2), (1, 2))}
+_DCGAN = {"kernel_size": 4, "stride": 2, "padding": 1}
+_ACTIVATIONS = {"relu": ReLU, "leaky_relu": LeakyReLU, "elu": ELU, "tanh": Tanh}
+
+
+def _mlp_generator(config, space):
+    layers = _mlp(config.latent, config.g_width or 64, config.g_depth, config.g_activation, prod(space.shape))
+    return [*layers, Tanh(space.bound, space.scale / space.bound), Reshape(space.shape)]
+
+
+def _mlp_discriminator(config, space):
+    layers = _mlp(prod(space.shape), config.d_width or 128, config.d_depth, config.d_activation, 1)
+    flat = [Reshape((prod(space.shape),))] if len(space.shape) > 1 else []
+    return [*flat, Scale(1 / space.scale), *layers]
+
+
+def _mlp(c_in, width, depth, activation, c_out):
+    layers = []
+    for c in [c_in] + [width] * (depth - 1):
+        layers += [Linear(c, width, He(activation)), _ACTIVATIONS[activation]()]
+    return [*layers, Linear(width, c_out)]
+
+
+def _my_generator(config, space):
+    """`g_width` channels (128) in front of the last layer."""
+    widths = _doubling(config.g_width or 128, space)[::-1]
+    layers = [Linear(config.latent, 16 * widths[0], He("relu")), ReLU(), Reshape((4, 4, widths[0]))]
+    for c_in, c_out in pairwise(widths):
+        layers += [ConvTranspose(c_in, c_out, **_MY, bias=False, init=He("relu")), BatchNorm(c_out), ReLU()]
+    return [*layers, ConvTranspose(widths[-1], space.shape[-1], **_MY), ScaledTanh()]
+
+
+def _my_discriminator(config, space, width=64):
+    """`d_width` channels (64, and 128 for my-big) behind the first layer."""
+    widths = _doubling(config.d_width or width, space)
+    layers = []
+    for c_in, c_out in zip([space.shape[-1], *widths], widths):
+        layers += [Conv(c_in, c_out, **_MY, bias=False, init=He("leaky_relu")), BatchNorm(c_out), LeakyReLU()]
+    return [*layers, Reshape((16 * widths[-1],)), Linear(16 * widths[-1], 1)]
+
+
+def _my_big_discriminator(config, space):
+    return _my_discriminator(config, space, width=128)
+
+
+def _dcgan_generator(config, space):
+    """`g_width` channels (64) in front of the last layer: 512 at 4x4 for 64x64, as in TensorFlow's official code."""
+    widths = _doubling(config.g_width or 64, space)[::-1]
+    layers = [Reshape((1, 1, config.latent)), ConvTranspose(config.latent, widths[0], 4, bias=False, init=He("relu"))]
+    layers += [BatchNorm(widths[0]), ReLU()]
+    for c_in, c_out in pairwise(widths):
+        layers += [ConvTranspose(c_in, c_out, **_DCGAN, bias=False, init=He("relu")), BatchNorm(c_out), ReLU()]
+    return [*layers, ConvTranspose(widths[-1], space.shape[-1], **_DCGAN), Tanh()]
+
+
+def _dcgan_discriminator(config, space):
+    """`d_width` channels (64) behind the first layer."""
+    widths = _doubling(config.d_width or 64, space)
+    layers = [Conv(space.shape[-1], widths[0], **_DCGAN, init=He("leaky_relu")), LeakyReLU()]
+    for c_in, c_out in pairwise(widths):
+        layers += [Conv(c_in, c_out, **_DCGAN, bias=False, init=He("leaky_relu")), BatchNorm(c_out), LeakyReLU()]
+    return [*layers, Conv(widths[-1], 1, 4)]
+
+
+def _doubling(first, space):
+    """Channels of the layers between image and 4x4, from the image's side on: first, 2 first, 4 first, ..."""
+    if len(space.shape) != 3 or space.shape[0] != space.shape[1]:
+        raise UserError(
+            f"samples of shape {space.shape}: convolutional networks take square images; use --generator mlp "
+            "and --discriminator mlp, or --size for a folder"
+        )
+    side = space.shape[0]
+    k = log2(side / 4)
+    if k != int(k) or k < 1:
+        raise UserError(f"image side {side}: must be 4 * 2**k (8, 16, 32, 64, ...); use --size {_nearest_side(side)}")
+    return [first * 2**i for i in range(int(k))]
+
+
+def _nearest_side(side):
+    return 4 * 2 ** max(1, round(log2(max(side, 8) / 4)))
+
+
+GENERATORS = {"mlp": _mlp_generator, "my": _my_generator, "dcgan": _dcgan_generator}
+DISCRIMINATORS = {
+    "mlp": _mlp_discriminator,
+    "my": _my_discriminator,
+    "my-big": _my_big_discriminator,
+    "dcgan": _dcgan_discriminator,
+}
