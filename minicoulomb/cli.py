@@ -1,0 +1,271 @@
+"""The command line: it parses, calls, prints.
+
+    minicoulomb train       train on the 25 Gaussians, the ring, digits, a folder of images, or an array
+    minicoulomb sample      pictures, PNG files or arrays from a run
+    minicoulomb evaluate    how good a run's samples are
+    minicoulomb prepare     a folder of images as one array
+    minicoulomb models      the networks, layer by layer
+    minicoulomb gradcheck   every gradient against finite differences, JAX or PyTorch
+
+A mistake in the input is told in one line and exits with 1, a wrong option with 2; Ctrl-C exits with 130 and
+SIGTERM with 143, after the run is saved.
+"""
+
+import json
+import signal
+import sys
+from dataclasses import fields, replace
+from math import prod
+from pathlib import Path
+
+import click
+
+from minicoulomb import __version__
+from minicoulomb import checkpoint as checkpoints
+from minicoulomb.backend import open_backend
+from minicoulomb.config import Config
+from minicoulomb.console import Console
+from minicoulomb.data.cache import prepare as prepare_images
+from minicoulomb.data.sources import open_dataset
+from minicoulomb.errors import UserError
+from minicoulomb.evaluate import evaluate as evaluate_samples
+from minicoulomb.export import export
+from minicoulomb.models import DISCRIMINATORS, GENERATORS, Space, build
+from minicoulomb.presets import PRESETS, resolve
+from minicoulomb.run import Run, find_checkpoint
+from minicoulomb.sampling import sample_blocks, samples
+from minicoulomb.signals import StopRequest
+from minicoulomb.threads import set_threads
+from minicoulomb.train import train as train_run
+
+# What may differ when a run goes on; all else is the run's identity.
+RESUMABLE = {
+    "steps", "data", "backend", "device", "threads", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints",
+    "batch_statistics",
+}  # fmt: skip
+# How many samples are measured; a run ends with it where samples have at most SMALL numbers, and it takes seconds.
+EVALUATED, SMALL = 2500, 512
+PATH = click.Path(path_type=Path)
+
+
+class Commands(click.Group):
+    """Commands that tell a UserError in one line, without a traceback, and exit with 1."""
+
+    def invoke(self, ctx):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("\nstopped", err=True)
+            sys.exit(128 + signal.SIGINT)
+
+
+def config_options(command):
+    """An option for each field of Config."""
+    for f in reversed(fields(Config)):
+        name = f.name.replace("_", "-")
+        about = f.metadata["help"] + ("" if f.default is None else f"  [{f.default}]")
+        if f.type is bool:
+            option = click.option(f"--{name}/--no-{name}", f.name, default=None, help=about)
+        elif f.metadata["choices"]:
+            option = click.option(f"--{name}", f.name, type=click.Choice(f.metadata["choices"]), help=about)
+        else:
+            scalar = next(kind for kind in (str, int, float) if kind in (f.type, *getattr(f.type, "__args__", ())))
+            option = click.option(f"--{name}", f.name, type=scalar, help=about)
+        command = option(command)
+    return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__)
+def main():
+    """Coulomb GANs without a framework (Unterthiner et al., ICLR 2018)."""
+
+
+@main.command()
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="settings to start from; grid, or what suits --data")
+@click.option("--out", type=PATH, default=Path("runs"), help="where the numbered run directory is made  [runs]")
+@click.option("--resume", type=PATH, metavar="RUN", help="go on with a run, exactly as if it had not stopped")
+@click.option("--init-from", type=PATH, metavar="CKPT", help="start a new run from a checkpoint's (or run's) weights")
+@click.option(
+    "--until", type=click.IntRange(1), metavar="STEP", help="stop and save at this step; schedules go by --steps"
+)
+@click.option("--dry-run", is_flag=True, help="print the resolved configuration as JSON and stop")
+@config_options
+def train(preset, out, resume, init_from, until, dry_run, **options):
+    """Train a Coulomb GAN; without options, on 25 Gaussians in the plane, in about two minutes.
+
+    In brackets are the defaults of settings that the preset leaves alone.
+    """
+    chosen = {name: value for name, value in options.items() if value is not None}
+    if resume:
+        _check_resumable(preset, init_from, chosen)
+        backend, checkpoint = _load(resume, chosen)
+        config = checkpoint.config
+        if checkpoint.state.step > config.steps:
+            raise UserError(f"steps {config.steps}: the run is at step {checkpoint.state.step}; use --steps above that")
+    else:
+        config = resolve(preset, **chosen)
+    if dry_run:
+        click.echo(config.to_json())
+        return
+
+    cache = (_run_directory(resume).parent if resume else out) / "cache"
+    dataset = open_dataset(config, cache, _preparing())
+    space = Space(dataset.shape, dataset.scale, dataset.bound)
+    if resume:
+        if space != checkpoint.space:
+            raise UserError(f"data {config.data}: not the run's: {space} where {checkpoint.space} was; use --data")
+        run = Run(_run_directory(resume))
+        run.rewind(config, checkpoint.state.step)
+    else:
+        backend = _compute_on(config)
+        checkpoint = checkpoints.initial(config, space, backend.xp)
+        if init_from:
+            _copy_weights(checkpoints.load(find_checkpoint(init_from)).to(backend.xp), checkpoint, init_from)
+        run = Run.create(out, dataset.name, checkpoint)
+    _train(run, checkpoint, dataset, backend, min(until or config.steps, config.steps))
+
+
+def _train(run, checkpoint, dataset, backend, until):
+    state, config = checkpoint.state, checkpoint.config
+    console = Console(run, state.step, until)
+    console.line(
+        f"{run.path}: {dataset.name}, step {state.step} to {until}, {backend.name}, {config.dtype}, seed {config.seed}"
+    )
+    with StopRequest() as stop:
+        train_run(run, checkpoint, dataset, backend, until, stop, console.report)
+    if state.step < config.steps:
+        console.line(f"stopped and saved at step {state.step}; go on with: minicoulomb train --resume {run.path}")
+        sys.exit(stop.exit_status if stop else 0)
+    if prod(dataset.shape) <= SMALL:
+        x = samples(checkpoint.G, state, EVALUATED, config.seed, config.batch_statistics)
+        for line in _table(evaluate_samples(x, dataset, config)):
+            console.line(line)
+    console.line(f"picture: {run.picture_path(state.step)}")
+
+
+def _check_resumable(preset, init_from, chosen):
+    fixed = ["--" + name.replace("_", "-") for name in chosen if name not in RESUMABLE]
+    fixed += ["--preset"] * bool(preset) + ["--init-from"] * bool(init_from)
+    if fixed:
+        raise click.UsageError(f"{', '.join(fixed)}: cannot change when a run goes on; use --init-from for a new run")
+
+
+def _run_directory(path: Path) -> Path:
+    return path.parent.parent if path.is_file() else path
+
+
+def _load(path, chosen=None):
+    """(backend, checkpoint) of a run directory or checkpoint file, with the chosen settings on top of the run's."""
+    checkpoint = checkpoints.load(find_checkpoint(path))
+    checkpoint = checkpoint._replace(config=replace(checkpoint.config, **(chosen or {})))
+    backend = _compute_on(checkpoint.config)
+    return backend, checkpoint.to(backend.xp)
+
+
+def _compute_on(config):
+    """The configured backend, with the configured number of threads on the host."""
+    set_threads(config.threads)
+    return open_backend(config.backend, config.device)
+
+
+def _copy_weights(source, target, path):
+    for name in ("theta", "w", "statistics", "average", "average_statistics"):
+        new, old = getattr(source.state, name), getattr(target.state, name)
+        if new.shape != old.shape:
+            raise UserError(
+                f"{path}: {name} has {new.size} numbers, this run's networks take {old.size}; give equal networks"
+            )
+        old[...] = new
+
+
+def _preparing():
+    """A callback that shows the progress of decoding, on a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda done, total: click.echo(f"\rpreparing {done}/{total}" + "\n" * (done == total), nl=False, err=True)
+
+
+@main.command()
+@click.argument("run", type=PATH)
+@click.option("-n", "n", type=click.IntRange(1), default=64, help="how many samples  [64]")
+@click.option("-o", "output", type=PATH, required=True, help="a picture.png, a folder for one PNG each, or a file.npz")
+@click.option("--seed", type=click.IntRange(0), default=0, help="sample i depends on the seed and on i alone  [0]")
+@click.option(
+    "--batch-statistics", is_flag=True, help="batch statistics, 64 samples at a time, as in the official code"
+)
+@click.option("--backend", type=click.Choice(["numpy", "cupy", "auto"]), help="array library; by default the run's")
+@click.option("--device", type=click.IntRange(0), help="which GPU")
+def sample(run, n, output, seed, batch_statistics, **options):
+    """Draw samples from RUN, a run directory or one of its checkpoints."""
+    _, checkpoint = _load(run, {name: value for name, value in options.items() if value is not None})
+    config, space, G, _, state = checkpoint
+    blocks = sample_blocks(G, state, n, seed, batch_statistics or config.batch_statistics)
+    export(blocks, n, space.shape, output)
+    click.echo(f"{n} samples: {output}")
+
+
+@main.command()
+@click.argument("run", type=PATH)
+@click.option("-n", "n", type=click.IntRange(2), default=EVALUATED, help=f"how many samples  [{EVALUATED}]")
+@click.option("--seed", type=click.IntRange(0), default=0, help="of the samples  [0]")
+@click.option("--data", help="the data, where they have moved")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+def evaluate(run, n, seed, data, as_json):
+    """Measure how good the samples of RUN are, against its data."""
+    _, checkpoint = _load(run)
+    config = replace(checkpoint.config, data=data) if data else checkpoint.config
+    dataset = open_dataset(config, _run_directory(run).parent / "cache", _preparing())
+    x = samples(checkpoint.G, checkpoint.state, n, seed, config.batch_statistics)
+    metrics = {"step": checkpoint.state.step, **evaluate_samples(x, dataset, config)}
+    click.echo(json.dumps(metrics) if as_json else "\n".join(_table(metrics)))
+
+
+@main.command()
+@click.argument("folder", type=PATH)
+@click.argument("output", type=PATH)
+@click.option("--size", type=click.IntRange(1), default=64, help="side of the images  [64]")
+@click.option("--crop", type=click.IntRange(1), help="side of the centred square cut out first; the largest by default")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="1 for grey, 3 for colour  [3]")
+@click.option("--skip-bad", is_flag=True, help="leave out images that cannot be read instead of stopping")
+def prepare(folder, output, size, crop, channels, skip_bad):
+    """Decode the images in FOLDER into the array OUTPUT (.npy), to be used as --data."""
+    report = prepare_images(
+        folder, output, size=size, crop=crop, channels=int(channels), skip_bad=skip_bad, progress=_preparing()
+    )
+    for name, reason in report.skipped:
+        click.echo(f"skipped {name}: {reason}", err=True)
+    click.echo(f"{report.n} images: {report.path}" + (" (unchanged)" if report.reused else ""))
+
+
+@main.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(DISCRIMINATORS)))
+@click.option("--size", type=int, default=64, help="side of the images  [64]")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="1 for grey, 3 for colour  [3]")
+@click.option("--latent", type=click.IntRange(1), default=16, help="dimension of z  [16]")
+def models(names, size, channels, latent):
+    """Print the layers of the networks NAMES, by default of all."""
+    space = Space((size, size, int(channels)))
+    for name in names or DISCRIMINATORS:
+        generator = name if name in GENERATORS else "mlp"
+        G, D = build(Config(generator=generator, discriminator=name, latent=latent), space)
+        if name in GENERATORS:
+            _print_network(f"generator {name}", G)
+        _print_network(f"discriminator {name}", D)
+
+
+def _print_network(title, network):
+    click.echo(f"{title}: {'x'.join(map(str, network.input_shape))}, {network.size:,} parameters")
+    for layer, shape, parameters in network.summary():
+        click.echo(f"  {layer:<16}{'x'.join(map(str, shape)) or '1':<14}{parameters:>12,}")
+    click.echo()
+
+
+def _table(metrics):
+    return [
+        f"  {name:<16}{value:.6g}" if isinstance(value, float) else f"  {name:<16}{value}"
+        for name, value in metrics.items()
+    ]

@@ -1,0 +1,63 @@
+"""What a run shows: a status line that is rewritten in place on a terminal, plain lines elsewhere."""
+
+import os
+import shutil
+import sys
+import time
+from typing import Any
+
+import click
+
+from minicoulomb.run import Run
+
+# Seconds between two states of the status line.
+REFRESH = 0.2
+BAR = 20
+
+
+class Console:
+    """Tells of one run, on standard output and in its log.txt."""
+
+    def __init__(self, run: Run, first: int, steps: int):
+        self.run, self.first, self.steps = run, first, steps
+        self.terminal = sys.stdout.isatty()
+        self.began = self.shown = time.monotonic()
+
+    def line(self, text: str) -> None:
+        """A line of its own, on the screen and in the log."""
+        if self.terminal:
+            click.echo("\r\x1b[K", nl=False)
+        click.echo(text)
+        self.run.log(text)
+
+    def report(self, metrics: dict[str, Any], logged: bool) -> None:
+        """One step's metrics: the status line on a terminal; elsewhere, and in the log, a line for each logged step."""
+        now = time.monotonic()
+        done = metrics["step"] - self.first
+        left = (now - self.began) / done * (self.steps - metrics["step"])
+        text = (
+            f"step {metrics['step']}/{self.steps}  loss_d {metrics['loss_d']:.4f}  loss_g {metrics['loss_g']:+.4f}  "
+            f"r2 {metrics['r2']:+.2f}  mmd2 {metrics['mmd2']:.5f}  {metrics['samples_per_second']:,.0f} samples/s  "
+            f"{_clock(left)} left"
+        )
+        if logged:
+            self.run.log(text)
+        if not self.terminal:
+            if logged:
+                click.echo(text)
+        elif now - self.shown >= REFRESH:
+            self.shown = now
+            filled = BAR * metrics["step"] // self.steps
+            bar = _colour("█" * filled, "green") + _colour("░" * (BAR - filled), "bright_black")
+            click.echo(f"\r{bar} {text[: shutil.get_terminal_size().columns - BAR - 2]}\x1b[K", nl=False)
+
+
+def _colour(text, colour):
+    """Coloured, unless NO_COLOR is set (no-color.org)."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour)
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

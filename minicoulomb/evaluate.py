@@ -1,0 +1,69 @@
+"""What `minicoulomb evaluate` measures: samples against the data that they should look like.
+
+Mixtures         modes, modes20, high_quality, spread, reverse_kl, forward_kl (metrics.py), mmd2 and its floor
+Finite sets      mmd2 and its floor, the nearest-neighbour ratio, for small images the Frechet distance of the
+                 pixels, and with labels the classes and their entropy
+
+mmd2 compares samples with real ones kept out of training; its floor compares as many real training samples with
+the same ones. The nearest-neighbour ratio is the median distance from a sample to the nearest training sample,
+over the same median for held-out real samples: about 1 for fresh samples, towards 0 for copies.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minicoulomb.config import Config
+from minicoulomb.data.dataset import ArrayDataset, Dataset, decode
+from minicoulomb.data.mixtures import Mixture
+from minicoulomb.metrics import class_metrics, frechet_distance, mixture_metrics, mmd2, nearest_neighbours
+from minicoulomb.streams import stream
+
+# Above this many pixels a covariance matrix takes more samples than anybody draws.
+FRECHET_DIMENSIONS = 512
+# Training samples compared at a time.
+BLOCK = 1024
+
+
+def evaluate(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, Any]:
+    """The metrics of samples x (n, *shape) by name; the real samples drawn depend on the configured seed."""
+    if isinstance(dataset, Mixture):
+        return {"samples": len(x), **mixture_metrics(x, dataset.modes, dataset.sigma), **_mmd2(x, dataset, config)}
+    result: dict[str, Any] = {"samples": len(x)}
+    if dataset.n_held_out:
+        result |= _mmd2(x, dataset, config) | {"nearest_ratio": nearest_ratio(x, dataset)}
+    if np.prod(dataset.shape) <= FRECHET_DIMENSIONS:
+        result["frechet"] = frechet_distance(x, decode(np.asarray(dataset.array), np.dtype(np.float64)))
+    if dataset.labels is not None:
+        result |= class_metrics(x, decode(dataset.array, np.dtype(np.float64)), dataset.labels)
+    return result
+
+
+def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float:
+    """median_i min_t |x_i - t| / median_h min_t |h - t| over training samples t and held-out samples h."""
+    held_out = decode(dataset.array[dataset.held_out_index(np.arange(min(len(x), dataset.n_held_out)))], x.dtype)
+    nearest = [np.full(len(points), np.inf) for points in (x, held_out)]
+    for block in dataset.train_blocks(BLOCK):
+        for points, best in zip((x, held_out), nearest, strict=True):
+            np.minimum(best, nearest_neighbours(points, decode(block, x.dtype))[1], out=best)
+    medians = [float(np.median(best)) for best in nearest]
+    return medians[0] / medians[1] if medians[1] else float("inf")
+
+
+def _mmd2(x, dataset, config):
+    """The squared MMD of samples and fresh or held-out real ones, and of as many real ones with the same."""
+    eps = config.eps_end or config.eps
+    n = len(x)
+    if isinstance(dataset, ArrayDataset):
+        n = min(n, dataset.n_train)
+        reference = dataset.array[dataset.held_out_index(np.arange(min(n, dataset.n_held_out)))]
+        rows = stream(config.seed, "evaluate", 1).choice(dataset.n_train, n, replace=False)
+        real = dataset.array[dataset.train_index(rows)]
+    else:
+        reference = dataset.draw(stream(config.seed, "evaluate", 0), n)
+        real = dataset.draw(stream(config.seed, "evaluate", 1), n)
+    reference, real = (decode(stored, np.dtype(np.float64)) for stored in (reference, real))
+    return {
+        "mmd2": mmd2(x[:n], reference, config.d, eps),
+        "mmd2_floor": mmd2(real, reference, config.d, eps),
+    }
