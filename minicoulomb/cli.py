@@ -14,7 +14,7 @@ SIGTERM with 143, after the run is saved.
 import json
 import signal
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -30,7 +30,9 @@ from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.evaluate import evaluate as evaluate_samples
 from minicoulomb.export import export
+from minicoulomb.gradcheck import check
 from minicoulomb.models import DISCRIMINATORS, GENERATORS, Space, build
+from minicoulomb.options import config_options, flag, given
 from minicoulomb.presets import PRESETS, resolve
 from minicoulomb.run import Run, find_checkpoint
 from minicoulomb.sampling import sample_blocks, samples
@@ -39,12 +41,12 @@ from minicoulomb.threads import set_threads
 from minicoulomb.train import train as train_run
 
 # What may differ when a run goes on; all else is the run's identity.
-RESUMABLE = {
-    "steps", "data", "backend", "device", "threads", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints",
-    "batch_statistics",
-}  # fmt: skip
+RESUMABLE = {"steps", "data", "backend", "device", "threads", "batch_statistics"}
+RESUMABLE |= {"log_every", "sample_every", "checkpoint_every", "keep_checkpoints"}
 # How many samples are measured; a run ends with it where samples have at most SMALL numbers, and it takes seconds.
 EVALUATED, SMALL = 2500, 512
+# The discriminator `my-big` has no generator of its own.
+GENERATOR_OF = {"my-big": "my"}
 PATH = click.Path(path_type=Path)
 
 
@@ -62,22 +64,6 @@ class Commands(click.Group):
             sys.exit(128 + signal.SIGINT)
 
 
-def config_options(command):
-    """An option for each field of Config."""
-    for f in reversed(fields(Config)):
-        name = f.name.replace("_", "-")
-        about = f.metadata["help"] + ("" if f.default is None else f"  [{f.default}]")
-        if f.type is bool:
-            option = click.option(f"--{name}/--no-{name}", f.name, default=None, help=about)
-        elif f.metadata["choices"]:
-            option = click.option(f"--{name}", f.name, type=click.Choice(f.metadata["choices"]), help=about)
-        else:
-            scalar = next(kind for kind in (str, int, float) if kind in (f.type, *getattr(f.type, "__args__", ())))
-            option = click.option(f"--{name}", f.name, type=scalar, help=about)
-        command = option(command)
-    return command
-
-
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__)
 def main():
@@ -93,13 +79,13 @@ def main():
     "--until", type=click.IntRange(1), metavar="STEP", help="stop and save at this step; schedules go by --steps"
 )
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration as JSON and stop")
-@config_options
+@config_options()
 def train(preset, out, resume, init_from, until, dry_run, **options):
     """Train a Coulomb GAN; without options, on 25 Gaussians in the plane, in about two minutes.
 
     In brackets are the defaults of settings that the preset leaves alone.
     """
-    chosen = {name: value for name, value in options.items() if value is not None}
+    chosen = given(options)
     if resume:
         _check_resumable(preset, init_from, chosen)
         backend, checkpoint = _load(resume, chosen)
@@ -148,7 +134,7 @@ def _train(run, checkpoint, dataset, backend, until):
 
 
 def _check_resumable(preset, init_from, chosen):
-    fixed = ["--" + name.replace("_", "-") for name in chosen if name not in RESUMABLE]
+    fixed = [flag(name) for name in chosen if name not in RESUMABLE]
     fixed += ["--preset"] * bool(preset) + ["--init-from"] * bool(init_from)
     if fixed:
         raise click.UsageError(f"{', '.join(fixed)}: cannot change when a run goes on; use --init-from for a new run")
@@ -194,16 +180,12 @@ def _preparing():
 @click.option("-n", "n", type=click.IntRange(1), default=64, help="how many samples  [64]")
 @click.option("-o", "output", type=PATH, required=True, help="a picture.png, a folder for one PNG each, or a file.npz")
 @click.option("--seed", type=click.IntRange(0), default=0, help="sample i depends on the seed and on i alone  [0]")
-@click.option(
-    "--batch-statistics", is_flag=True, help="batch statistics, 64 samples at a time, as in the official code"
-)
-@click.option("--backend", type=click.Choice(["numpy", "cupy", "auto"]), help="array library; by default the run's")
-@click.option("--device", type=click.IntRange(0), help="which GPU")
-def sample(run, n, output, seed, batch_statistics, **options):
+@config_options("batch_statistics", "backend", "device", "threads")
+def sample(run, n, output, seed, **options):
     """Draw samples from RUN, a run directory or one of its checkpoints."""
-    _, checkpoint = _load(run, {name: value for name, value in options.items() if value is not None})
+    _, checkpoint = _load(run, given(options))
     config, space, G, _, state = checkpoint
-    blocks = sample_blocks(G, state, n, seed, batch_statistics or config.batch_statistics)
+    blocks = sample_blocks(G, state, n, seed, config.batch_statistics)
     export(blocks, n, space.shape, output)
     click.echo(f"{n} samples: {output}")
 
@@ -212,12 +194,12 @@ def sample(run, n, output, seed, batch_statistics, **options):
 @click.argument("run", type=PATH)
 @click.option("-n", "n", type=click.IntRange(2), default=EVALUATED, help=f"how many samples  [{EVALUATED}]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="of the samples  [0]")
-@click.option("--data", help="the data, where they have moved")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
-def evaluate(run, n, seed, data, as_json):
+@config_options("data", "batch_statistics", "backend", "device", "threads")
+def evaluate(run, n, seed, as_json, **options):
     """Measure how good the samples of RUN are, against its data."""
-    _, checkpoint = _load(run)
-    config = replace(checkpoint.config, data=data) if data else checkpoint.config
+    _, checkpoint = _load(run, given(options))
+    config = checkpoint.config
     dataset = open_dataset(config, _run_directory(run).parent / "cache", _preparing())
     x = samples(checkpoint.G, checkpoint.state, n, seed, config.batch_statistics)
     metrics = {"step": checkpoint.state.step, **evaluate_samples(x, dataset, config)}
@@ -250,8 +232,7 @@ def models(names, size, channels, latent):
     """Print the layers of the networks NAMES, by default of all."""
     space = Space((size, size, int(channels)))
     for name in names or DISCRIMINATORS:
-        generator = name if name in GENERATORS else "mlp"
-        G, D = build(Config(generator=generator, discriminator=name, latent=latent), space)
+        G, D = build(Config(generator=GENERATOR_OF.get(name, name), discriminator=name, latent=latent), space)
         if name in GENERATORS:
             _print_network(f"generator {name}", G)
         _print_network(f"discriminator {name}", D)
@@ -262,6 +243,28 @@ def _print_network(title, network):
     for layer, shape, parameters in network.summary():
         click.echo(f"  {layer:<16}{'x'.join(map(str, shape)) or '1':<14}{parameters:>12,}")
     click.echo()
+
+
+@main.command()
+@click.option("--model", type=click.Choice(list(DISCRIMINATORS)), default="my", help="networks of Algorithm 1  [my]")
+@click.option("--size", type=int, default=16, help="side of the images  [16]")
+@click.option("--against", type=click.Choice(["jax", "torch"]), help="a library, instead of finite differences")
+@click.option("--seed", type=click.IntRange(0), default=0, help="of all that is random  [0]")
+def gradcheck(model, size, against, seed):
+    """Check every layer's gradients, the field, and both gradients of Algorithm 1, in float64.
+
+    Exits with 1 if one of them is off by more than its bound.
+    """
+    config = Config(generator=GENERATOR_OF.get(model, model), discriminator=model, latent=8, d=1.0, eps=1.0)
+    rows = check(config, Space((size, size, 3)), against, seed)
+    click.echo(
+        f"{'':<36}{'gradient':<16}{'error':>9}{'bound':>9}   (relative, against {against or 'finite differences'})"
+    )
+    for name, what, error, bound, ok in rows:
+        click.echo(f"{name:<36}{what:<16}{error:9.1e}{bound:9.0e}" + ("" if ok else "   WRONG"))
+    wrong = sum(not row.ok for row in rows)
+    if wrong:
+        raise UserError(f"{wrong} of {len(rows)} gradients: beyond their bound; see the rows marked WRONG")
 
 
 def _table(metrics):

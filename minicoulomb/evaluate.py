@@ -5,8 +5,9 @@ Finite sets      mmd2 and its floor, the nearest-neighbour ratio, for small imag
                  pixels, and with labels the classes and their entropy
 
 mmd2 compares samples with real ones kept out of training; its floor compares as many real training samples with
-the same ones. The nearest-neighbour ratio is the median distance from a sample to the nearest training sample,
-over the same median for held-out real samples: about 1 for fresh samples, towards 0 for copies.
+the same ones. Both are in the units of training's mmd2 (gan.py). The nearest-neighbour ratio is the median
+distance from a sample to the nearest training sample, over the same median for held-out real samples: about 1 for
+fresh samples, towards 0 for copies.
 """
 
 from typing import Any
@@ -63,7 +64,8 @@ def _mmd2(x, dataset, config):
         reference = dataset.draw(stream(config.seed, "evaluate", 0), n)
         real = dataset.draw(stream(config.seed, "evaluate", 1), n)
     reference, real = (decode(stored, np.dtype(np.float64)) for stored in (reference, real))
+    unit = eps**config.d if config.relative_potential else 1.0
     return {
-        "mmd2": mmd2(x[:n], reference, config.d, eps),
-        "mmd2_floor": mmd2(real, reference, config.d, eps),
+        "mmd2": unit * mmd2(x[:n], reference, config.d, eps),
+        "mmd2_floor": unit * mmd2(real, reference, config.d, eps),
     }

@@ -45,7 +45,8 @@ class Gradients(NamedTuple):
 
     dtheta is None where only D's was asked for. loss_d, loss_g, r2 and mmd2 are numbers:
     r2     = 1 - sum (D - Phi)^2 / sum (Phi - mean Phi)^2, over all points where D learns: D's fit, at most 1
-    mmd2   = mean Phi(y) - mean Phi(x) >= 0, the squared MMD of the two batches, the curve that must fall
+    mmd2   = mean Phi(y) - mean Phi(x) >= 0, the squared MMD of the two batches, the curve that must fall; like D's
+             target it is in units of eps^-d where relative_potential says so, or it would grow as eps shrinks
     """
 
     dtheta: Any
@@ -94,7 +95,8 @@ def gradients(G: Network, D: Network, theta, w, batch: Batch, config: Config, ep
     """Both gradients of Algorithm 1 at (theta, w); only D's with train_g=False."""
     d, n_x, n_y = config.d, len(batch.z), len(batch.y)
     half = 0.5 if config.half_factors else 1.0
-    scale = config.potential_scale * (eps**d if config.relative_potential else 1.0)
+    unit = eps**d if config.relative_potential else 1.0
+    scale = config.potential_scale * unit
 
     x, residuals_z = G.forward(theta, batch.z)
     y = batch.y
@@ -104,7 +106,7 @@ def gradients(G: Network, D: Network, theta, w, batch: Batch, config: Config, ep
     d_x, residuals_x = D.forward(w, a_x)
     d_y, residuals_y = D.forward(w, a_y)
     phi_x, phi_y = potentials(x, y, d, eps)
-    mmd2 = phi_y.mean() - phi_x.mean()
+    mmd2 = unit * (phi_y.mean() - phi_x.mean())
     if batch.noise_x is not None:
         phi_x, phi_y = potential(a_x, y, x, d, eps), potential(a_y, y, x, d, eps)
 

@@ -108,6 +108,10 @@ def resolve(name: str | None = None, **chosen: Any) -> Config:
     settings = {**PRESETS[name], **chosen}
     if "data" not in settings:
         raise UserError(f"preset {name}: has no data of its own; add --data PATH")
+    if kind(settings["data"]) in ("folder", "array"):
+        settings["data"] = str(
+            Path(settings["data"]).resolve()
+        )  # a run goes on from whatever directory it is called in
     if name == "points":
         unit = array_dataset(Path(settings["data"])).scale / grid().scale
         settings |= {field: _GRID[field] * unit for field in ("eps", "eps_end") if field not in chosen}

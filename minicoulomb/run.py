@@ -20,6 +20,7 @@ from minicoulomb import checkpoint as checkpoints
 from minicoulomb.checkpoint import Checkpoint
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
+from minicoulomb.files import written_aside
 
 
 class Run:
@@ -41,8 +42,11 @@ class Run:
             cls(draft).save(checkpoint)
             while True:
                 path = out / f"{_next_number(out):05d}-{name}"
-                if not path.exists():
+                try:
                     return cls(draft.rename(path))
+                except OSError:
+                    if not path.exists():  # else another run has just taken the number
+                        raise
         except OSError as error:
             raise UserError(f"{out}: cannot hold a run ({error.strerror or error}); choose another --out") from error
         finally:
@@ -92,8 +96,9 @@ class Run:
             path.unlink()
         metrics = self.path / "metrics.jsonl"
         kept = [line for line in metrics.read_text().splitlines(keepends=True) if _step_of(line) <= step]
-        metrics.write_text("".join(kept))
-        (self.path / "config.json").write_text(config.to_json() + "\n")
+        for path, text in ((metrics, "".join(kept)), (self.path / "config.json", config.to_json() + "\n")):
+            with written_aside(path) as file:
+                file.write(text.encode())
 
 
 def find_checkpoint(path: Path) -> Path:

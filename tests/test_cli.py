@@ -1,0 +1,397 @@
+"""The command line as a user meets it: what it prints, writes and returns."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from minicoulomb.cli import main
+
+ROOT = Path(__file__).parents[1]
+# A run that takes a second: 8 Gaussians, small networks.
+SMALL = ["--preset", "ring", "--g-width", "8", "--d-width", "8", "--batch-size", "16", "--log-every", "5"]
+
+# And one with convolutions and batch normalization, on the digits.
+SMALL_IMAGES = ["--preset", "digits-conv", "--generator", "dcgan", "--discriminator", "dcgan"]
+SMALL_IMAGES += ["--g-width", "4", "--d-width", "4", "--batch-size", "16"]
+
+
+def run(*args, status=0):
+    result = CliRunner().invoke(main, [str(arg) for arg in args], catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run of 20 steps on the ring."""
+    out = tmp_path_factory.mktemp("runs")
+    run("train", *SMALL, "--steps", 20, "--out", out)
+    return out / "00000-ring"
+
+
+@pytest.fixture(scope="module")
+def trained_images(tmp_path_factory):
+    """A finished run of 4 steps of a small convolutional pair on the digits."""
+    out = tmp_path_factory.mktemp("runs")
+    run("train", *SMALL_IMAGES, "--steps", 4, "--out", out)
+    return out / "00000-digits"
+
+
+def tree(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def arrays(path):
+    with np.load(path) as file:
+        return {name: file[name].tobytes() for name in file.files if name != "about"}
+
+
+# Training
+
+
+def test_a_run_leaves_its_configuration_metrics_pictures_and_checkpoints(trained):
+    assert tree(trained) == {
+        "config.json",
+        "metrics.jsonl",
+        "log.txt",
+        "samples/step-0000000.png",
+        "samples/step-0000020.png",
+        "checkpoints/step-0000000.npz",
+        "checkpoints/step-0000020.npz",
+    }
+    metrics = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics] == [1, 5, 10, 15, 20]
+    assert set(metrics[0]) >= {"loss_d", "loss_g", "r2", "mmd2", "eps", "lr_g", "lr_d", "samples_per_second", "seconds"}
+    assert json.loads((trained / "config.json").read_text())["data"] == "ring"
+    assert pixels(trained / "samples/step-0000020.png").shape[1] >= 600
+
+
+def test_the_end_of_a_run_tells_its_quality_and_where_the_picture_is(tmp_path):
+    output = run("train", *SMALL, "--steps", 5, "--out", tmp_path)
+    assert "modes20" in output
+    assert "samples/step-0000005.png" in output
+    log = (tmp_path / "00000-ring" / "log.txt").read_text()
+    assert "modes20" in log
+    assert "step 5/5" in log
+
+
+def test_runs_are_numbered(tmp_path):
+    for _ in range(2):
+        run("train", *SMALL, "--steps", 1, "--out", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000-ring", "00001-ring"]
+
+
+def test_a_dry_run_prints_the_resolved_configuration_and_writes_nothing(tmp_path):
+    values = json.loads(run("train", "--preset", "grid", "--lr-g", 0.5, "--dry-run", "--out", tmp_path / "runs"))
+    assert values["lr_g"] == 0.5
+    assert values["data"] == "grid"
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_field_of_the_configuration_is_an_option():
+    values = json.loads(run("train", "--dry-run"))
+    help_text = run("train", "--help")
+    assert all("--" + name.replace("_", "-") in help_text for name in values)
+
+
+def test_training_on_and_from_the_start_gives_the_same_bytes(tmp_path):
+    for options in (SMALL, SMALL_IMAGES):
+        out = tmp_path / options[1]
+        run("train", *options, "--steps", 8, "--out", out)
+        run("train", *options, "--steps", 8, "--until", 4, "--out", out)
+        whole, halves = sorted(out.iterdir())
+        assert not (halves / "checkpoints/step-0000008.npz").exists()
+        run("train", "--resume", halves)
+        last = "checkpoints/step-0000008.npz"
+        assert (whole / last).read_bytes() == (halves / last).read_bytes()
+        assert (whole / "samples/step-0000008.png").read_bytes() == (halves / "samples/step-0000008.png").read_bytes()
+
+
+def test_with_constant_schedules_a_finished_run_can_be_extended(tmp_path):
+    constant = [*SMALL, "--lr-decay", 1, "--eps", 0.6, "--eps-end", 0.6]
+    run("train", *constant, "--steps", 6, "--out", tmp_path)
+    run("train", *constant, "--steps", 3, "--out", tmp_path)
+    run("train", "--resume", tmp_path / "00001-ring", "--steps", 6)
+    last = "checkpoints/step-0000006.npz"
+    assert (tmp_path / "00000-ring" / last).read_bytes() == (tmp_path / "00001-ring" / last).read_bytes()
+
+
+def test_a_resumed_run_forgets_what_came_after_its_checkpoint(tmp_path):
+    run("train", *SMALL, "--steps", 20, "--until", 10, "--out", tmp_path)
+    path = tmp_path / "00000-ring"
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 15, "loss_d": 0}\n{"step": 1')  # what a kill leaves behind
+    (path / "checkpoints" / ".step-0000020.npz.1.tmp").write_bytes(b"half")
+    (path / "samples" / "step-0000015.png").write_bytes(b"")
+    run("train", "--resume", path)
+    steps = [json.loads(line)["step"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 5, 10, 15, 20]
+    assert not any(name.endswith(".tmp") for name in tree(path))
+    assert "samples/step-0000015.png" not in tree(path)
+
+
+def test_a_run_can_start_from_the_weights_of_another(trained, tmp_path):
+    run("train", *SMALL, "--steps", 5, "--init-from", trained, "--seed", 9, "--out", tmp_path)
+    first = arrays(tmp_path / "00000-ring" / "checkpoints/step-0000000.npz")
+    last = arrays(trained / "checkpoints/step-0000020.npz")
+    assert all(first[name] == last[name] for name in ("theta", "w", "average"))
+    assert not np.frombuffer(first["moments_g"], np.float32).any()
+
+
+def test_only_the_last_checkpoints_are_kept(tmp_path):
+    run("train", *SMALL, "--steps", 10, "--checkpoint-every", 2, "--keep-checkpoints", 2, "--out", tmp_path)
+    names = sorted(path.name for path in (tmp_path / "00000-ring" / "checkpoints").iterdir())
+    assert names == ["step-0000008.npz", "step-0000010.npz"]
+
+
+def test_the_number_of_threads_does_not_change_the_result(tmp_path):
+    options = ["--preset", "digits-conv", "--g-width", 8, "--d-width", 8, "--batch-size", 64, "--steps", 3]
+    for threads in (1, 3):
+        run("train", *options, "--threads", threads, "--out", tmp_path)
+    one, three = (arrays(path / "checkpoints/step-0000003.npz") for path in sorted(tmp_path.iterdir()))
+    assert one == three
+
+
+def test_a_folder_of_images_is_prepared_once_and_trained_on(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for i in range(12):
+        pixels = rng.integers(0, 256, (20 + i, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.{'jpg' if i % 2 else 'png'}")
+    options = ["--data", tmp_path / "photos", "--size", 16, "--g-width", 4, "--d-width", 4, "--batch-size", 8]
+    for _ in range(2):
+        run("train", *options, "--steps", 2, "--out", tmp_path / "runs")
+    (cache,) = (tmp_path / "runs" / "cache").glob("*.npy")
+    assert np.load(cache).shape == (12, 16, 16, 3)
+    path = tmp_path / "runs" / "00001-photos"
+    assert "samples/step-0000002.png" in tree(path)
+    run("sample", path, "-n", 3, "-o", tmp_path / "made")
+    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["000000.png", "000001.png", "000002.png"]
+
+
+def test_the_user_s_own_points_are_trained_on(tmp_path):
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).standard_normal((300, 3)))
+    run("train", "--data", tmp_path / "points.npy", "--steps", 3, "--out", tmp_path)
+    assert (tmp_path / "00000-points" / "samples" / "step-0000003.png").exists()
+
+
+def test_the_averaged_weights_and_the_noise_of_the_paper_can_be_trained_with(tmp_path):
+    run("train", *SMALL, "--steps", 3, "--noise", 1, "--no-half-factors", "--l2", 1e-3, "--d-steps", 2, "--out", tmp_path)
+    run("train", *SMALL, "--steps", 3, "--dtype", "float64", "--decoupled-l2", "--l2", 1e-3, "--out", tmp_path)
+
+
+# Sampling and evaluation
+
+
+def test_samples_depend_on_seed_and_index_alone(trained_images, tmp_path):
+    for n in (3, 64, 100):
+        run("sample", trained_images, "-n", n, "-o", tmp_path / f"{n}.npz", "--seed", 5)
+    three, many = (np.load(tmp_path / f"{n}.npz")["images"] for n in (3, 100))
+    assert many.shape == (100, 8, 8, 1)
+    assert many.dtype == np.uint8
+    assert (three == many[:3]).all()
+    assert not (many[:36] == many[64:]).all()
+    run("sample", trained_images, "-n", 3, "-o", tmp_path / "other.npz", "--seed", 6)
+    assert not (np.load(tmp_path / "other.npz")["images"] == three).all()
+
+
+def test_batch_statistics_give_the_official_code_s_samples(trained_images, tmp_path):
+    run("sample", trained_images, "-n", 4, "-o", tmp_path / "a.npz")
+    run("sample", trained_images, "-n", 4, "-o", tmp_path / "b.npz", "--batch-statistics")
+    assert not (np.load(tmp_path / "a.npz")["images"] == np.load(tmp_path / "b.npz")["images"]).all()
+
+
+def test_a_folder_a_grid_and_an_archive_hold_the_same_samples(trained_images, tmp_path):
+    for name in ("samples.npz", "grid.png", "folder"):
+        run("sample", trained_images, "-n", 4, "-o", tmp_path / name)
+    images = np.load(tmp_path / "samples.npz")["images"]
+    assert tree(tmp_path / "folder") == {f"00000{i}.png" for i in range(4)}
+    for i, image in enumerate(images):
+        assert (pixels(tmp_path / "folder" / f"00000{i}.png") == image[..., 0]).all()
+    assert pixels(tmp_path / "grid.png").shape[1] > 100
+
+
+def test_points_come_as_a_scatter_plot_or_floats(trained, tmp_path):
+    run("sample", trained, "-n", 10, "-o", tmp_path / "points.png")
+    run("sample", trained, "-n", 10, "-o", tmp_path / "points.npz")
+    assert np.load(tmp_path / "points.npz")["x"].shape == (10, 2)
+    run("sample", trained, "-n", 10, "-o", tmp_path / "points", status=1)
+
+
+@pytest.mark.parametrize("name", ["samples.gif", "here/there.png", "full"])
+def test_a_place_that_samples_cannot_go_to_is_told_and_left_as_it_was(trained_images, tmp_path, name):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    before = tree(tmp_path)
+    output = run("sample", trained_images, "-o", tmp_path / name, status=1)
+    assert name.split("/")[-1].split(".")[0] in output
+    assert tree(tmp_path) == before
+
+
+def test_an_evaluation_names_its_metrics(trained, trained_images):
+    grid = json.loads(run("evaluate", trained, "--json", "-n", 200))
+    wanted = {"modes", "modes20", "high_quality", "spread", "reverse_kl", "forward_kl", "mmd2", "mmd2_floor"}
+    assert wanted <= set(grid)
+    digits = json.loads(run("evaluate", trained_images, "--json", "-n", 200))
+    assert {"mmd2", "mmd2_floor", "nearest_ratio", "frechet", "classes", "entropy"} <= set(digits)
+    assert "modes20" in run("evaluate", trained, "-n", 200)
+
+
+def test_one_checkpoint_can_be_named_instead_of_a_run(trained):
+    first, last = (json.loads(run("evaluate", trained / f"checkpoints/step-{s:07d}.npz", "--json")) for s in (0, 20))
+    assert (first["step"], last["step"]) == (0, 20)
+
+
+def test_the_networks_are_listed_with_shapes_and_parameters():
+    output = run("models", "my-big", "--size", 32)
+    assert "16x16x128" in output
+    assert "generator" not in output
+    assert "17,493,123" in run("models", "my")
+    assert "discriminator dcgan" in run("models")
+
+
+def test_gradients_are_checked(tmp_path):
+    output = run("gradcheck", "--model", "mlp")
+    assert "BatchNorm" in output
+    assert "Algorithm 1" in output
+
+
+def test_a_folder_can_be_prepared_alone(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.new("L", (40, 30), 77).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "b.png").write_text("no image")
+    assert "b.png" in run("prepare", tmp_path / "photos", tmp_path / "a.npy", "--size", 8, "--channels", 1, status=1)
+    output = run("prepare", tmp_path / "photos", tmp_path / "a.npy", "--size", 8, "--channels", 1, "--skip-bad")
+    assert "1 images" in output
+    assert (np.load(tmp_path / "a.npy") == 77).all()
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (["train", "--preset", "moon"], 2, "moon"),
+        (["train", "--steps", "many"], 2, "many"),
+        (["train", "--generator", "big"], 2, "big"),
+        (["train", "--no-such-option"], 2, "no-such-option"),
+        (["nonsense"], 2, "nonsense"),
+        (["train", "--lr-g", "-1"], 1, "lr_g"),
+        (["train", "--data", "/nowhere"], 1, "/nowhere"),
+        (["train", "--data", "digits", "--generator", "dcgan", "--size", "9"], 1, "9"),
+        (["train", "--generator", "my"], 1, "--generator mlp"),
+        (["train", "--backend", "cupy", "--steps", "1"], 1, "backend cupy"),
+        (["train", "--resume", "/nowhere"], 1, "/nowhere"),
+        (["train", "--out", "/proc/nowhere", "--steps", "1"], 1, "/proc/nowhere"),
+        (["sample", "/nowhere", "-o", "a.png"], 1, "/nowhere"),
+        (["evaluate", "/nowhere"], 1, "/nowhere"),
+        (["prepare", "/nowhere", "a.npy"], 1, "/nowhere"),
+        (["models", "--size", "60"], 1, "--size 64"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line_with_its_status(args, status, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    output = run(*args, status=status)
+    assert said in output.splitlines()[-1]
+    assert "Traceback" not in output
+    assert not tree(tmp_path)
+
+
+def test_what_makes_a_run_cannot_change_when_it_goes_on(trained):
+    assert "--lr-g" in run("train", "--resume", trained, "--lr-g", 1, status=2)
+    assert "--steps" in run("train", "--resume", trained, "--steps", 10, status=1)
+
+
+def test_other_data_of_another_shape_cannot_go_on(trained, tmp_path):
+    assert "--data" in run("train", "--resume", trained, "--data", "digits", "--steps", 30, status=1)
+
+
+def test_weights_of_other_networks_are_refused(trained_images, tmp_path):
+    assert "theta" in run("train", *SMALL, "--init-from", trained_images, "--out", tmp_path, status=1)
+    assert not tree(tmp_path)
+
+
+def test_a_diverging_run_stops_with_its_last_good_state(tmp_path):
+    output = run("train", *SMALL, "--steps", 50, "--lr-g", 1e25, "--lr-d", 1e25, "--out", tmp_path, status=1)
+    assert "not finite at step" in output
+    path = sorted((tmp_path / "00000-ring" / "checkpoints").iterdir())[-1]
+    assert path.name in output
+    with np.load(path) as file:
+        assert np.isfinite(file["theta"]).all()
+
+
+# Signals
+
+
+def start(*args, **kwargs):
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "minicoulomb", *map(str, args)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_line(process, start_of_line):
+    for line in process.stdout:
+        if line.startswith(start_of_line):
+            return
+    raise AssertionError(process.stderr.read())
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_run_and_a_resumed_one_ends_as_if_nothing_had_been(tmp_path, number, status):
+    run("train", *SMALL, "--steps", 3000, "--out", tmp_path)
+    process = start("train", *SMALL, "--steps", 3000, "--out", tmp_path)
+    wait_for_line(process, "step 100/")
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == status, errors
+    assert "--resume" in output
+    assert "Traceback" not in errors
+    whole, stopped = sorted(tmp_path.iterdir())
+    assert not (stopped / "checkpoints/step-0003000.npz").exists()
+    run("train", "--resume", stopped)
+    last = "checkpoints/step-0003000.npz"
+    assert (whole / last).read_bytes() == (stopped / last).read_bytes()
+
+
+def kill_and_resume(tmp_path, times, rng):
+    """Kill a run at random moments, from its very start on; whenever its directory is there, it resumes."""
+    options = [*SMALL, "--steps", 1000, "--checkpoint-every", 10, "--sample-every", 200]
+    for _ in range(times):
+        runs = [path for path in tmp_path.iterdir() if path.name[0] != "."]
+        where = ["--resume", runs[0]] if runs else [*options, "--out", tmp_path]
+        process = start("train", *where)
+        if runs or rng.random() < 0.5:
+            wait_for_line(process, str(tmp_path))
+        time.sleep(rng.uniform(0, 0.5))
+        process.kill()
+        process.communicate()
+    (killed,) = (path for path in tmp_path.iterdir() if path.name[0] != ".")
+    run("train", "--resume", killed)
+    run("train", *options, "--out", tmp_path / "whole")
+    last = "checkpoints/step-0001000.npz"
+    assert (killed / last).read_bytes() == (tmp_path / "whole" / "00000-ring" / last).read_bytes()
+
+
+def test_a_killed_run_resumes(tmp_path):
+    kill_and_resume(tmp_path, 3, random.Random(0))
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_resumes_every_time(tmp_path):
+    kill_and_resume(tmp_path, 20, random.Random(1))

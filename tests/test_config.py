@@ -1,0 +1,95 @@
+import json
+from dataclasses import asdict, fields
+
+import pytest
+
+from minicoulomb.config import Config
+from minicoulomb.data.mixtures import grid
+from minicoulomb.errors import UserError
+from minicoulomb.presets import PRESETS, resolve
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lr_g", 0.0),
+        ("lr_g", float("nan")),
+        ("d", -1.0),
+        ("eps", float("inf")),
+        ("batch_size", 0),
+        ("steps", 1.5),
+        ("steps", True),
+        ("seed", -1),
+        ("beta1_g", 1.0),
+        ("average", 1.5),
+        ("generator", "big"),
+        ("half_factors", 1),
+        ("data", 3),
+        ("channels", 2),
+        ("hold_out_every", 1),
+        ("dtype", "float16"),
+        ("threads", 0),
+    ],
+)
+def test_a_value_that_no_run_could_use_is_refused_by_name(name, value):
+    with pytest.raises(UserError, match=name):
+        Config(**{name: value})
+
+
+def test_an_integer_serves_where_a_number_is_asked_for():
+    assert Config(d=2, eps_end=1).d == 2
+
+
+def test_a_configuration_survives_the_way_through_json():
+    config = resolve("grid", seed=7)
+    assert Config.from_dict(json.loads(config.to_json())) == config
+
+
+def test_a_setting_of_another_version_is_named():
+    with pytest.raises(UserError, match="momentum"):
+        Config.from_dict({**asdict(Config()), "momentum": 0.9})
+
+
+def test_every_field_says_what_it_is():
+    assert all(len(f.metadata["help"]) > 3 for f in fields(Config))
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if "data" in PRESETS[name]])
+def test_every_preset_with_data_resolves(name):
+    assert resolve(name).data in ("grid", "ring", "digits")
+
+
+def test_a_chosen_setting_wins_over_the_preset():
+    assert resolve("ring", eps=1.0).eps == 1.0
+
+
+def test_no_preset_and_no_data_mean_the_grid():
+    assert resolve() == resolve("grid")
+
+
+def test_the_data_choose_the_preset(tmp_path):
+    import numpy as np
+
+    np.save(tmp_path / "images.npy", np.zeros((4, 8, 8, 3), np.uint8))
+    assert resolve(data="digits") == resolve("digits")
+    assert resolve(data=str(tmp_path)).generator == "my"
+    assert resolve(data=str(tmp_path / "images.npy")).discriminator == "my-big"
+
+
+def test_the_kernel_width_follows_the_spread_of_points(tmp_path):
+    import numpy as np
+
+    points = np.random.default_rng(0).standard_normal((1000, 2)) * 0.01
+    np.save(tmp_path / "points.npy", points)
+    config = resolve(data=str(tmp_path / "points.npy"))
+    assert config.eps / 0.01 == pytest.approx(resolve("grid").eps / grid().scale, rel=0.1)
+    assert resolve(data=str(tmp_path / "points.npy"), eps=5.0).eps == 5.0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [({"name": "moon"}, "moon"), ({"name": "images"}, "--data"), ({"data": "/nowhere/at/all"}, "/nowhere/at/all")],
+)
+def test_what_cannot_be_resolved_is_told(chosen, said):
+    with pytest.raises(UserError, match=said):
+        resolve(**chosen)
