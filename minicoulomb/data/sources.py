@@ -66,8 +66,9 @@ def _check_shape(config, dataset):
             raise UserError(f"{config.data}: holds points, not images; leave --size and --channels out")
         return
     height, width, channels = dataset.shape
-    if config.size not in (None, height) or config.channels not in (None, channels):
-        raise UserError(
-            f"{config.data}: its images are {height}x{width} with {channels} channels, not as --size and --channels "
-            "say; leave them out, or prepare the data again"
-        )
+    for option, value, own in (("size", config.size, height), ("channels", config.channels, channels)):
+        if value not in (None, own):
+            raise UserError(
+                f"{option} {value}: {config.data} holds {height}x{width} images with {channels} channels; leave "
+                f"--{option} out, or prepare the data again"
+            )

@@ -1,0 +1,126 @@
+"""Image files -> uint8 pixels: orient, crop the centre, flatten to grey or colour, resize.
+
+    find_images(folder)                         paths in one order, the same on every machine
+    decode_image(path, size, crop, channels)    (size, size, channels) uint8
+
+Colour profiles are ignored: training sets are sRGB or untagged, and the same numbers must come out everywhere.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from minicoulomb.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+# No other decoder of Pillow's is let near a downloaded file, whatever its name says.
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+# Lanczos: antialiased when shrinking, and it keeps the most detail of Pillow's filters; the area average blurs, and
+# aliases at ratios such as 178:64 that are not whole. Part of a cache's settings: another filter is another data set.
+FILTER = Image.Resampling.LANCZOS
+
+# EXIF orientation k: what turns the stored rows and columns upright. 1 is upright already.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Every JPEG, PNG and WebP file under `folder`, sorted by its name relative to it.
+
+    Hidden files and folders are left out; links to folders are not followed, since they may lead in circles.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder; give the path of a folder of images")
+    if not folder.is_dir():
+        raise UserError(f"{folder}: a file, not a folder; give the folder that holds the images")
+    found = []
+    try:
+        for parent, folders, files in os.walk(folder, onerror=_raise):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [
+                Path(parent, name) for name in files if not name.startswith(".") and name.lower().endswith(SUFFIXES)
+            ]
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from error
+    if not found:
+        raise UserError(f"{folder}: no images; it must hold files that end in {', '.join(SUFFIXES)}")
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def check_geometry(size: int, crop: int | None, channels: int) -> None:
+    """Raise UserError unless images (size, size, channels) can be cut from squares of side `crop`."""
+    if size < 1:
+        raise UserError(f"image side {size}: must be at least 1; use --size 64")
+    if crop is not None and crop < 1:
+        raise UserError(f"crop {crop}: must be at least 1; leave it out for the largest square")
+    if channels not in (1, 3):
+        raise UserError(f"{channels} channels: must be 1 (grey) or 3 (colour); use 3")
+
+
+def decode_image(path: Path, size: int, crop: int | None = None, channels: int = 3) -> np.ndarray:
+    """The centre of an image file as pixels (size, size, channels), uint8; 1 channel is grey, 3 are RGB.
+
+    The central crop x crop square (by default the largest square) of the upright image is resized to `size`.
+    Transparent parts are laid over white. UserError if the file cannot be read or is smaller than `crop`.
+    """
+    check_geometry(size, crop, channels)
+    image = _read(Path(path))
+    side = crop or min(image.size)
+    if side > min(image.size):
+        width, height = image.size
+        raise UserError(f"{path}: {width}x{height} pixels, less than the crop of {crop}; use --crop {min(image.size)}")
+    left, top = ((length - side) // 2 for length in image.size)
+    square = _opaque(image.crop((left, top, left + side, top + side)))
+    square = square.convert("L" if channels == 1 else "RGB").resize((size, size), FILTER)
+    return np.array(square).reshape(size, size, channels)
+
+
+def _read(path):
+    """The whole image, upright, in the mode it was stored in."""
+    try:
+        # Pillow warns of untidy metadata, and from 90 megapixels on; it refuses, as it should, from 179 on.
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            image.load()
+            return _upright(image)
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS} pixels; make it smaller") from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
+        reason = getattr(error, "strerror", None) or "not a whole JPEG, PNG or WebP image"
+        raise UserError(f"{path}: cannot be read ({reason}); replace or remove it") from error
+
+
+def _upright(image):
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged metadata is no reason to lose the pixels
+        orientation = 1
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+
+
+def _opaque(image):
+    """An image without transparency and with 8 bits a channel, in a mode that Pillow converts to L and RGB."""
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        grey = (np.asarray(image, np.uint32) + 128) // 257  # round(65535 / 257) = 255
+        return Image.fromarray(grey.astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image.convert("RGBA"))
+        return paper.convert("RGB")
+    return image
+
+
+def _raise(error):
+    raise error
