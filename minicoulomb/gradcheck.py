@@ -1,0 +1,186 @@
+"""Every hand-written gradient against a second witness, in float64: finite differences, or PyTorch's or JAX's autodiff.
+
+A gradient g of f is compared with the derivative of f along a random direction v:
+
+    error = min over steps h of  | (f(x + h v) - f(x - h v)) / 2 h  -  g @ v | / (|g| rms(v))
+
+The denominator is the size that g @ v has for random v. A central difference is off by about h^2 f''' / 6 by
+truncation and 1e-16 |f| / h by rounding: for f of order 1 that is below 1e-9 at h = 1e-5, and the bounds leave a
+factor for large third derivatives. Where a ReLU has its kink between x - h v and x + h v, the difference quotient is
+wrong although g is right, but that gets rarer in proportion to h, so steps down to 1e-7 are taken and the smallest
+error counts: a wrong g is wrong at every step. Single layers are fed inputs away from the kink.
+
+Layers are checked on <dy, y> with a random cotangent dy. Against autodiff, error = |g - g'| / |g'|.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minicoulomb.config import Config
+from minicoulomb.coulomb import field, potential
+from minicoulomb.gan import Batch, gradients
+from minicoulomb.layers import (
+    ELU,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Residual,
+    Scale,
+    ScaledTanh,
+    Softmax,
+)
+from minicoulomb.models import Space, build
+from minicoulomb.network import Network
+from minicoulomb.oracles import open_oracle
+
+SAMPLES = 4
+STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+LAYER_BOUND = 1e-8
+NETWORK_BOUND = 1e-6  # kinks leave only the small steps, where rounding is 1e-16 / 1e-7
+AUTODIFF_BOUND = 1e-10
+
+_UNEVEN = {"stride": (2, 3), "padding": ((1, 2), (0, 1))}
+
+# A layer of each kind, convolutions in uneven geometry, and the shape of one input.
+LAYERS = {
+    "Linear": (Linear(5, 3), (5,)),
+    "Conv 1-D": (Conv(2, 3, (5,), stride=2, padding=((1, 2),)), (9, 2)),
+    "Conv 2-D": (Conv(2, 3, (5, 4), **_UNEVEN), (8, 7, 2)),
+    "ConvTranspose 1-D": (ConvTranspose(3, 2, (5,), stride=2, padding=((1, 2),)), (5, 3)),
+    "ConvTranspose 2-D": (ConvTranspose(3, 2, (5, 4), **_UNEVEN), (4, 3, 3)),
+    "BatchNorm": (BatchNorm(3), (4, 5, 3)),
+    "LayerNorm": (LayerNorm((6, 3)), (6, 3)),
+    "ReLU": (ReLU(), (6,)),
+    "LeakyReLU": (LeakyReLU(0.2), (6,)),
+    "ELU": (ELU(), (6,)),
+    "ScaledTanh": (ScaledTanh(), (6,)),
+    "Softmax": (Softmax(), (6, 4)),
+    "Residual": (Residual(Linear(6, 6), ScaledTanh(), Linear(6, 6), scale=0.3), (6,)),
+    "Scale": (Scale(0.7), (6,)),
+    "Reshape": (Reshape((6,)), (2, 3)),
+}
+
+
+class Row(NamedTuple):
+    """One comparison: where, which gradient, its relative error, the bound that it must keep, and whether it does."""
+
+    name: str
+    what: str
+    error: float
+    bound: float
+    ok: bool
+
+
+def check(config: Config, space: Space, against: str | None = None, seed: int = 0) -> list[Row]:
+    """Compare every layer's gradients, the field, and both gradients of Algorithm 1 for the config's networks.
+
+    against   None for finite differences, or "torch" or "jax"; UserError where that is not installed
+    """
+    rng = np.random.default_rng(seed)
+    oracle = open_oracle(against) if against else None
+    rows = []
+    for name, (layer, shape) in LAYERS.items():
+        network = Network([layer], shape)
+        rows += _check_layer(name, network, oracle, rng)
+        if network.statistics_size:
+            statistics = rng.uniform(0.5, 1.5, network.statistics_size)
+            rows += _check_layer(f"{name}, given statistics", network, oracle, rng, statistics)
+    rows += [_check_field(config, m, oracle, rng) for m in (2, 20)]  # few coordinates and many: see coulomb.py
+    return [*rows, *_check_algorithm_1(config, space, oracle, rng)]
+
+
+def _check_layer(name, network, oracle, rng, statistics=None):
+    theta = rng.standard_normal(network.size)
+    x = rng.standard_normal((SAMPLES, *network.input_shape))
+    x += 0.1 * np.sign(x)  # away from the kinks
+    y, residuals = network.forward(theta, x, statistics)
+    dy = rng.standard_normal(y.shape)
+    dx, dtheta = network.gradients(residuals, dy)
+    if oracle:
+        theirs = oracle.gradients(network, theta, x, dy, statistics)
+        errors = [_distance(ours, their) for ours, their in zip((dx, dtheta), theirs, strict=True)]
+    else:
+        of_x = lambda x: (network.forward(theta, x, statistics)[0] * dy).sum()
+        of_theta = lambda theta: (network.forward(theta, x, statistics)[0] * dy).sum()
+        errors = [_difference(of_x, x, dx, rng), _difference(of_theta, theta, dtheta, rng)]
+    bound = AUTODIFF_BOUND if oracle else LAYER_BOUND
+    rows = [_row(name, what, error, bound) for what, error in zip(("input", "parameters"), errors, strict=True)]
+    return rows if network.size else rows[:1]
+
+
+def _check_field(config, m, oracle, rng):
+    a, y, x = (rng.standard_normal((n, m)) for n in (5, 7, 6))
+    force = field(a, y, x, config.d, config.eps)
+    if oracle:
+        error = _distance(force, oracle.field(a, y, x, config.d, config.eps))
+    else:
+        error = _difference(lambda a: potential(a, y, x, config.d, config.eps).sum(), a, force, rng)
+    return _row(f"field in {m} dimensions", "grad Phi", error, AUTODIFF_BOUND if oracle else LAYER_BOUND)
+
+
+def _check_algorithm_1(config, space, oracle, rng):
+    G, D = build(config, space)
+    # Off the initial values, where shifts and biases are 0.
+    theta, w = (net.init(rng, np.float64) + 0.01 * rng.standard_normal(net.size) for net in (G, D))
+    z = rng.standard_normal((SAMPLES, config.latent))
+    y = space.scale * rng.uniform(-1, 1, (SAMPLES, *space.shape))
+    noise = [rng.standard_normal(y.shape) for _ in range(2)] if config.noise else []
+    batch = Batch(z, y, *noise)
+    ours = gradients(G, D, theta, w, batch, config, config.eps)
+    if oracle:
+        dtheta, dw, _, _ = oracle.algorithm_1(G, D, theta, w, batch, config, config.eps)
+        errors = _distance(ours.dtheta, dtheta), _distance(ours.dw, dw)
+    else:
+        loss_g, loss_d = _losses(G, D, theta, w, batch, config)
+        errors = _difference(loss_g, theta, ours.dtheta, rng), _difference(loss_d, w, ours.dw, rng)
+    bound = AUTODIFF_BOUND if oracle else NETWORK_BOUND
+    return [
+        _row(f"Algorithm 1, generator {config.generator}", "dL_G / dtheta", errors[0], bound),
+        _row(f"Algorithm 1, discriminator {config.discriminator}", "dL_D / dw", errors[1], bound),
+    ]
+
+
+def _losses(G, D, theta, w, batch, config):
+    """L_G as a function of theta, and L_D as a function of w, from their formulas in gan.py."""
+    half = 0.5 if config.half_factors else 1.0
+    scale = config.potential_scale * (config.eps**config.d if config.relative_potential else 1.0)
+    l2 = 0.0 if config.decoupled_l2 else config.l2
+    x, _ = G.forward(theta, batch.z)
+    points = x, batch.y
+    if batch.noise_x is not None:
+        points = x + config.noise * config.eps * batch.noise_x, batch.y + config.noise * config.eps * batch.noise_y
+    targets = [scale * potential(a, batch.y, x, config.d, config.eps) for a in points]
+
+    def loss_g(theta):
+        return -half * D.forward(w, G.forward(theta, batch.z)[0])[0].mean()
+
+    def loss_d(w):
+        errors = [D.forward(w, a)[0] - target for a, target in zip(points, targets, strict=True)]
+        return half * sum((error**2).mean() for error in errors) + l2 / 2 * sum((w[k] ** 2).sum() for k in D.kernels)
+
+    return loss_g, loss_d
+
+
+def _difference(function, x, gradient, rng):
+    """The error of `gradient` along a random direction, as the head of this file says; 0 where there is nothing."""
+    if not x.size:
+        return 0.0
+    # As large as x, so that a step is a relative change.
+    v = rng.standard_normal(x.shape) * np.sqrt(np.mean(x * x))
+    slopes = [(function(x + h * v) - function(x - h * v)) / (2 * h) for h in STEPS]
+    scale = np.linalg.norm(gradient) * np.sqrt(np.mean(v * v))
+    return float(min(abs(slope - (gradient * v).sum()) for slope in slopes) / scale)
+
+
+def _distance(ours, theirs):
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)) if ours.size else 0.0
+
+
+def _row(name, what, error, bound):
+    return Row(name, what, error, bound, bool(error <= bound))
