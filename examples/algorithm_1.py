@@ -7,6 +7,7 @@ Expect 8 of 8 modes and more than 90% of the samples within 3 standard deviation
 """
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from minicoulomb.optim import adam, exponential
 
 def mlp(*sizes):
     layers = []
-    for c_in, c_out in zip(sizes, sizes[1:-1]):
+    for c_in, c_out in pairwise(sizes[:-1]):
         layers += [Linear(c_in, c_out, He("relu")), ReLU()]
     return [*layers, Linear(sizes[-2], sizes[-1])]
 

@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 class Gradients(NamedTuple):
     """Both gradients of Algorithm 1 at one (theta, w), and what was seen on the way.
 
-    dtheta is None where only D's was asked for. loss_d, loss_g, r2 and mmd2 are numbers:
+    dtheta is None where only D's was asked for. loss_d (without the penalty), loss_g, r2 and mmd2 are numbers:
     r2     = 1 - sum (D - Phi)^2 / sum (Phi - mean Phi)^2, over all points where D learns: D's fit, at most 1
     mmd2   = mean Phi(y) - mean Phi(x) >= 0, the squared MMD of the two batches, the curve that must fall; like D's
              target it is in units of eps^-d where relative_potential says so, or it would grow as eps shrinks
@@ -134,32 +134,27 @@ def step(G: Network, D: Network, state: State, batches: list[Batch], config: Con
     """One step of Algorithm 1, in place: an update of D for each batch, with the last of them one of G.
 
     Returns loss_d, loss_g, r2, mmd2 before the last update, and the eps and learning rates that were used.
-    Raises Diverged, the parameters unchanged by the offending batch, if anything is not finite.
+    Raises Diverged, the state unchanged, if anything is not finite.
     """
     progress = state.step / config.steps
     eps = exponential(config.eps, config.eps if config.eps_end is None else config.eps_end, progress)
     decay = exponential(1.0, config.lr_decay, progress)
     lr_g, lr_d = config.lr_g * decay, config.lr_d * decay
+    w, moments_d = state.w, state.moments_d
+    if len(batches) > 1:  # so that a later batch that diverges leaves the state as it was
+        w, moments_d = w.copy(), moments_d.copy()
     for number, batch in enumerate(batches, 1):
-        last = number == len(batches)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # told by name below
-            result = gradients(G, D, state.theta, state.w, batch, config, eps, train_g=last)
+            result = gradients(G, D, state.theta, w, batch, config, eps, train_g=number == len(batches))
             _check_finite(result, state.step)
         if config.l2 and config.decoupled_l2:
             for kernel in D.kernels:
-                state.w[kernel] *= 1 - lr_d * config.l2
+                w[kernel] *= 1 - lr_d * config.l2
         t = state.step * len(batches) + number
-        adam(state.w, result.dw, state.moments_d, t, lr_d, config.beta1_d, config.beta2, config.adam_epsilon)
-    adam(
-        state.theta,
-        result.dtheta,
-        state.moments_g,
-        state.step + 1,
-        lr_g,
-        config.beta1_g,
-        config.beta2,
-        config.adam_epsilon,
-    )
+        adam(w, result.dw, moments_d, t, lr_d, config.beta1_d, config.beta2, config.adam_epsilon)
+    t = state.step + 1
+    adam(state.theta, result.dtheta, state.moments_g, t, lr_g, config.beta1_g, config.beta2, config.adam_epsilon)
+    state.w, state.moments_d = w, moments_d
     _update_averages(G, state, batches[-1], result.residuals_z, config)
     state.step += 1
     scalars = {name: float(getattr(result, name)) for name in ("loss_d", "loss_g", "r2", "mmd2")}

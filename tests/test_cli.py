@@ -191,7 +191,21 @@ def test_the_user_s_own_points_are_trained_on(tmp_path):
 
 
 def test_the_averaged_weights_and_the_noise_of_the_paper_can_be_trained_with(tmp_path):
-    run("train", *SMALL, "--steps", 3, "--noise", 1, "--no-half-factors", "--l2", 1e-3, "--d-steps", 2, "--out", tmp_path)
+    run(
+        "train",
+        *SMALL,
+        "--steps",
+        3,
+        "--noise",
+        1,
+        "--no-half-factors",
+        "--l2",
+        1e-3,
+        "--d-steps",
+        2,
+        "--out",
+        tmp_path,
+    )
     run("train", *SMALL, "--steps", 3, "--dtype", "float64", "--decoupled-l2", "--l2", 1e-3, "--out", tmp_path)
 
 
@@ -342,7 +356,9 @@ def test_a_diverging_run_stops_with_its_last_good_state(tmp_path):
 def start(*args, **kwargs):
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "minicoulomb", *map(str, args)]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for_line(process, start_of_line):

@@ -22,10 +22,10 @@ from minicoulomb.layers.activations import (
     tanh,
     tanh_gradient,
 )
+from minicoulomb.layers.affine import Linear, linear, linear_input_gradient, linear_param_gradient
 from minicoulomb.layers.composite import Reshape, Residual, Scale, Sequential
 from minicoulomb.layers.convolution import Conv, ConvTranspose, bias_gradient
 from minicoulomb.layers.layer import Glorot, He, Layer, Parameter
-from minicoulomb.layers.affine import Linear, linear, linear_input_gradient, linear_param_gradient
 from minicoulomb.layers.normalization import (
     BatchNorm,
     LayerNorm,

@@ -1,0 +1,215 @@
+"""What our gradients are compared with an oracle on, whichever library it computes with: bodies of tests.
+
+Relative errors are ratios of Euclidean norms, at most 1e-10 in float64: rounding leaves about 1e-15.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from minicoulomb.config import Config
+from minicoulomb.coulomb import field
+from minicoulomb.gan import Batch, gradients
+from minicoulomb.layers import (
+    ELU,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Residual,
+    Scale,
+    Softmax,
+    Tanh,
+)
+from minicoulomb.models import Space, build
+from minicoulomb.network import Network
+
+MODELS = [("mlp", "mlp"), ("my", "my"), ("my", "my-big"), ("dcgan", "dcgan")]
+
+# Every option of gan.gradients away from its default.
+OPTIONS = {
+    "half_factors": False,
+    "l2": 0.1,
+    "potential_scale": 3.0,
+    "relative_potential": True,
+    "noise": 0.5,
+    "d": 1.5,
+    "eps": 0.8,
+}
+
+
+def assert_agree(ours, theirs, bound=1e-10):
+    assert ours.shape == theirs.shape
+    assert np.linalg.norm(ours - theirs) <= bound * np.linalg.norm(theirs)
+
+
+class Axis(NamedTuple):
+    """One spatial axis of a correlation: the input's size, and the geometry."""
+
+    size: int
+    k: int
+    stride: int
+    padding: tuple[int, int]
+
+    @property
+    def output_size(self):
+        return (self.size + sum(self.padding) - self.k) // self.stride + 1
+
+
+@st.composite
+def axes(draw):
+    k, stride = draw(st.integers(1, 5)), draw(st.integers(1, 3))
+    padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    return Axis(draw(st.integers(max(1, k - sum(padding)), 9)), k, stride, padding)
+
+
+def geometries():
+    """One or two axes."""
+    return st.lists(axes(), min_size=1, max_size=2)
+
+
+# Tests run over every kind, for a drawn one could be drawn too rarely.
+KINDS = [
+    "Linear",
+    "Conv",
+    "ConvTranspose",
+    "BatchNorm",
+    "LayerNorm",
+    "ReLU",
+    "LeakyReLU",
+    "ELU",
+    "Tanh",
+    "Softmax",
+    "Scale",
+    "Reshape",
+    "Residual",
+]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@st.composite
+def networks(draw, kind):
+    """A network of one layer, or of a residual branch of some, with drawn sizes and settings."""
+    c_in, c_out = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    if kind in ("Conv", "ConvTranspose"):
+        geometry = draw(geometries())
+        sizes, taps, stride, padding = zip(*geometry)
+        settings = {"kernel_size": taps, "stride": stride, "padding": padding, "bias": draw(st.booleans())}
+        if kind == "Conv":
+            return Network([Conv(c_in, c_out, **settings)], (*sizes, c_in))
+        # Padding takes away from a transposed convolution's output, which must keep one number.
+        sizes = [axis.output_size + sum(axis.padding) for axis in geometry]
+        return Network([ConvTranspose(c_in, c_out, **settings)], (*sizes, c_in))
+    if kind == "Residual":
+        there, back = Conv(c_in, c_out, (3,), padding=1), Conv(c_out, c_in, (2,), padding=((0, 1),))
+        branch = Residual(there, BatchNorm(c_out), ELU(), back, scale=draw(st.floats(0.1, 2)))
+        return Network([branch, Tanh()], (5, c_in))
+    spatial = tuple(draw(st.lists(st.integers(2, 4), max_size=2)))
+    shape = (*spatial, c_in)
+    factor = draw(st.floats(0.1, 0.9))
+    return {
+        "Linear": lambda: Network([Linear(c_in, c_out)], (c_in,)),
+        "BatchNorm": lambda: Network([BatchNorm(c_in)], shape),
+        "LayerNorm": lambda: Network([LayerNorm((4, *shape))], (4, *shape)),
+        "ReLU": lambda: Network([ReLU()], shape),
+        "LeakyReLU": lambda: Network([LeakyReLU(factor)], shape),
+        "ELU": lambda: Network([ELU()], shape),
+        "Tanh": lambda: Network([Tanh(1 + factor, factor)], shape),
+        "Softmax": lambda: Network([Softmax()], (*spatial, c_in + 1)),
+        "Scale": lambda: Network([Scale(factor)], shape),
+        "Reshape": lambda: Network([Reshape((c_in, *spatial))], shape),
+    }[kind]()
+
+
+class Pass(NamedTuple):
+    """Random numbers for one pass through a network."""
+
+    theta: np.ndarray
+    x: np.ndarray
+    dy: np.ndarray
+    statistics: np.ndarray | None
+
+
+@st.composite
+def passes(draw, kind):
+    """(network, Pass): at least 3 samples, for two points per channel leave batch normalization nothing to learn."""
+    network, n = draw(networks(kind)), draw(st.integers(3, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    given = network.statistics_size and draw(st.booleans())
+    return network, Pass(
+        rng.standard_normal(network.size),
+        rng.standard_normal((n, *network.input_shape)),
+        rng.standard_normal((n, *network.output_shape)),
+        rng.uniform(0.5, 2, network.statistics_size) if given else None,
+    )
+
+
+def check_network(oracle, network, numbers):
+    theta, x, dy, statistics = numbers
+    y, residuals = network.forward(theta, x, statistics)
+    dx, dtheta = network.gradients(residuals, dy)
+    their_dx, their_dtheta = oracle.gradients(network, theta, x, dy, statistics)
+    assert_agree(y, oracle.forward(network, theta, x, statistics))
+    assert_agree(dx, their_dx)
+    assert_agree(dtheta, their_dtheta)
+
+
+@st.composite
+def charges(draw):
+    """(a, y, x, d, eps): few coordinates and many, which coulomb.py treats differently."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    m = draw(st.integers(1, 9))
+    a, y, x = (rng.standard_normal((draw(st.integers(1, 6)), m)) for _ in range(3))
+    return a, y, x, draw(st.sampled_from([1, 2, 3, 4, 0.5, 2.7])), draw(st.floats(0.1, 3))
+
+
+def check_field(oracle, a, y, x, d, eps):
+    assert_agree(field(a, y, x, d, eps), oracle.field(a, y, x, d, eps))
+
+
+class Problem(NamedTuple):
+    """One instance of Algorithm 1, small enough for an oracle."""
+
+    G: Network
+    D: Network
+    theta: np.ndarray
+    w: np.ndarray
+    batches: list[Batch]
+    config: Config
+
+
+def problem(generator, discriminator, shape, batches=1, **options) -> Problem:
+    """Random networks and batches; more real samples than generated ones, for the two must not be mixed up."""
+    settings = {"latent": 3, "g_width": 8, "d_width": 8, "d": 1.0, "eps": 1.0, **options}
+    config = Config(generator=generator, discriminator=discriminator, dtype="float64", **settings)
+    G, D = build(config, Space(shape))
+    rng = np.random.default_rng(5)
+    # Off the initial values, where shifts and biases are 0.
+    theta, w = (net.init(rng, np.float64) + 0.1 * rng.standard_normal(net.size) for net in (G, D))
+
+    def batch():
+        z, y = rng.standard_normal((4, config.latent)), rng.uniform(-1, 1, (5, *shape))
+        noise = [rng.standard_normal((n, *shape)) for n in (4, 5)] if config.noise else []
+        return Batch(z, y, *noise)
+
+    return Problem(G, D, theta, w, [batch() for _ in range(batches)], config)
+
+
+def check_algorithm_1(oracle, generator, discriminator, shape, **options):
+    """Both losses, and both gradients parameter by parameter."""
+    G, D, theta, w, (batch,), config = problem(generator, discriminator, shape, **options)
+    ours = gradients(G, D, theta, w, batch, config, config.eps)
+    dtheta, dw, loss_d, loss_g = oracle.algorithm_1(G, D, theta, w, batch, config, config.eps)
+    assert_agree(ours.loss_d, np.asarray(loss_d))
+    assert_agree(ours.loss_g, np.asarray(loss_g))
+    for network, mine, theirs in ((G, ours.dtheta, dtheta), (D, ours.dw, dw)):
+        views = network.named_views(theirs)
+        for name, view in network.named_views(mine).items():
+            assert views[name].any(), f"{name}: a zero gradient would prove nothing"
+            assert_agree(view, views[name])

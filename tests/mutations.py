@@ -1,0 +1,92 @@
+"""Are the tests able to fail? `python tests/mutations.py` breaks one line of the numerics at a time and runs them.
+
+Each mutation is made in a copy of the repository, where the fast tests then must fail. Prints which test noticed;
+exits with status 1 if one survives. Only the light `test` extra is used: neither PyTorch nor JAX.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TESTS = ["test_conv", "test_layers", "test_coulomb", "test_optim", "test_gan"]
+
+# (file, a text that stands there once, what takes its place)
+MUTATIONS = [
+    ("direct.py", "window += dcols", "window[...] = dcols"),
+    ("direct.py", "out=dw[i, j]", "out=dw[-1 - i, j]"),
+    ("layers/affine.py", "return dy @ kernel.T", "return 1.001 * dy @ kernel.T"),
+    ("layers/affine.py", "return x.T @ dy, dy.sum(axis=0)", "return x.T @ dy, dy.mean(axis=0)"),
+    ("layers/convolution.py", "dy.shape[-1]).sum(axis=0)", "dy.shape[-1]).mean(axis=0)"),
+    ("layers/convolution.py", "correlate(dy, kernel, self.stride, self.padding)", "correlate(dy, kernel, self.stride)"),
+    ("layers/convolution.py", "correlate_kernel(dy, x, self", "-correlate_kernel(dy, x, self"),
+    ("layers/normalization.py", "dscale / -n", "dscale / n"),
+    ("layers/normalization.py", "    dx -= dshift / n\n", ""),
+    ("layers/normalization.py", "return dy * (residuals.scale * residuals.inverse_std)", "return dy * residuals.scale"),
+    ("layers/normalization.py", "dxhat - means[0] - xhat * means[1]", "dxhat - means[0]"),
+    ("layers/normalization.py", "return (dy * xhat).sum(axis=0), dy.sum", "return dy.sum(axis=0), dy.sum"),
+    ("layers/activations.py", "return dy * (y > 0)", "return dy"),
+    ("layers/activations.py", "factor *= 1 - slope", "factor *= 1"),
+    ("layers/activations.py", "minimum(y, 0) + 1", "minimum(y, 0)"),
+    ("layers/activations.py", "(slope / amplitude)", "(slope * amplitude)"),
+    ("layers/activations.py", "(dy - (y * dy).sum(", "(dy - (y * dy).mean("),
+    ("layers/composite.py", "return dy + self.children[0].input_gradient", "return self.children[0].input_gradient"),
+    ("layers/composite.py", ".gradients(residuals[0], self.scale * dy)", ".gradients(residuals[0], dy)"),
+    ("layers/composite.py", "return self.factor * dy", "return dy / self.factor"),
+    ("coulomb.py", "_row_mean_offsets(a, y, d + 2, eps)", "_row_mean_offsets(a, y, d + 1, eps)"),
+    ("coulomb.py", "return -d * (", "return d * ("),
+    ("coulomb.py", "(a[rows] - centre) * k.sum", "a[rows] * k.sum"),
+    ("coulomb.py", "- over_x / len(x)", "- over_x / len(y)"),
+    ("gan.py", "error_y * (2 * half / n_y)", "error_y * (2 * half / n_x)"),
+    ("gan.py", "d_y - scale * phi_y", "d_y - phi_y"),
+    ("gan.py", "full_like(d_x, -half / n_x)", "full_like(d_x, -1 / n_x)"),
+    ("gan.py", "dw[kernel] += config.l2", "dw[kernel] += 2 * config.l2"),
+    ("gan.py", "*= 1 - lr_d * config.l2", "*= 1 - config.l2"),
+    ("optim.py", "m += (1 - beta1) * g", "m += g"),
+    ("optim.py", "denominator *= correction", "denominator /= correction"),
+]  # fmt: skip
+
+
+def run_tests(repository: Path) -> str | None:
+    """The first test that fails, or None where all pass."""
+    files = [f"tests/{name}.py" for name in TESTS]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-k", "not torch"]
+    # Bytecode is trusted by time and size, which a mutation within the same second may leave as they were.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", *options, *files]
+    result = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
+    if result.returncode == 0:
+        return None
+    return re.search(r"^(?:FAILED|ERROR) (.*?)(?: - |$)", result.stdout, re.MULTILINE)[1]
+
+
+def main() -> int:
+    survivors = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("minicoulomb", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        if failure := run_tests(copy):
+            sys.exit(f"{failure}: fails without any mutation; mend that first")
+        for file, old, new in MUTATIONS:
+            path = copy / "minicoulomb" / file
+            text = path.read_text(encoding="utf-8")
+            if text.count(old) != 1:
+                sys.exit(f"{file}: {old!r} stands there {text.count(old)} times, must be once; adapt MUTATIONS")
+            path.write_text(text.replace(old, new), encoding="utf-8")
+            killer = run_tests(copy)
+            path.write_text(text, encoding="utf-8")
+            survivors += killer is None
+            print(f"{'killed' if killer else 'SURVIVED':10}{file:25}{old.strip()}  ->  {new.strip() or 'nothing'}")
+            print(f"          by {killer or 'no test'}", flush=True)
+    print(f"{len(MUTATIONS) - survivors} of {len(MUTATIONS)} mutations were noticed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

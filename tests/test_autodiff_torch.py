@@ -1,0 +1,68 @@
+"""Layers, field and Algorithm 1 against PyTorch, which computes and differentiates by its own operations."""
+
+import pytest
+from autodiff_cases import (
+    MODELS,
+    OPTIONS,
+    assert_agree,
+    charges,
+    check_algorithm_1,
+    check_field,
+    check_network,
+    every_kind,
+    passes,
+    problem,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minicoulomb.gan import initial_state, step
+from minicoulomb.oracles import open_oracle
+
+torch = pytest.importorskip("torch", reason="PyTorch is a further witness; pip install torch to hear it")
+oracle = open_oracle("torch")
+
+
+@every_kind
+@given(st.data())
+def test_every_layer_agrees_with_torch(kind, data):
+    check_network(oracle, *data.draw(passes(kind)))
+
+
+@given(charges())
+def test_the_field_agrees_with_torch(case):
+    check_field(oracle, *case)
+
+
+@pytest.mark.parametrize("side", [8, 16])
+@pytest.mark.parametrize(("generator", "discriminator"), MODELS)
+def test_both_gradients_of_algorithm_1_agree_with_torch(generator, discriminator, side):
+    check_algorithm_1(oracle, generator, discriminator, (side, side, 3))
+
+
+def test_both_gradients_agree_with_torch_at_32x32_with_every_option():
+    check_algorithm_1(oracle, "my", "my-big", (32, 32, 3), **OPTIONS)
+
+
+@pytest.mark.parametrize(("generator", "discriminator"), MODELS)
+def test_weights_after_three_steps_agree_with_torchs_adam(generator, discriminator):
+    rates = {"lr_g": 3e-3, "lr_d": 1e-3, "beta1_g": 0.5, "beta1_d": 0.9}
+    case = problem(generator, discriminator, (16, 16, 3), batches=3, **rates)
+    G, D, theta, w, batches, config = case
+    state = initial_state(G, D, config)
+    state.theta[:], state.w[:] = theta, w
+    theirs = [torch.tensor(vector, requires_grad=True) for vector in (theta, w)]
+    groups = [
+        {"params": [theirs[0]], "lr": config.lr_g, "betas": (config.beta1_g, config.beta2)},
+        {"params": [theirs[1]], "lr": config.lr_d, "betas": (config.beta1_d, config.beta2)},
+    ]
+    optimizer = torch.optim.Adam(groups, eps=config.adam_epsilon)
+    for batch in batches:
+        step(G, D, state, [batch], config)
+        numbers = [vector.detach().numpy() for vector in theirs]
+        dtheta, dw, _, _ = oracle.algorithm_1(G, D, *numbers, batch, config, config.eps)
+        theirs[0].grad, theirs[1].grad = torch.tensor(dtheta), torch.tensor(dw)
+        optimizer.step()
+    for ours, their, start in zip((state.theta, state.w), theirs, (theta, w)):
+        assert_agree(ours, their.detach().numpy(), bound=1e-8)
+        assert_agree(ours - start, their.detach().numpy() - start, bound=1e-6)

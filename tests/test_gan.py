@@ -1,0 +1,265 @@
+"""Algorithm 1: both gradients against autograd, and what each option changes."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from autodiff_cases import OPTIONS, assert_agree, check_algorithm_1, problem
+from oracle_autograd import AutogradOracle
+from test_optim import defining_adam
+
+from minicoulomb import gan
+from minicoulomb.coulomb import potentials
+from minicoulomb.gan import Diverged, generate, gradients, initial_state, step
+
+oracle = AutogradOracle()
+POINTS = ("mlp", "mlp", (2,))
+IMAGES = ("my", "my", (16, 16, 1))  # the smallest with batch normalization in both networks
+
+
+def start(problem):
+    """The problem's state of step 0."""
+    state = initial_state(problem.G, problem.D, problem.config)
+    state.theta[:], state.w[:] = problem.theta, problem.w
+    if problem.config.average:
+        state.average[:] = problem.theta
+    return state
+
+
+def run(problem, batches=None):
+    """(state, scalars) after one step."""
+    state = start(problem)
+    return state, step(problem.G, problem.D, state, batches or problem.batches, problem.config)
+
+
+def at(problem, batch, **settings):
+    """gradients at the problem's (theta, w)."""
+    config = replace(problem.config, **settings)
+    return gradients(problem.G, problem.D, problem.theta, problem.w, batch, config, config.eps)
+
+
+@pytest.mark.parametrize("options", [{}, *({name: value} for name, value in OPTIONS.items()), OPTIONS], ids=str)
+def test_both_gradients_agree_with_autograd(options):
+    check_algorithm_1(oracle, *POINTS, **options)
+
+
+@pytest.mark.parametrize("options", [{}, OPTIONS], ids=["defaults", "options"])
+def test_both_gradients_of_networks_with_batch_norm_agree_with_autograd(options):
+    check_algorithm_1(oracle, *IMAGES, **options)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "tanh"])
+def test_both_gradients_agree_for_every_activation(activation):
+    check_algorithm_1(oracle, *POINTS, g_activation=activation, d_activation=activation, g_depth=1, d_depth=2)
+
+
+def test_both_gradients_are_taken_before_either_vector_changes():
+    """One step is one Adam step along each of the gradients at the old (theta, w)."""
+    case = problem(*POINTS, lr_g=0.1, lr_d=0.2)
+    state, _ = run(case)
+    result = at(case, case.batches[0])
+    config = case.config
+    for new, old, gradient, lr in (
+        (state.theta, case.theta, result.dtheta, config.lr_g),
+        (state.w, case.w, result.dw, config.lr_d),
+    ):
+        assert_agree(new, defining_adam(old, [gradient], lr, config.beta1_g, config.beta2, config.adam_epsilon))
+
+
+def test_three_steps_are_three_adam_steps_along_the_gradients_of_autograd():
+    """Schedules, noise, penalty and a relative potential included."""
+    options = {**OPTIONS, "eps_end": 0.2, "lr_decay": 0.1, "steps": 4, "lr_g": 0.05, "lr_d": 0.03}
+    case = problem(*POINTS, batches=3, **options, beta1_g=0.5, beta1_d=0.7)
+    G, D, config = case.G, case.D, case.config
+    state = start(case)
+    gradients_g, gradients_d = [], []
+    for number, batch in enumerate(case.batches):
+        eps = 0.8 * (0.2 / 0.8) ** (number / 4)
+        dtheta, dw, _, _ = oracle.algorithm_1(G, D, state.theta, state.w, batch, config, eps)
+        gradients_g.append(dtheta)
+        gradients_d.append(dw)
+        before = state.theta.copy(), state.w.copy()
+        scalars = step(G, D, state, [batch], config)
+        decay = 0.1 ** (number / 4)
+        assert (scalars["eps"], scalars["lr_g"], scalars["lr_d"]) == pytest.approx((eps, 0.05 * decay, 0.03 * decay))
+        for old, new, history, lr, beta1 in (
+            (before[0], state.theta, gradients_g, 0.05 * decay, 0.5),
+            (before[1], state.w, gradients_d, 0.03 * decay, 0.7),
+        ):
+            # The moments depend on the gradients alone: the last step at this rate is the difference of two histories.
+            until_now, before_now = (defining_adam(old, h, lr, beta1, 0.999, 1e-8) for h in (history, history[:-1]))
+            assert_agree(new, old + (until_now - before_now), bound=1e-8)
+
+
+def test_the_scalars_are_what_they_say():
+    case = problem(*POINTS, potential_scale=3.0)
+    G, D, theta, w, (batch,), config = case
+    _, scalars = run(case)
+    x = G.forward(theta, batch.z)[0]
+    phi_x, phi_y = potentials(x, batch.y, config.d, config.eps)
+    d_x, d_y = D.forward(w, x)[0], D.forward(w, batch.y)[0]
+    phi, d = np.concatenate([phi_x, phi_y]), np.concatenate([d_x, d_y]) / 3
+    loss_d = (np.mean((d_x - 3 * phi_x) ** 2) + np.mean((d_y - 3 * phi_y) ** 2)) / 2
+    assert scalars["loss_d"] == pytest.approx(loss_d)
+    assert scalars["loss_g"] == pytest.approx(-d_x.mean() / 2)
+    assert scalars["mmd2"] == pytest.approx(phi_y.mean() - phi_x.mean())
+    assert scalars["r2"] == pytest.approx(1 - ((d - phi) ** 2).sum() / ((phi - phi.mean()) ** 2).sum())
+
+
+def test_without_half_factors_both_gradients_double():
+    case = problem(*POINTS)
+    with_half, without = at(case, case.batches[0]), at(case, case.batches[0], half_factors=False)
+    assert_agree(without.dtheta, 2 * with_half.dtheta)
+    assert_agree(without.dw, 2 * with_half.dw)
+
+
+def test_the_penalty_pulls_at_kernels_alone():
+    case = problem(*POINTS)
+    free, penalized = at(case, case.batches[0]), at(case, case.batches[0], l2=0.3)
+    difference = case.D.named_views(penalized.dw - free.dw)
+    for name, view in case.D.named_views(case.w).items():
+        np.testing.assert_allclose(difference[name], 0.3 * view * name.endswith("kernel"), atol=1e-14)
+
+
+def test_the_decoupled_penalty_shrinks_kernels_beside_adam():
+    free = problem(*POINTS, lr_d=0.1)
+    decoupled = free._replace(config=replace(free.config, l2=0.3, decoupled_l2=True))
+    difference = free.D.named_views(run(decoupled)[0].w - run(free)[0].w)
+    for name, view in free.D.named_views(free.w).items():
+        np.testing.assert_allclose(difference[name], -0.1 * 0.3 * view * name.endswith("kernel"), atol=1e-14)
+
+
+def test_noise_moves_where_d_learns_and_not_what_g_climbs():
+    case = problem(*POINTS, noise=0.5)
+    noisy = at(case, case.batches[0])
+    plain = at(case, case.batches[0]._replace(noise_x=None, noise_y=None))
+    np.testing.assert_array_equal(noisy.dtheta, plain.dtheta)
+    assert (noisy.loss_g, noisy.mmd2) == (plain.loss_g, plain.mmd2)
+    assert np.linalg.norm(noisy.dw - plain.dw) > 0.01 * np.linalg.norm(plain.dw)
+
+
+def test_a_relative_potential_is_the_potential_in_units_of_its_largest_value():
+    case = problem(*POINTS, eps=0.3, d=2.0)
+    relative = at(case, case.batches[0], relative_potential=True, potential_scale=5.0)
+    scaled = at(case, case.batches[0], potential_scale=5.0 * 0.3**2)
+    assert_agree(relative.dw, scaled.dw)
+
+
+def test_only_the_discriminators_gradient_is_computed_where_that_is_asked_for():
+    case = problem(*POINTS)
+    result = gradients(case.G, case.D, case.theta, case.w, case.batches[0], case.config, 1.0, train_g=False)
+    assert result.dtheta is None
+    np.testing.assert_array_equal(result.dw, at(case, case.batches[0]).dw)
+
+
+def test_with_three_d_steps_d_moves_three_times_and_g_once_with_the_last():
+    case = problem(*POINTS, batches=3, d_steps=3, lr_d=0.1, lr_g=0.1)
+    G, D, theta, w, batches, config = case
+    state, _ = run(case)
+    history = []
+    for batch in batches:
+        current = defining_adam(w, history, 0.1, 0.9, 0.999, 1e-8)
+        result = gradients(G, D, theta, current, batch, config, 1.0)
+        history.append(result.dw)
+    assert_agree(state.w, defining_adam(w, history, 0.1, 0.9, 0.999, 1e-8))
+    assert_agree(state.theta, defining_adam(theta, [result.dtheta], 0.1, 0.9, 0.999, 1e-8))
+    assert state.step == 1
+
+
+def test_averages_follow_the_weights():
+    case = problem(*IMAGES, batches=2, average=0.9, lr_g=0.1)
+    state = start(case)
+    average = case.theta.copy()
+    for batch in case.batches:
+        step(case.G, case.D, state, [batch], case.config)
+        average = 0.9 * average + 0.1 * state.theta
+        assert_agree(state.average, average)
+    assert np.linalg.norm(state.average - state.theta) > 0.01 * np.linalg.norm(state.theta)
+
+
+def test_running_statistics_are_those_of_the_passes():
+    case = problem(*IMAGES, average=0.9, lr_g=0.1)
+    G, batch = case.G, case.batches[0]
+    state, _ = run(case)
+    for statistics, theta in ((state.statistics, case.theta), (state.average_statistics, state.average)):
+        expected = G.init_statistics(np.float64)
+        G.update_statistics(expected, G.forward(theta, batch.z)[1])
+        assert_agree(statistics, expected)
+    assert np.linalg.norm(state.statistics - state.average_statistics) > 1e-6
+
+
+def test_without_averaging_samples_come_from_the_weights_themselves():
+    case = problem(*IMAGES)
+    state, _ = run(case)
+    assert state.average is state.theta
+    assert state.average_statistics is state.statistics
+
+
+def test_a_sample_does_not_depend_on_its_batch_but_with_batch_statistics():
+    case = problem(*IMAGES, average=0.9)
+    state, _ = run(case)
+    z = case.batches[0].z
+    together = generate(case.G, state, z)
+    assert_agree(together, oracle.forward(case.G, state.average, z, state.average_statistics))
+    assert_agree(generate(case.G, state, z[:1]), together[:1])
+    official = generate(case.G, state, z, batch_statistics=True)
+    assert_agree(official, oracle.forward(case.G, state.average, z))
+    assert np.linalg.norm(generate(case.G, state, z[:2], batch_statistics=True) - official[:2]) > 1e-3
+
+
+@pytest.mark.parametrize("vector", ["theta", "w"])
+def test_a_step_that_diverges_leaves_the_state_alone(vector):
+    case = problem(*IMAGES, average=0.9)
+    state = start(case)
+    getattr(state, vector)[0] = np.nan
+    before = deepcopy(state)
+    with pytest.raises(Diverged, match="loss_d is not finite at step 0; lower --lr-g or --lr-d"):
+        step(case.G, case.D, state, case.batches, case.config)
+    for name, value in vars(before).items():
+        np.testing.assert_array_equal(getattr(state, name), value)
+
+
+def test_divergence_in_a_later_update_of_d_leaves_the_state_unchanged():
+    case = problem(*POINTS)
+    state = start(case)
+    before = deepcopy(state)
+    good = case.batches[0]
+    with pytest.raises(Diverged):
+        step(case.G, case.D, state, [good, good._replace(y=good.y * np.nan)], case.config)
+    for name, value in vars(before).items():
+        np.testing.assert_array_equal(getattr(state, name), value)
+
+
+@pytest.mark.parametrize("name", ["loss_d", "loss_g", "dw", "dtheta"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_divergence_is_told_by_the_quantitys_name(monkeypatch, name, value):
+    case = problem(*POINTS)
+    result = at(case, case.batches[0])
+    monkeypatch.setattr(gan, "gradients", lambda *_, **__: result._replace(**{name: value * getattr(result, name)}))
+    with pytest.raises(Diverged, match=f"^{'gradient ' * (name in ('dw', 'dtheta'))}{name} is not finite at step 0"):
+        run(case)
+
+
+def test_training_starts_from_the_seed_alone():
+    case = problem(*IMAGES)
+    first, second = (initial_state(case.G, case.D, case.config) for _ in range(2))
+    other = initial_state(case.G, case.D, replace(case.config, seed=1))
+    np.testing.assert_array_equal(first.theta, second.theta)
+    np.testing.assert_array_equal(first.w, second.w)
+    assert (first.theta != other.theta).any()
+    assert first.step == 0
+    assert not first.moments_g.any()
+    assert not first.moments_d.any()
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_step_in_single_precision_stays_there(average):
+    case = problem(*IMAGES, average=average, noise=0.5, l2=0.1)
+    config = replace(case.config, dtype="float32")
+    batch = type(case.batches[0])(*(array.astype(np.float32) for array in case.batches[0]))
+    state = initial_state(case.G, case.D, config)
+    step(case.G, case.D, state, [batch], config)
+    vectors = {name: value.dtype for name, value in vars(state).items() if name != "step"}
+    assert set(vectors.values()) == {np.dtype(np.float32)}
+    assert gradients(case.G, case.D, state.theta, state.w, batch, config, 1.0).dtheta.dtype == np.float32

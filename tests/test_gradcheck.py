@@ -1,0 +1,89 @@
+"""`minicoulomb gradcheck` finds the gradients right, and a wrong one wrong."""
+
+import builtins
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from autodiff_cases import MODELS, OPTIONS
+
+from minicoulomb import layers
+from minicoulomb.config import Config
+from minicoulomb.errors import UserError
+from minicoulomb.gradcheck import LAYERS, check
+from minicoulomb.layers import Activation, BatchNorm
+from minicoulomb.models import Space
+from minicoulomb.oracles import open_oracle
+
+IMAGES = Space((16, 16, 3))
+SMALL = Config(generator="my", discriminator="my", latent=4, g_width=4, d_width=4, d=1.0, eps=1.0)
+
+
+def failures(rows):
+    return [(row.name, row.what) for row in rows if not row.ok]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("options", [{}, OPTIONS], ids=["defaults", "options"])
+@pytest.mark.parametrize(("generator", "discriminator"), MODELS)
+def test_every_gradient_agrees_with_finite_differences(generator, discriminator, options, seed):
+    config = replace(SMALL, generator=generator, discriminator=discriminator, **options)
+    rows = check(config, IMAGES, seed=seed)
+    assert failures(rows) == []
+    assert [row.name for row in rows[-2:]] == [
+        f"Algorithm 1, generator {generator}",
+        f"Algorithm 1, discriminator {discriminator}",
+    ]
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_every_gradient_agrees_with_autodiff(library):
+    pytest.importorskip(library, reason=f"{library} is a further witness; pip install {library} to hear it")
+    assert failures(check(SMALL, Space((8, 8, 1)), against=library)) == []
+
+
+def test_every_kind_of_layer_is_checked():
+    kinds = {type(layer) for layer, _ in LAYERS.values()}
+    exported = {getattr(layers, name) for name in layers.__all__}
+    composite = {layers.Layer, layers.Sequential, Activation}
+    layer_kinds = {kind for kind in exported if isinstance(kind, type) and issubclass(kind, layers.Layer)}
+    assert layer_kinds - composite <= kinds
+    activations = {layer.function for layer, _ in LAYERS.values() if isinstance(layer, Activation)}
+    assert activations == {layers.relu, layers.leaky_relu, layers.elu, layers.tanh, layers.softmax}
+
+
+def test_a_wrong_gradient_is_found(monkeypatch):
+    right = BatchNorm.input_gradient
+    monkeypatch.setattr(BatchNorm, "gradients", lambda self, residuals, dy: (
+        1.0001 * right(self, residuals, dy), self.param_gradient(residuals, dy)
+    ))  # fmt: skip
+    wrong = failures(check(SMALL, IMAGES))
+    assert ("BatchNorm", "input") in wrong
+    assert ("Algorithm 1, discriminator my", "dL_D / dw") in wrong
+    assert ("BatchNorm", "parameters") not in wrong
+
+
+def test_a_nan_is_no_agreement(monkeypatch):
+    monkeypatch.setattr(BatchNorm, "gradients", lambda self, residuals, dy: (
+        np.full_like(dy, np.nan), self.param_gradient(residuals, dy)
+    ))  # fmt: skip
+    assert ("BatchNorm", "input") in failures(check(SMALL, IMAGES))
+
+
+def test_an_unknown_library_is_refused():
+    with pytest.raises(UserError, match="oracle 'tensorflow': must be torch or jax"):
+        check(SMALL, IMAGES, against="tensorflow")
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_a_library_that_is_missing_is_told_with_its_remedy(monkeypatch, library):
+    real = builtins.__import__
+
+    def without(name, *arguments):
+        if name.startswith(("torch", "jax", "minicoulomb.oracles.")):
+            raise ImportError(f"No module named {library!r}")
+        return real(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UserError, match=f"oracle {library}: .* pip install {library}"):
+        open_oracle(library)

@@ -1,0 +1,146 @@
+"""One flat vector, its named views, and what a network says about itself."""
+
+import numpy as np
+import pytest
+
+from minicoulomb.errors import UserError
+from minicoulomb.layers import BatchNorm, Conv, Linear, ReLU, Reshape, Residual, Tanh
+from minicoulomb.network import STATISTICS_MOMENTUM, Network
+
+
+def images_to_numbers():
+    """(n, 4, 4, 2) -> (n,), with batch normalization inside and outside a residual branch."""
+    return Network(
+        [
+            Conv(2, 3, 3, stride=2, padding=1, bias=False),
+            BatchNorm(3),
+            Residual(Conv(3, 3, 1), BatchNorm(3)),
+            Reshape((12,)),
+            Linear(12, 1),
+            Reshape(()),
+        ],
+        (4, 4, 2),
+    )
+
+
+SHAPES = {
+    "0.kernel": (3, 3, 2, 3),
+    "1.scale": (3,),
+    "1.shift": (3,),
+    "2.0.0.kernel": (1, 1, 3, 3),
+    "2.0.0.bias": (3,),
+    "2.0.1.scale": (3,),
+    "2.0.1.shift": (3,),
+    "4.kernel": (12, 1),
+    "4.bias": (1,),
+}
+
+
+def test_named_views_cover_the_vector_in_order_and_without_overlap():
+    network = images_to_numbers()
+    theta = np.arange(network.size)
+    views = network.named_views(theta)
+    assert {name: view.shape for name, view in views.items()} == SHAPES
+    np.testing.assert_array_equal(np.concatenate([view.ravel() for view in views.values()]), theta)
+
+
+def test_writing_into_a_view_writes_into_the_vector():
+    network = images_to_numbers()
+    theta = np.zeros(network.size)
+    network.named_views(theta)["4.bias"][:] = 7
+    assert theta[-1] == 7
+    y, _ = network.forward(theta, np.ones((2, 4, 4, 2)))
+    np.testing.assert_array_equal(y, [7, 7])
+
+
+def test_shapes_are_given_without_the_batch():
+    network = images_to_numbers()
+    assert (network.input_shape, network.output_shape) == ((4, 4, 2), ())
+    y, residuals = network.forward(network.init(np.random.default_rng(0)), np.ones((3, 4, 4, 2), np.float32))
+    assert y.shape == (3,)
+    assert network.input_gradient(residuals, y).shape == (3, 4, 4, 2)
+    assert network.param_gradient(residuals, y).shape == (network.size,)
+
+
+def test_kernels_are_the_kernels_and_nothing_else():
+    network = images_to_numbers()
+    chosen = np.zeros(network.size)
+    for kernel in network.kernels:
+        chosen[kernel] += 1
+    for name, view in network.named_views(chosen).items():
+        assert (view == name.endswith("kernel")).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_init_is_a_function_of_the_generator_in_the_asked_dtype(dtype):
+    network = images_to_numbers()
+    first, second, other = (network.init(np.random.default_rng(seed), dtype) for seed in (1, 1, 2))
+    assert first.dtype == dtype
+    np.testing.assert_array_equal(first, second)
+    assert (first != other).any()
+    assert (network.named_views(first)["1.scale"] == 1).all()
+    assert (network.named_views(first)["4.bias"] == 0).all()
+
+
+def test_statistics_of_no_data_are_mean_zero_and_variance_one():
+    network = images_to_numbers()
+    assert network.statistics_size == 12
+    np.testing.assert_array_equal(network.init_statistics(), 2 * ([0] * 3 + [1] * 3))
+
+
+def test_statistics_move_towards_what_a_pass_measures():
+    network = Network([Tanh(), BatchNorm(3)], (5, 3))
+    x = np.random.default_rng(0).standard_normal((4, 5, 3))
+    statistics = network.init_statistics(np.float64)
+    _, residuals = network.forward(network.init(np.random.default_rng(0), np.float64), x)
+    network.update_statistics(statistics, residuals)
+    mean, variance = np.tanh(x).mean(axis=(0, 1)), np.tanh(x).var(axis=(0, 1))
+    expected = (1 - STATISTICS_MOMENTUM) * np.concatenate([mean, variance - 1])
+    np.testing.assert_allclose(statistics, [0, 0, 0, 1, 1, 1] + expected, rtol=1e-12)
+
+
+def test_with_the_statistics_of_its_own_batch_a_network_gives_the_same_output():
+    network = images_to_numbers()
+    rng = np.random.default_rng(0)
+    theta, x = network.init(rng, np.float64), rng.standard_normal((4, 4, 4, 2))
+    statistics = network.init_statistics(np.float64)
+    y, residuals = network.forward(theta, x)
+    network.update_statistics(statistics, residuals, momentum=0.0)
+    np.testing.assert_allclose(network.forward(theta, x, statistics)[0], y, rtol=1e-10)
+
+
+def test_the_gradient_times_a_direction_is_the_derivative_along_it():
+    network = images_to_numbers()
+    rng = np.random.default_rng(0)
+    theta, v, dy = rng.standard_normal(network.size), rng.standard_normal(network.size), rng.standard_normal(4)
+    x = rng.standard_normal((4, 4, 4, 2))
+    value = lambda t: network.forward(theta + t * v, x)[0] @ dy
+    slope = (value(1e-5) - value(-1e-5)) / 2e-5
+    _, residuals = network.forward(theta, x)
+    assert network.param_gradient(residuals, dy) @ v == pytest.approx(slope, rel=1e-7)
+
+
+def test_the_summary_counts_every_parameter():
+    network = images_to_numbers()
+    summary = network.summary()
+    assert [shape for _, shape, _ in summary] == [(2, 2, 3), (2, 2, 3), (2, 2, 3), (12,), (1,), ()]
+    assert sum(parameters for *_, parameters in summary) == network.size
+
+
+def test_a_network_without_parameters_has_an_empty_vector():
+    network = Network([ReLU()], (3,))
+    y, residuals = network.forward(network.init(np.random.default_rng(0)), np.ones((2, 3)))
+    assert network.size == network.statistics_size == 0
+    assert network.param_gradient(residuals, y).shape == (0,)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4, 3), (2, 4, 4), (0, 4, 4, 2), (4, 4, 2)])
+def test_an_input_of_another_shape_is_refused(shape):
+    network = images_to_numbers()
+    with pytest.raises(UserError, match=r"the network takes \(n, 4, 4, 2\), n >= 1"):
+        network.forward(np.zeros(network.size), np.zeros(shape))
+
+
+def test_layers_that_do_not_fit_are_refused_at_once():
+    with pytest.raises(UserError, match=r"Linear\(3, 2\): takes \(3,\), got \(4,\)"):
+        Network([Linear(3, 4), Linear(3, 2)], (3,))

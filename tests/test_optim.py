@@ -1,0 +1,90 @@
+"""Adam against its formulas on plain Python numbers, and against PyTorch's; schedules by their end points."""
+
+from math import sqrt
+
+import numpy as np
+import pytest
+
+from minicoulomb import optim
+from minicoulomb.optim import adam, exponential
+
+SETTINGS = [(1e-2, 0.9, 0.999, 1e-8), (3e-3, 0.0, 0.99, 1e-8), (0.1, 0.5, 0.9, 1e-3)]
+
+
+def defining_adam(theta, gradients, lr, beta1, beta2, epsilon):
+    """The algorithm of Kingma and Ba, one number at a time."""
+    result = []
+    for i, number in enumerate(map(float, theta)):
+        m = v = 0.0
+        for t, gradient in enumerate(gradients, 1):
+            g = float(gradient[i])
+            m = beta1 * m + (1 - beta1) * g
+            v = beta2 * v + (1 - beta2) * g * g
+            number -= lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + epsilon)
+        result.append(number)
+    return np.array(result)
+
+
+def our_adam(theta, gradients, *settings):
+    theta, moments = theta.copy(), np.zeros((2, len(theta)), theta.dtype)
+    for t, gradient in enumerate(gradients, 1):
+        adam(theta, gradient, moments, t, *settings)
+    return theta
+
+
+def numbers(dtype=np.float64):
+    rng = np.random.default_rng(0)
+    theta, *gradients = rng.standard_normal((6, 50)) * np.logspace(-6, 2, 50)
+    return theta.astype(dtype), [gradient.astype(dtype) for gradient in gradients]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_adam_is_its_formula(settings):
+    theta, gradients = numbers()
+    expected = defining_adam(theta, gradients, *settings)
+    np.testing.assert_allclose(our_adam(theta, gradients, *settings), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_adam_agrees_with_torch(settings):
+    torch = pytest.importorskip("torch", reason="PyTorch is a further witness; pip install torch to hear it")
+    lr, *betas, epsilon = settings
+    theta, gradients = numbers()
+    theirs = torch.tensor(theta, requires_grad=True)
+    optimizer = torch.optim.Adam([theirs], lr, tuple(betas), epsilon)
+    for gradient in gradients:
+        theirs.grad = torch.tensor(gradient)
+        optimizer.step()
+    ours = our_adam(theta, gradients, *settings)
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_the_first_step_moves_every_number_by_the_learning_rate():
+    theta, (gradient, *_) = numbers()
+    np.testing.assert_allclose(our_adam(theta, [gradient], 0.1, 0.9, 0.999, 0.0), theta - 0.1 * np.sign(gradient))
+
+
+def test_blocks_change_nothing(monkeypatch):
+    theta, gradients = numbers()
+    whole = our_adam(theta, gradients, *SETTINGS[0])
+    monkeypatch.setattr(optim, "BLOCK", 7)
+    np.testing.assert_array_equal(our_adam(theta, gradients, *SETTINGS[0]), whole)
+
+
+def test_adam_stays_in_place_and_in_single_precision():
+    theta, gradients = numbers(np.float32)
+    moments = np.zeros((2, len(theta)), np.float32)
+    expected = defining_adam(theta, gradients[:1], *SETTINGS[0])
+    before = gradients[0].copy()
+    adam(theta, gradients[0], moments, 1, *SETTINGS[0])
+    assert theta.dtype == np.float32
+    np.testing.assert_allclose(theta, expected, rtol=1e-6)
+    np.testing.assert_allclose(moments[0], 0.1 * gradients[0], rtol=1e-6)
+    np.testing.assert_array_equal(gradients[0], before)
+
+
+def test_an_exponential_schedule_runs_from_start_to_end():
+    assert exponential(3.0, 0.03, 0.0) == 3.0
+    assert exponential(3.0, 0.03, 0.5) == pytest.approx(0.3)
+    assert exponential(3.0, 0.03, 1.0) == pytest.approx(0.03)
+    assert exponential(2.0, 2.0, 0.7) == 2.0
