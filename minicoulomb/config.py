@@ -39,6 +39,7 @@ class Config:
     d_width: int | None = setting(None, "units of D's hidden layers (mlp), or channels of its first layer", low=1)
     g_depth: int = setting(4, "hidden layers of an mlp generator", low=1)
     d_depth: int = setting(3, "hidden layers of an mlp discriminator", low=1)
+    extra_layers: int = setting(0, "3x3 convolutions at 4x4 in both convolutional networks; 0 in the paper", low=0)
     g_activation: str = setting("relu", "activation of an mlp generator", ("relu", "leaky_relu", "elu", "tanh"))
     d_activation: str = setting("relu", "activation of an mlp discriminator", ("relu", "leaky_relu", "elu", "tanh"))
 

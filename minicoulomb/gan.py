@@ -12,7 +12,8 @@ changes. Options add what the official code does and what training needs:
     l2                   + l2/2 |kernels of D|^2 in L_D (official code, 1e-7)
     potential_scale s, relative_potential    D regresses s Phi, or s eps^d Phi, which is of order 1 at any eps
     d_steps k            k - 1 updates of D alone before the simultaneous one
-    average b            samples come from  average <- b average + (1 - b) theta
+    average b            samples come from  average <- b' average + (1 - b') theta,  b' = min(b, (1 + t) / (10 + t)),
+                         so that the first steps do not linger
 
 Source: Unterthiner et al., Coulomb GANs, ICLR 2018, Algorithm 1 and section 2.
 """
@@ -181,8 +182,9 @@ def _update_averages(G, state, batch, residuals_z, config):
         G.update_statistics(state.statistics, residuals_z)
     if not config.average:
         return
-    state.average *= config.average
-    state.average += (1 - config.average) * state.theta
+    decay = min(config.average, (1 + state.step) / (10 + state.step))
+    state.average *= decay
+    state.average += (1 - decay) * state.theta
     if G.statistics_size:
         _, residuals = G.forward(state.average, batch.z)
         G.update_statistics(state.average_statistics, residuals)

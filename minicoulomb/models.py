@@ -12,6 +12,10 @@ double towards 4x4. PAPER's 64x64 is k = 4: generator `my` from 4x4x1024, discri
                           D  conv 4x4 stride 2, batch norm but in the first layer, leaky ReLU, ...; 4x4 valid conv -> 1
 
 A layer in front of batch normalization has no bias, which the mean would take away again.
+
+At side 8 (k = 1) these have one hidden layer, and D is a sum over patches of the image: it cannot see how distant
+parts go together. `extra_layers` n adds, at 4x4, n 3x3 convolutions to each (in D without batch normalization,
+which hides from it in what the means of the two batches differ).
 """
 
 from itertools import pairwise
@@ -83,6 +87,7 @@ def _my_generator(config, space):
     """`g_width` channels (128) in front of the last layer."""
     widths = _doubling(config.g_width or 128, space)[::-1]
     layers = [Linear(config.latent, 16 * widths[0], He("relu")), ReLU(), Reshape((4, 4, widths[0]))]
+    layers += _extra_generator_layers(config, widths[0])
     for c_in, c_out in pairwise(widths):
         layers += [ConvTranspose(c_in, c_out, **_MY, bias=False, init=He("relu")), BatchNorm(c_out), ReLU()]
     return [*layers, ConvTranspose(widths[-1], space.shape[-1], **_MY), ScaledTanh()]
@@ -94,6 +99,7 @@ def _my_discriminator(config, space, width=64):
     layers = []
     for c_in, c_out in zip([space.shape[-1], *widths], widths):
         layers += [Conv(c_in, c_out, **_MY, bias=False, init=He("leaky_relu")), BatchNorm(c_out), LeakyReLU()]
+    layers += _extra_discriminator_layers(config, widths[-1])
     return [*layers, Reshape((16 * widths[-1],)), Linear(16 * widths[-1], 1)]
 
 
@@ -105,7 +111,7 @@ def _dcgan_generator(config, space):
     """`g_width` channels (64) in front of the last layer: 512 at 4x4 for 64x64, as in TensorFlow's official code."""
     widths = _doubling(config.g_width or 64, space)[::-1]
     layers = [Reshape((1, 1, config.latent)), ConvTranspose(config.latent, widths[0], 4, bias=False, init=He("relu"))]
-    layers += [BatchNorm(widths[0]), ReLU()]
+    layers += [BatchNorm(widths[0]), ReLU(), *_extra_generator_layers(config, widths[0])]
     for c_in, c_out in pairwise(widths):
         layers += [ConvTranspose(c_in, c_out, **_DCGAN, bias=False, init=He("relu")), BatchNorm(c_out), ReLU()]
     return [*layers, ConvTranspose(widths[-1], space.shape[-1], **_DCGAN), Tanh()]
@@ -117,7 +123,15 @@ def _dcgan_discriminator(config, space):
     layers = [Conv(space.shape[-1], widths[0], **_DCGAN, init=He("leaky_relu")), LeakyReLU()]
     for c_in, c_out in pairwise(widths):
         layers += [Conv(c_in, c_out, **_DCGAN, bias=False, init=He("leaky_relu")), BatchNorm(c_out), LeakyReLU()]
-    return [*layers, Conv(widths[-1], 1, 4)]
+    return [*layers, *_extra_discriminator_layers(config, widths[-1]), Conv(widths[-1], 1, 4)]
+
+
+def _extra_generator_layers(config, c):
+    return [Conv(c, c, 3, padding=1, bias=False, init=He("relu")), BatchNorm(c), ReLU()] * config.extra_layers
+
+
+def _extra_discriminator_layers(config, c):
+    return [Conv(c, c, 3, padding=1, init=He("leaky_relu")), LeakyReLU()] * config.extra_layers
 
 
 def _doubling(first, space):

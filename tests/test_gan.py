@@ -167,13 +167,15 @@ def test_with_three_d_steps_d_moves_three_times_and_g_once_with_the_last():
     assert state.step == 1
 
 
-def test_averages_follow_the_weights():
+@pytest.mark.parametrize(("first", "decays"), [(0, (1 / 10, 2 / 11)), (200, (0.9, 0.9))])
+def test_averages_follow_the_weights_fast_at_first(first, decays):
     case = problem(*IMAGES, batches=2, average=0.9, lr_g=0.1)
     state = start(case)
+    state.step = first
     average = case.theta.copy()
-    for batch in case.batches:
+    for decay, batch in zip(decays, case.batches, strict=True):
         step(case.G, case.D, state, [batch], case.config)
-        average = 0.9 * average + 0.1 * state.theta
+        average = decay * average + (1 - decay) * state.theta
         assert_agree(state.average, average)
     assert np.linalg.norm(state.average - state.theta) > 0.01 * np.linalg.norm(state.theta)
 

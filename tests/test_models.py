@@ -24,6 +24,18 @@ def test_dcgan_at_64x64_has_512_channels_at_4x4():
     assert kernels(D) == [(4, 4, 3, 64), (4, 4, 64, 128), (4, 4, 128, 256), (4, 4, 256, 512), (4, 4, 512, 1)]
 
 
+def test_extra_layers_are_3x3_convolutions_at_4x4():
+    for generator, discriminator in CONVOLUTIONAL:
+        names = {"generator": generator, "discriminator": discriminator}
+        plain, deep = (build(Config(**names, extra_layers=n), Space((16, 16, 3))) for n in (0, 2))
+        for without, with_two in zip(plain, deep, strict=True):
+            at_4x4 = [shape for name, shape, _ in with_two.summary() if name == "Conv" and shape[:2] == (4, 4)]
+            assert [shape for shape in kernels(without) if shape[:2] == (3, 3)] == []
+            assert [shape[:2] for shape in kernels(with_two)].count((3, 3)) == 2
+            assert len(at_4x4) >= 2
+            assert with_two.output_shape == without.output_shape
+
+
 @pytest.mark.parametrize(("generator", "discriminator"), [*CONVOLUTIONAL, ("mlp", "mlp")])
 @pytest.mark.parametrize("shape", [(8, 8, 1), (16, 16, 3), (32, 32, 3)])
 def test_networks_turn_latents_into_samples_and_samples_into_numbers(generator, discriminator, shape):
