@@ -12,7 +12,7 @@ from minicoulomb.run import Run
 
 # Seconds between two states of the status line.
 REFRESH = 0.2
-BAR = 20
+BAR = 10
 
 
 class Console:
@@ -35,16 +35,17 @@ class Console:
         now = time.monotonic()
         done = metrics["step"] - self.first
         left = (now - self.began) / done * (self.steps - metrics["step"])
+        # What matters most comes first: a narrow terminal cuts the end off.
         text = (
-            f"step {metrics['step']}/{self.steps}  loss_d {metrics['loss_d']:.4f}  loss_g {metrics['loss_g']:+.4f}  "
-            f"r2 {metrics['r2']:+.2f}  mmd2 {metrics['mmd2']:.5f}  {metrics['samples_per_second']:,.0f} samples/s  "
-            f"{_clock(left)} left"
+            f"{metrics['step']}/{self.steps}  {_clock(left)} left  loss_d {metrics['loss_d']:.4f}  "
+            f"loss_g {metrics['loss_g']:+.4f}  mmd2 {metrics['mmd2']:.5f}  "
+            f"{metrics['samples_per_second']:,.0f} samples/s  r2 {metrics['r2']:+.2f}"
         )
         if logged:
-            self.run.log(text)
+            self.run.log(f"step {text}")
         if not self.terminal:
             if logged:
-                click.echo(text)
+                click.echo(f"step {text}")
         elif now - self.shown >= REFRESH:
             self.shown = now
             filled = BAR * metrics["step"] // self.steps

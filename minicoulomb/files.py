@@ -27,7 +27,8 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+            reason = error.strerror or error
+            raise UserError(f"{path}: cannot be written ({reason}); free some space or choose another place") from error
         raise
 
 
