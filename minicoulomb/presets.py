@@ -36,16 +36,7 @@ _GRID = {
     "sample_every": 4000,
 }
 
-_RING = {
-    **_PLANE,
-    "data": "ring",
-    "d_width": 64,
-    "eps": 0.6,
-    "eps_end": 0.3,
-    "lr_decay": 0.03,
-    "average": 0.99,
-    "steps": 2000,
-}
+_RING = {**_PLANE, "data": "ring", "eps": 0.6, "eps_end": 0.4, "lr_decay": 0.003, "average": 0.99, "steps": 8000}
 
 _DIGITS = {
     **_SMALL,
