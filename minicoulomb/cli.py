@@ -104,7 +104,7 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
     if resume:
         if space != checkpoint.space:
             raise UserError(f"data {config.data}: not the run's: {space} where {checkpoint.space} was; use --data")
-        run = Run(_run_directory(resume))
+        run = Run.open(_run_directory(resume))
         run.rewind(config, checkpoint.state.step)
     else:
         backend = _compute_on(config)

@@ -21,10 +21,9 @@ from minicoulomb.files import written_aside
 LARGEST_GRID = 4096
 
 
-def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target: Path, real=None) -> None:
+def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target: Path) -> None:
     """Write n samples of `shape`, which come in blocks, to `target`; its name says how.
 
-    real   points that a scatter plot shows beneath the samples
     Raises UserError for a name that says nothing, samples that do not fit it, or a place that cannot be written.
     """
     is_image = len(shape) == 3
@@ -36,7 +35,7 @@ def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target:
                 f"{target}: a grid of {n} images: shows at most {LARGEST_GRID}; use -o FOLDER/ or a .npz file"
             )
         x = np.concatenate(list(blocks))
-        pictures.save(pictures.image_grid(x) if is_image else pictures.scatter(x if real is None else real, x), target)
+        pictures.save(pictures.image_grid(x) if is_image else pictures.scatter(None, x), target)
     elif target.suffix:
         raise UserError(f"{target}: must end in .png or .npz, or be a folder; use -o samples.png")
     elif not is_image:

@@ -49,24 +49,26 @@ def image_grid(
 
 
 def scatter(
-    real: np.ndarray,
+    real: np.ndarray | None,
     generated: np.ndarray,
     extent: float | tuple[float, float, float, float] | None = None,
     size: int = 800,
     title: str = "",
     alpha: float = 0.5,
 ) -> Image.Image:
-    """Real points (n, m) in grey and generated ones (k, m) in colour above, in a picture `size` pixels wide.
+    """Real points (n, m), if any, in grey and generated ones (k, m) in colour above; `size` pixels wide.
 
     extent   half the side of the square around 0, or (xmin, xmax, ymin, ymax), widened to a square; by default the
-             square about the real points with a margin of 15 %
+             square about the real points, or else the generated ones, with a margin of 15 %
     Points outside are counted in the legend. Of m > 2 coordinates the first two are drawn, and the title says so.
     """
-    m = real.shape[1]
+    m = generated.shape[1]
     if m != 2:
         title = f"{title} (coordinates 1 and 2 of {m})" if m > 2 else f"{title} (1 coordinate)"
-    real, generated = _plane(real), _plane(generated)
-    x0, y0, span = _square(real, extent)
+    sets = [("generated", _plane(generated), VERMILION)]
+    if real is not None:
+        sets.insert(0, ("real", _plane(real), GREY))
+    x0, y0, span = _square(sets[0][1], extent)
 
     unit = size / 800
     left, right, bottom = round(52 * unit), round(20 * unit), round(38 * unit)
@@ -91,7 +93,7 @@ def scatter(
 
     radius = 2.6 * unit
     plot = np.asarray(page.crop((left, top, left + side, top + side)), np.float64)  # (side, side, 3)
-    for points, colour in ((real, GREY), (generated, VERMILION)):
+    for _, points, colour in sets:
         opacity = _opacity(pixels(points), side, radius, alpha)[..., None]  # (side, side, 1)
         plot = (1 - opacity) * plot + opacity * colour
     page.paste(Image.fromarray(np.rint(plot).astype(np.uint8)), (left, top))
@@ -100,7 +102,7 @@ def scatter(
     if title:
         draw.text((left, 34 * unit), title.strip(), INK, bold, anchor="ls")
     x, y = left, top - 20 * unit
-    for name, points, colour in (("real", real, GREY), ("generated", generated, VERMILION)):
+    for name, points, colour in sets:
         outside = len(points) - int(_inside(pixels(points), side).sum())
         label = f"{len(points):,} {name}" + (f" ({outside:,} outside)" if outside else "")
         draw.ellipse((x, y - 5 * unit, x + 10 * unit, y + 5 * unit), colour)

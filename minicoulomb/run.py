@@ -52,6 +52,13 @@ class Run:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """The existing run in the directory `path`; UserError if it is none."""
+        if not (path / "metrics.jsonl").is_file():
+            raise UserError(f"{path}: not a run directory; to start from a checkpoint alone use --init-from")
+        return cls(path)
+
     def checkpoints(self) -> list[Path]:
         """The run's checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*.npz"))

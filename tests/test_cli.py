@@ -332,6 +332,20 @@ def test_what_makes_a_run_cannot_change_when_it_goes_on(trained):
     assert "--steps" in run("train", "--resume", trained, "--steps", 10, status=1)
 
 
+def test_a_checkpoint_outside_of_a_run_starts_a_new_one_but_does_not_go_on(trained, tmp_path):
+    (tmp_path / "mine.npz").write_bytes((trained / "checkpoints/step-0000020.npz").read_bytes())
+    assert "--init-from" in run("train", "--resume", tmp_path / "mine.npz", "--steps", 30, status=1)
+    run("train", *SMALL, "--steps", 1, "--init-from", tmp_path / "mine.npz", "--out", tmp_path / "runs")
+
+
+def test_going_on_from_an_earlier_checkpoint_gives_the_same_end(tmp_path):
+    run("train", *SMALL, "--steps", 6, "--checkpoint-every", 3, "--out", tmp_path)
+    checkpoints = tmp_path / "00000-ring" / "checkpoints"
+    end = (checkpoints / "step-0000006.npz").read_bytes()
+    run("train", "--resume", checkpoints / "step-0000003.npz")
+    assert (checkpoints / "step-0000006.npz").read_bytes() == end
+
+
 def test_other_data_of_another_shape_cannot_go_on(trained, tmp_path):
     assert "--data" in run("train", "--resume", trained, "--data", "digits", "--steps", 30, status=1)
 

@@ -47,6 +47,13 @@ def test_a_scatter_plot_shows_both_colours_where_the_points_are():
     assert near(left_below, VERMILION) == 0
 
 
+def test_without_real_points_nothing_grey_is_drawn():
+    points = np.random.default_rng(0).standard_normal((300, 2))
+    page = scatter(None, points, alpha=0.99)
+    assert near(np.asarray(page)[90:], VERMILION) > 1000
+    assert near(np.asarray(scatter(points, points))[:84], GREY) > near(np.asarray(page)[:84], GREY)
+
+
 def test_points_outside_change_only_the_legend():
     rng = np.random.default_rng(0)
     points = rng.standard_normal((50, 2))
