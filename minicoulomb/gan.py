@@ -13,7 +13,7 @@ changes. Options add what the official code does and what training needs:
     potential_scale s, relative_potential    D regresses s Phi, or s eps^d Phi, which is of order 1 at any eps
     d_steps k            k - 1 updates of D alone before the simultaneous one
     average b            samples come from  average <- b' average + (1 - b') theta,  b' = min(b, (1 + t) / (10 + t)),
-                         so that the first steps do not linger
+                         so that the first of the steps t = 0, 1, ... do not linger; running statistics likewise
 
 Source: Unterthiner et al., Coulomb GANs, ICLR 2018, Algorithm 1 and section 2.
 """
@@ -30,6 +30,9 @@ from minicoulomb.errors import UserError
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, exponential
 from minicoulomb.streams import stream
+
+# The running statistics of batch normalization remember about 100 batches.
+STATISTICS_MOMENTUM = 0.99
 
 
 class Batch(NamedTuple):
@@ -178,16 +181,18 @@ def _scatter(phi_x, phi_y):
 
 
 def _update_averages(G, state, batch, residuals_z, config):
+    remembered = (1 + state.step) / (10 + state.step)
+    momentum = min(STATISTICS_MOMENTUM, remembered)
     if G.statistics_size:
-        G.update_statistics(state.statistics, residuals_z)
+        G.update_statistics(state.statistics, residuals_z, momentum)
     if not config.average:
         return
-    decay = min(config.average, (1 + state.step) / (10 + state.step))
+    decay = min(config.average, remembered)
     state.average *= decay
     state.average += (1 - decay) * state.theta
     if G.statistics_size:
         _, residuals = G.forward(state.average, batch.z)
-        G.update_statistics(state.average_statistics, residuals)
+        G.update_statistics(state.average_statistics, residuals, momentum)
 
 
 def _check_finite(result: Gradients, step: int) -> None:

@@ -17,9 +17,6 @@ from minicoulomb.backend import array_module
 from minicoulomb.errors import UserError
 from minicoulomb.layers import Layer, Sequential
 
-# Weight of one batch in the running statistics: 1 - 0.99.
-STATISTICS_MOMENTUM = 0.99
-
 
 class Slot(NamedTuple):
     """Where one array lies in a flat vector."""
@@ -94,7 +91,7 @@ class Network:
         _fill(self._parameters, dtheta, dparams)
         return dtheta
 
-    def update_statistics(self, statistics, residuals, momentum: float = STATISTICS_MOMENTUM) -> None:
+    def update_statistics(self, statistics, residuals, momentum: float) -> None:
         """statistics <- momentum statistics + (1 - momentum) (what this pass measured), in place."""
         views = _views(self._statistics, statistics)
         for layer, residual, view in _leaves(self.root, residuals, views):

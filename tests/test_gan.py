@@ -180,13 +180,13 @@ def test_averages_follow_the_weights_fast_at_first(first, decays):
     assert np.linalg.norm(state.average - state.theta) > 0.01 * np.linalg.norm(state.theta)
 
 
-def test_running_statistics_are_those_of_the_passes():
+def test_running_statistics_are_those_of_the_passes_and_the_first_ones_do_not_linger():
     case = problem(*IMAGES, average=0.9, lr_g=0.1)
     G, batch = case.G, case.batches[0]
     state, _ = run(case)
     for statistics, theta in ((state.statistics, case.theta), (state.average_statistics, state.average)):
         expected = G.init_statistics(np.float64)
-        G.update_statistics(expected, G.forward(theta, batch.z)[1])
+        G.update_statistics(expected, G.forward(theta, batch.z)[1], momentum=1 / 10)
         assert_agree(statistics, expected)
     assert np.linalg.norm(state.statistics - state.average_statistics) > 1e-6
 
