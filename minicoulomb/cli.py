@@ -26,7 +26,7 @@ from minicoulomb.backend import open_backend
 from minicoulomb.config import Config
 from minicoulomb.console import Console
 from minicoulomb.data.cache import prepare as prepare_images
-from minicoulomb.data.sources import open_dataset
+from minicoulomb.data.sources import folder_shape, kind, open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.evaluate import evaluate as evaluate_samples
 from minicoulomb.export import export
@@ -98,8 +98,10 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
         click.echo(config.to_json())
         return
 
+    if kind(config.data) == "folder":  # before the images are decoded, see whether their size fits the networks
+        build(config, Space(folder_shape(config)))
     cache = (_run_directory(resume).parent if resume else out) / "cache"
-    dataset = open_dataset(config, cache, _preparing())
+    dataset = open_dataset(config, cache, _preparing(), _tell_skipped)
     space = Space(dataset.shape, dataset.scale, dataset.bound)
     if resume:
         if space != checkpoint.space:
@@ -175,6 +177,10 @@ def _preparing():
     return lambda done, total: click.echo(f"\rpreparing {done}/{total}" + "\n" * (done == total), nl=False, err=True)
 
 
+def _tell_skipped(name, reason):
+    click.echo(f"skipped {name}: {reason}", err=True)
+
+
 @main.command()
 @click.argument("run", type=PATH)
 @click.option("-n", "n", type=click.IntRange(1), default=64, help="how many samples  [64]")
@@ -200,7 +206,7 @@ def evaluate(run, n, seed, as_json, **options):
     """Measure how good the samples of RUN are, against its data."""
     _, checkpoint = _load(run, given(options))
     config = checkpoint.config
-    dataset = open_dataset(config, _run_directory(run).parent / "cache", _preparing())
+    dataset = open_dataset(config, _run_directory(run).parent / "cache", _preparing(), _tell_skipped)
     x = samples(checkpoint.G, checkpoint.state, n, seed, config.batch_statistics)
     metrics = {"step": checkpoint.state.step, **evaluate_samples(x, dataset, config)}
     click.echo(json.dumps(metrics) if as_json else "\n".join(_table(metrics)))
@@ -219,7 +225,7 @@ def prepare(folder, output, size, crop, channels, skip_bad):
         folder, output, size=size, crop=crop, channels=int(channels), skip_bad=skip_bad, progress=_preparing()
     )
     for name, reason in report.skipped:
-        click.echo(f"skipped {name}: {reason}", err=True)
+        _tell_skipped(name, reason)
     click.echo(f"{report.n} images: {report.path}" + (" (unchanged)" if report.reused else ""))
 
 

@@ -184,6 +184,24 @@ def test_a_folder_of_images_is_prepared_once_and_trained_on(tmp_path):
     assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["000000.png", "000001.png", "000002.png"]
 
 
+def test_a_bad_image_is_named_and_left_out_only_on_demand(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in "abc":
+        Image.new("RGB", (40, 30)).save(tmp_path / "photos" / f"{name}.png")
+    (tmp_path / "photos" / "bad.jpg").write_text("no image")
+    options = ["--data", tmp_path / "photos", "--size", 8, "--g-width", 4, "--d-width", 4, "--steps", 1]
+    assert "bad.jpg" in run("train", *options, "--out", tmp_path / "runs", status=1)
+    assert "skipped bad.jpg" in run("train", *options, "--skip-bad", "--out", tmp_path / "runs")
+
+
+def test_a_size_that_does_not_fit_is_told_before_a_folder_is_decoded(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "photos" / "a.png")
+    output = run("train", "--data", tmp_path / "photos", "--size", 60, "--out", tmp_path / "runs", status=1)
+    assert "--size 64" in output
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_user_s_own_points_are_trained_on(tmp_path):
     np.save(tmp_path / "points.npy", np.random.default_rng(0).standard_normal((300, 3)))
     run("train", "--data", tmp_path / "points.npy", "--steps", 3, "--out", tmp_path)

@@ -29,15 +29,20 @@ def kind(data: str) -> str:
     )
 
 
-def open_dataset(config: Config, cache: Path, progress: Callable[[int, int], object] | None = None) -> Dataset:
+def open_dataset(
+    config: Config,
+    cache: Path,
+    progress: Callable[[int, int], object] | None = None,
+    skipped: Callable[[str, str], object] = lambda name, reason: None,
+) -> Dataset:
     """The data set that a configuration names.
 
-    A folder of images is decoded once into `cache`, telling progress(done, total). UserError where the data do
-    not have the configured size or channels.
+    A folder of images is decoded once into `cache`, telling progress(done, total), and skipped(name, reason) of each
+    image left out. UserError where the data do not have the configured size or channels.
     """
     what = kind(config.data)
     if what == "folder":
-        return _folder(config, cache, progress)
+        return _folder(config, cache, progress, skipped)
     if what == "array":
         dataset = array_dataset(Path(config.data), config.hold_out_every)
     else:
@@ -46,14 +51,19 @@ def open_dataset(config: Config, cache: Path, progress: Callable[[int, int], obj
     return dataset
 
 
-def _folder(config, cache, progress):
-    settings = {
-        "size": config.size or FOLDER_SIZE,
-        "crop": config.crop,
-        "channels": config.channels or FOLDER_CHANNELS,
-    }
+def folder_shape(config: Config) -> tuple[int, int, int]:
+    """(size, size, channels) of the images that a folder will be decoded to."""
+    size = config.size or FOLDER_SIZE
+    return size, size, config.channels or FOLDER_CHANNELS
+
+
+def _folder(config, cache, progress, skipped):
+    size, _, channels = folder_shape(config)
+    settings = {"size": size, "crop": config.crop, "channels": channels}
     target = cache_path(Path(config.data), **settings, root=cache)
     report = prepare(Path(config.data), target, **settings, skip_bad=config.skip_bad, progress=progress)
+    for name, reason in report.skipped:
+        skipped(name, reason)
     name = Path(config.data).resolve().name or "images"
     return ArrayDataset(name, open_cache(report.path), hold_out_every=config.hold_out_every)
 
