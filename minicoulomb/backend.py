@@ -12,7 +12,7 @@ import numpy as np
 
 from minicoulomb.errors import UserError
 
-INSTALL_LINE = "pip install 'minicoulomb[cupy-cuda12x]' (or cupy-cuda13x, as your driver says in nvidia-smi)"
+INSTALL_LINE = "pip install cupy-cuda12x (or cupy-cuda13x, as nvidia-smi's CUDA version says)"
 
 
 def array_module(array) -> ModuleType:
