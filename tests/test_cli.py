@@ -1,34 +1,11 @@
 """The command line as a user meets it: what it prints, writes and returns."""
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from cli_cases import SMALL, SMALL_IMAGES, arrays, pixels, run, tree
 from PIL import Image
-
-from minicoulomb.cli import main
-
-ROOT = Path(__file__).parents[1]
-# A run that takes a second: 8 Gaussians, small networks.
-SMALL = ["--preset", "ring", "--g-width", "8", "--d-width", "8", "--batch-size", "16", "--log-every", "5"]
-
-# And one with convolutions and batch normalization, on the digits.
-SMALL_IMAGES = ["--preset", "digits-conv", "--generator", "dcgan", "--discriminator", "dcgan"]
-SMALL_IMAGES += ["--g-width", "4", "--d-width", "4", "--batch-size", "16"]
-
-
-def run(*args, status=0):
-    result = CliRunner().invoke(main, [str(arg) for arg in args], catch_exceptions=False)
-    assert result.exit_code == status, result.output
-    return result.output
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +22,6 @@ def trained_images(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     run("train", *SMALL_IMAGES, "--steps", 4, "--out", out)
     return out / "00000-digits"
-
-
-def tree(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
-def pixels(path):
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-def arrays(path):
-    with np.load(path) as file:
-        return {name: file[name].tobytes() for name in file.files if name != "about"}
 
 
 # Training
@@ -380,66 +343,3 @@ def test_a_diverging_run_stops_with_its_last_good_state(tmp_path):
     assert path.name in output
     with np.load(path) as file:
         assert np.isfinite(file["theta"]).all()
-
-
-# Signals
-
-
-def start(*args, **kwargs):
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "minicoulomb", *map(str, args)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def wait_for_line(process, start_of_line):
-    for line in process.stdout:
-        if line.startswith(start_of_line):
-            return
-    raise AssertionError(process.stderr.read())
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_the_run_and_a_resumed_one_ends_as_if_nothing_had_been(tmp_path, number, status):
-    run("train", *SMALL, "--steps", 3000, "--out", tmp_path)
-    process = start("train", *SMALL, "--steps", 3000, "--out", tmp_path)
-    wait_for_line(process, "step 100/")
-    process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == status, errors
-    assert "--resume" in output
-    assert "Traceback" not in errors
-    whole, stopped = sorted(tmp_path.iterdir())
-    assert not (stopped / "checkpoints/step-0003000.npz").exists()
-    run("train", "--resume", stopped)
-    last = "checkpoints/step-0003000.npz"
-    assert (whole / last).read_bytes() == (stopped / last).read_bytes()
-
-
-def kill_and_resume(tmp_path, times, rng):
-    """Kill a run at random moments, from its very start on; whenever its directory is there, it resumes."""
-    options = [*SMALL, "--steps", 1000, "--checkpoint-every", 10, "--sample-every", 200]
-    for _ in range(times):
-        runs = [path for path in tmp_path.iterdir() if path.name[0] != "."]
-        where = ["--resume", runs[0]] if runs else [*options, "--out", tmp_path]
-        process = start("train", *where)
-        if runs or rng.random() < 0.5:
-            wait_for_line(process, str(tmp_path))
-        time.sleep(rng.uniform(0, 0.5))
-        process.kill()
-        process.communicate()
-    (killed,) = (path for path in tmp_path.iterdir() if path.name[0] != ".")
-    run("train", "--resume", killed)
-    run("train", *options, "--out", tmp_path / "whole")
-    last = "checkpoints/step-0001000.npz"
-    assert (killed / last).read_bytes() == (tmp_path / "whole" / "00000-ring" / last).read_bytes()
-
-
-def test_a_killed_run_resumes(tmp_path):
-    kill_and_resume(tmp_path, 3, random.Random(0))
-
-
-@pytest.mark.slow
-def test_a_run_killed_twenty_times_resumes_every_time(tmp_path):
-    kill_and_resume(tmp_path, 20, random.Random(1))
