@@ -266,3 +266,8 @@ def test_a_network_of_any_layer_refuses_an_empty_batch(kind, data):
     network = data.draw(networks(kind))
     with pytest.raises(UserError, match="n >= 1"):
         network.forward(network.init(np.random.default_rng(0)), np.empty((0, *network.input_shape), np.float32))
+
+
+def test_batch_normalization_of_no_samples_is_refused():
+    with pytest.raises(UserError, match="empty"):
+        layers.batch_norm(np.empty((0, 4, 3)), np.ones(3), np.zeros(3))

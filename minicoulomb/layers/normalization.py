@@ -34,8 +34,10 @@ class BatchNormResiduals(NamedTuple):
 def batch_norm(x, scale, shift, epsilon=EPSILON, statistics=None):
     """(y, residuals); x and y (n, ..., c), scale and shift (c,), statistics (mean, variance), (c,) each.
 
-    The variance is the biased one, the mean of (x - mean)^2.
+    The variance is the biased one, the mean of (x - mean)^2. Raises UserError for an empty batch, which has none.
     """
+    if x.size == 0:
+        raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample")
     axes = tuple(range(x.ndim - 1))
     if statistics is None:
         mean = x.mean(axis=axes)
