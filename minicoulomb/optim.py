@@ -2,12 +2,19 @@
 
 m <- beta1 m + (1 - beta1) g                  v <- beta2 v + (1 - beta2) g^2
 theta <- theta - lr  (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon),       t = 1, 2, ...
+
+With c = sqrt(1 - beta2^t), the last line is  theta - (lr c / (1 - beta1^t))  m / (sqrt(v) + c epsilon):  both
+corrections are in two plain numbers, not in passes over the vectors.
 """
 
-from minicoulomb.backend import array_module
+import numpy as np
 
-# Numbers per block: each pass over theta stays in the processor's cache.
-BLOCK = 2**15
+from minicoulomb.backend import array_module
+from minicoulomb.threads import for_each
+
+# Numbers per block, 1 MB in float32: the passes over it stay in the processor's cache, and each takes long enough
+# that threads rarely wait for the interpreter. A GPU takes all numbers at once.
+BLOCK = 2**18
 
 
 def adam(theta, gradient, moments, t: int, lr: float, beta1: float, beta2: float, epsilon: float = 1e-8) -> None:
@@ -16,22 +23,27 @@ def adam(theta, gradient, moments, t: int, lr: float, beta1: float, beta2: float
     theta (size,), gradient (size,), moments (2, size): m and v, zeros before the first step.
     """
     xp = array_module(theta)
-    first, second = moments
-    step_size = lr / (1 - beta1**t)
-    correction = 1 / (1 - beta2**t) ** 0.5  # sqrt(v / (1 - beta2^t)) = correction sqrt(v)
-    for start in range(0, len(theta), BLOCK):
-        block = slice(start, start + BLOCK)
-        m, v, g = first[block], second[block], gradient[block]
+    correction = (1 - beta2**t) ** 0.5
+    step_size = lr * correction / (1 - beta1**t)
+    epsilon *= correction
+
+    def update(block):
+        (m, v), g = moments[:, block], gradient[block]
+        work = (1 - beta1) * g
         m *= beta1
-        m += (1 - beta1) * g
+        m += work
+        xp.multiply(g, g, out=work)
+        work *= 1 - beta2
         v *= beta2
-        v += (1 - beta2) * (g * g)
-        denominator = xp.sqrt(v)
-        denominator *= correction
-        denominator += epsilon
-        xp.divide(m, denominator, out=denominator)
-        denominator *= step_size
-        theta[block] -= denominator
+        v += work
+        xp.sqrt(v, out=work)
+        work += epsilon
+        xp.divide(m, work, out=work)
+        work *= step_size
+        theta[block] -= work
+
+    size = BLOCK if xp is np else len(theta)
+    for_each(update, [slice(start, start + size) for start in range(0, len(theta), size)])
 
 
 def exponential(start: float, end: float, progress: float) -> float:

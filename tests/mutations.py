@@ -46,8 +46,9 @@ MUTATIONS = [
     ("gan.py", "full_like(d_x, -half / n_x)", "full_like(d_x, -1 / n_x)"),
     ("gan.py", "dw[kernel] += config.l2", "dw[kernel] += 2 * config.l2"),
     ("gan.py", "*= 1 - lr_d * config.l2", "*= 1 - config.l2"),
-    ("optim.py", "m += (1 - beta1) * g", "m += g"),
-    ("optim.py", "denominator *= correction", "denominator /= correction"),
+    ("optim.py", "work = (1 - beta1) * g", "work = 1 * g"),
+    ("optim.py", "lr * correction", "lr / correction"),
+    ("optim.py", "epsilon *= correction", "epsilon /= correction"),
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from minicoulomb import optim
 from minicoulomb.optim import adam, exponential
+from minicoulomb.threads import set_threads
 
 SETTINGS = [(1e-2, 0.9, 0.999, 1e-8), (3e-3, 0.0, 0.99, 1e-8), (0.1, 0.5, 0.9, 1e-3)]
 
@@ -64,11 +65,16 @@ def test_the_first_step_moves_every_number_by_the_learning_rate():
     np.testing.assert_allclose(our_adam(theta, [gradient], 0.1, 0.9, 0.999, 0.0), theta - 0.1 * np.sign(gradient))
 
 
-def test_blocks_change_nothing(monkeypatch):
-    theta, gradients = numbers()
+@pytest.mark.parametrize("threads", [1, 3])
+def test_blocks_and_threads_change_nothing(monkeypatch, threads):
+    theta, gradients = numbers(np.float32)
     whole = our_adam(theta, gradients, *SETTINGS[0])
     monkeypatch.setattr(optim, "BLOCK", 7)
-    np.testing.assert_array_equal(our_adam(theta, gradients, *SETTINGS[0]), whole)
+    set_threads(threads)
+    try:
+        np.testing.assert_array_equal(our_adam(theta, gradients, *SETTINGS[0]), whole)
+    finally:
+        set_threads(1)
 
 
 def test_adam_stays_in_place_and_in_single_precision():
