@@ -6,6 +6,7 @@
     minicoulomb prepare     a folder of images as one array
     minicoulomb models      the networks, layer by layer
     minicoulomb gradcheck   every gradient against finite differences, JAX or PyTorch
+    minicoulomb benchmark   times and memory side by side with PyTorch
 
 A mistake in the input is told in one line and exits with 1, a wrong option with 2; Ctrl-C exits with 130 and
 SIGTERM with 143, after the run is saved.
@@ -23,6 +24,8 @@ import click
 from minicoulomb import __version__
 from minicoulomb import checkpoint as checkpoints
 from minicoulomb.backend import open_backend
+from minicoulomb.benchmark.cases import Setting, open_torch, select
+from minicoulomb.benchmark.report import HEADER, environment
 from minicoulomb.config import Config
 from minicoulomb.console import Console
 from minicoulomb.data.cache import prepare as prepare_images
@@ -271,6 +274,35 @@ def gradcheck(model, size, against, seed):
     wrong = sum(not row.ok for row in rows)
     if wrong:
         raise UserError(f"{wrong} of {len(rows)} gradients: beyond their bound; see the rows marked WRONG")
+
+
+@main.command()
+@click.argument("cases", nargs=-1)
+@click.option("--threads", type=click.IntRange(1), default=1, help="of both sides  [1]")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=5, help="pairs of samples, at most, where they are slow  [5]"
+)
+@click.option("--list", "only_list", is_flag=True, help="print the names of the cases and stop")
+@click.option("--json", "json_path", type=PATH, metavar="FILE", help="write the figures there as well")
+def benchmark(cases, threads, repeats, only_list, json_path):
+    """Compare times and memory with PyTorch's, on this machine, in float32.
+
+    CASES are names of cases or how they begin: step, step-grid, memory, ...; by default all are run. Each is first
+    checked to compute the same on both sides. A ratio below 1 is in favour of minicoulomb.
+    """
+    selected = select(cases)
+    if only_list:
+        click.echo("\n".join(case.name for case in selected))
+        return
+    about = environment(threads, open_torch(threads))
+    click.echo(", ".join(f"{name} {value}" for name, value in about.items()) + "\n")
+    click.echo("\n".join(HEADER))
+    rows = []
+    for case in selected:
+        rows.append(case(Setting(threads, repeats)))
+        click.echo(rows[-1].line())
+        if json_path:
+            json_path.write_text(json.dumps({**about, "rows": [row._asdict() for row in rows]}, indent=2) + "\n")
 
 
 def _table(metrics):

@@ -15,6 +15,8 @@ LAYOUT = """
     data/dataset data/mixtures data/digits data/images data/arrays data/cache data/sources
     presets pictures metrics evaluate
     checkpoint run sampling export signals train
+    benchmark/__init__ benchmark/agreement benchmark/measure benchmark/report benchmark/workloads
+    benchmark/peer benchmark/torch_step benchmark/steps benchmark/memory benchmark/cases
     console options cli __main__
 """.split()
 

@@ -1,0 +1,10 @@
+"""Side by side with PyTorch eager: both do the same work in one process, checked to agree, then timed in turns.
+
+    cases.py       what is measured: a name, and how
+    workloads.py   networks, batch and settings of a whole step
+    peer.py        our networks as PyTorch modules;  torch_step.py Algorithm 1 with them
+    agreement.py   whether both sides compute the same;  measure.py their times;  memory.py their peak memory
+    report.py      the table
+
+Of this package only the files that compute with PyTorch import it, and these are imported when a case runs.
+"""

@@ -1,0 +1,74 @@
+"""Times of two functions, taken in turns: ours, theirs, ours, theirs, ...
+
+    ratio = median over the repeats of  ours_i / theirs_i
+
+What slows the machine down for a while then falls on neighbours, and cancels in their ratio. A sample repeats its
+function until it takes at least SAMPLE seconds. The first calls are to warm up; they count as a pair where both take
+SLOW seconds or more, which little can change. With no time left after BUDGET seconds, FEWEST repeats must do.
+"""
+
+import time
+from collections.abc import Callable
+from math import ceil
+from statistics import median
+from typing import NamedTuple
+
+SAMPLE = 0.05
+SLOW = 1.0
+BUDGET = 120.0
+FEWEST = 3
+
+
+class Contest(NamedTuple):
+    """The same piece of work, once, by this package and by PyTorch."""
+
+    ours: Callable[[], object]
+    theirs: Callable[[], object]
+
+
+class Times(NamedTuple):
+    """Medians of seconds per call, the median of the pairwise ratios, and how many pairs there were."""
+
+    ours: float
+    theirs: float
+    ratio: float
+    repeats: int
+
+
+def measure(
+    contest: Contest,
+    repeats: int,
+    synchronize: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Times:
+    """Time both sides, in turns, `repeats` times, or at least FEWEST times once BUDGET seconds have passed.
+
+    synchronize   waits until a device has done what it was given
+    """
+    began = clock()
+    sample = lambda side, calls: _seconds(contest[side], calls, synchronize, clock)
+    first = sample(0, 1), sample(1, 1)
+    pairs = [first] if min(first) >= SLOW else []
+    calls = [_enough_calls(lambda n, side=side: sample(side, n), first[side]) for side in (0, 1)]
+    while len(pairs) < repeats and (len(pairs) < FEWEST or clock() - began < BUDGET):
+        pairs.append((sample(0, calls[0]), sample(1, calls[1])))
+    return Times(*map(median, zip(*pairs, strict=True)), median(a / b for a, b in pairs), len(pairs))
+
+
+def _enough_calls(sample, seconds):
+    """How many calls last SAMPLE seconds, where one lasted `seconds`."""
+    calls = 1
+    while calls * seconds < SAMPLE:
+        calls = min(10 * calls, ceil(1.2 * SAMPLE / seconds))
+        seconds = sample(calls)
+    return calls
+
+
+def _seconds(function, calls, synchronize, clock):
+    """Seconds per call."""
+    synchronize()
+    began = clock()
+    for _ in range(calls):
+        function()
+    synchronize()
+    return (clock() - began) / calls

@@ -1,0 +1,57 @@
+"""Algorithm 1 as a user of PyTorch writes it: two modules, autograd, and an Adam for each.
+
+x = G(z);  L_D and its gradient in w;  L_G and its gradient in theta, through the same pass of D;  both Adams
+"""
+
+import torch
+
+from minicoulomb.benchmark.peer import Peer
+from minicoulomb.config import Config
+
+
+class TorchStep:
+    """The step of gan.step, for the options that a benchmark has: neither noise, nor penalty, nor averages."""
+
+    def __init__(self, G: Peer, D: Peer, config: Config):
+        self.G, self.D, self.config = G, D, config
+        rates = {"eps": config.adam_epsilon}
+        self.adam_g = torch.optim.Adam(G.parameters, config.lr_g, (config.beta1_g, config.beta2), **rates)
+        self.adam_d = torch.optim.Adam(D.parameters, config.lr_d, (config.beta1_d, config.beta2), **rates)
+
+    def gradients(self, z: torch.Tensor, y: torch.Tensor):
+        """(dtheta, dw, loss_d, loss_g), the gradients as lists of tensors shaped as the parameters."""
+        config = self.config
+        scale = config.potential_scale * (config.eps**config.d if config.relative_potential else 1.0)
+        x = self.G.module(z)
+        with torch.no_grad():
+            phi_x, phi_y = potentials(x.flatten(1), y.flatten(1), config.d, config.eps)
+        d_x, d_y = self.D.module(x), self.D.module(y)
+        loss_d = 0.5 * ((d_x - scale * phi_x).square().mean() + (d_y - scale * phi_y).square().mean())
+        loss_g = -0.5 * d_x.mean()
+        dw = torch.autograd.grad(loss_d, self.D.parameters, retain_graph=True)
+        dtheta = torch.autograd.grad(loss_g, self.G.parameters)
+        return dtheta, dw, loss_d.detach(), loss_g.detach()
+
+    def step(self, z: torch.Tensor, y: torch.Tensor) -> None:
+        """One step, in place."""
+        dtheta, dw, _, _ = self.gradients(z, y)
+        for peer, gradients in ((self.G, dtheta), (self.D, dw)):
+            for parameter, gradient in zip(peer.parameters, gradients, strict=True):
+                parameter.grad = gradient
+        self.adam_d.step()
+        self.adam_g.step()
+
+
+def potentials(x: torch.Tensor, y: torch.Tensor, d: float, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(Phi(x), Phi(y)), of x (n_x, m) and y (n_y, m), with the cross terms computed once.
+
+    r^2 = |a|^2 + |b|^2 - 2 a.b, which is how torch.cdist has it for more than 25 points, less the root.
+    """
+    x2, y2 = x.square().sum(1), y.square().sum(1)
+
+    def kernel(a, a2, b, b2):
+        r2 = torch.addmm(b2, a, b.T, alpha=-2).add_(a2[:, None]).clamp_min_(0)
+        return r2.add_(eps**2).pow_(-d / 2)
+
+    cross = kernel(x, x2, y, y2)
+    return cross.mean(1) - kernel(x, x2, x, x2).mean(1), kernel(y, y2, y, y2).mean(1) - cross.mean(0)
