@@ -13,7 +13,7 @@ With eps = 0 coincident pairs are left out of every sum, a point's own self-term
 The official code writes the exponent as -(dimension - 2)/2, so its `dimension` is d + 2 (its default 3 is
 d = 1 here), and its potential has the opposite sign.
 
-Squared distances are taken in blocks of pairs, so memory stays bounded for any number of points. They come
+Squared distances are taken in tiles of pairs, so memory stays bounded for any number of points. They come
 from differences where points have few coordinates or eps = 0, and else from one matrix product,
 |a|^2 + |b|^2 - 2 a.b, always in float64: in float32 that cancellation makes k wrong by 80% at m = 12288,
 eps = 0.1 and nearly coincident points, and collapsed generators produce just such points.
@@ -21,25 +21,34 @@ eps = 0.1 and nearly coincident points, and collapsed generators produce just su
 Source: Unterthiner et al., Coulomb GANs, ICLR 2018. Sign and factors are the paper's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from minicoulomb.backend import array_module
 from minicoulomb.errors import UserError
+from minicoulomb.threads import for_each
 
-# Pairs per block: 4 million, 16 MB for each float32 work array.
-BLOCK_PAIRS = 2**22
+# Points on a side of a tile: 1 MB for each float32 array of pairs, which stays in the processor's cache, and work
+# enough that threads rarely wait for the interpreter. A GPU fills its cores with 16 MB.
+TILE, GPU_TILE = 2**9, 2**11
+# Shares of the tiles that threads take, each with sums of its own; on a GPU there is one.
+PARTS = 16
 # Up to this many coordinates, differences cost less than a float64 matrix product.
 FEW_COORDINATES = 4
+# Coordinates that are in float64 at a time.
+COORDINATES = 2**12
 
 
 def plummer_kernel(a, b, d: float, eps: float):
     """k(a_i, b_j) = (||a_i - b_j||^2 + eps^2)^(-d/2), (n_a, n_b); with eps = 0 coincident pairs give 0."""
     a, b = _points(d, eps, a, b)
-    k = array_module(a).empty((len(a), len(b)), a.dtype)
-    for rows, r2, _ in _pairs(a, b, eps):
-        k[rows] = _kernel(r2, d, eps)
+    k, kernel = array_module(a).empty((len(a), len(b)), a.dtype), _kernel(a, b, d, eps)
+
+    def fill(rows, columns):
+        k[rows, columns] = kernel(rows, columns)
+
+    _for_each_tile(fill, a, b)
     return k
 
 
@@ -50,21 +59,30 @@ def potential(a, y, x, d: float, eps: float):
 
 
 def potentials(x, y, d: float, eps: float):
-    """(Phi(x_i), Phi(y_j)), shapes (n_x,) and (n_y,), with the cross terms k(x_i, y_j) computed once.
+    """(Phi(x_i), Phi(y_j)), shapes (n_x,) and (n_y,): Algorithm 1's minibatch potential.
 
-    The self-terms k(x_i, x_i) = eps^-d are kept, as in the official code: Algorithm 1's minibatch potential.
+    Both are one sum over all n_x + n_y points p_j with charges q_j = -1/n_x or 1/n_y, and each k is used twice:
+    Phi(p_i) = sum_j q_j k(p_i, p_j),  k(p_i, p_j) = k(p_j, p_i).
+    The self-terms k(x_i, x_i) = eps^-d are kept, as in the official code.
     """
     x, y = _points(d, eps, x, y)
-    xp = array_module(x)
-    over_y, over_x = xp.empty(len(x), x.dtype), xp.zeros(len(y), y.dtype)
-    ones = xp.ones(max(len(x), len(y)), x.dtype)
-    for rows, r2, _ in _pairs(x, y, eps):
-        k = _kernel(r2, d, eps)
-        over_y[rows] = k @ ones[: len(y)]
-        over_x += ones[: len(k)] @ k
-    phi_x = over_y / len(y) - _row_means(x, x, d, eps)
-    phi_y = _row_means(y, y, d, eps) - over_x / len(x)
-    return phi_x, phi_y
+    xp, n_x, n_y = array_module(x), len(x), len(y)
+    p = xp.concatenate((x, y))
+    q = xp.concatenate((xp.full(n_x, -1 / n_x, x.dtype), xp.full(n_y, 1 / n_y, x.dtype)))
+    kernel, parts = _kernel(p, p, d, eps), _parts(p)
+    sums = xp.zeros((len(parts), n_x + n_y), x.dtype)
+
+    def add(part):
+        for rows in parts[part]:
+            for columns in _tiles(p, rows.start):
+                k = kernel(rows, columns)
+                sums[part, rows] += k @ q[columns]
+                if columns != rows:
+                    sums[part, columns] += q[rows] @ k
+
+    for_each(add, range(len(parts)))
+    phi = sums.sum(axis=0)
+    return phi[:n_x], phi[n_x:]
 
 
 def field(a, y, x, d: float, eps: float):
@@ -84,10 +102,13 @@ def energy(x, y, d: float, eps: float) -> float:
 
 def _row_means(a, b, d, eps):
     """mean_j k(a_i, b_j), (n_a,)."""
-    xp = array_module(a)
-    means, weights = xp.empty(len(a), a.dtype), xp.ones(len(b), a.dtype)
-    for rows, r2, _ in _pairs(a, b, eps):
-        means[rows] = _kernel(r2, d, eps) @ weights
+    xp, kernel = array_module(a), _kernel(a, b, d, eps)
+    means, ones = xp.zeros(len(a), a.dtype), xp.ones(len(b), a.dtype)
+
+    def add(rows, columns):
+        means[rows] += kernel(rows, columns) @ ones[columns]
+
+    _for_each_tile(add, a, b)
     means /= len(b)
     return means
 
@@ -95,28 +116,42 @@ def _row_means(a, b, d, eps):
 def _row_mean_offsets(a, b, d, eps):
     """mean_j (a_i - b_j) k_d(a_i, b_j), (n_a, m)."""
     xp = array_module(a)
-    means = xp.empty(a.shape, a.dtype)
-    for rows, r2, offsets in _pairs(a, b, eps):
-        k = _kernel(r2, d, eps)
-        if offsets is not None:
-            for coordinate, offset in enumerate(offsets):
-                means[rows, coordinate] = xp.einsum("ij,ij->i", offset, k)
-        else:
-            # a S - K b cancels where points nearly coincide, so it too is taken in float64, about b's centre.
-            k, centre = k.astype(np.float64), b.mean(axis=0, dtype=np.float64)
-            means[rows] = (a[rows] - centre) * k.sum(axis=1)[:, None] - k @ (b - centre)
+    means = xp.zeros(a.shape, a.dtype)
+    if a.shape[1] <= FEW_COORDINATES:
+        differences, ones = _differences(a, b), xp.ones(len(b), a.dtype)
+
+        def add(rows, columns):
+            offsets = differences(rows, columns)
+            k = _plummer(_sum_of_squares(offsets.copy()), d, eps)
+            offsets *= k
+            means[rows] += (offsets @ ones[columns]).T
+    else:
+        kernel = _kernel(a, b, d, eps)
+
+        def add(rows, columns):
+            # a S - K b cancels where points nearly coincide, so it too is taken in float64, about one of them.
+            k = kernel(rows, columns).astype(np.float64)
+            from_a, from_b = (xp.subtract(points, b[0], dtype=np.float64) for points in (a[rows], b[columns]))
+            means[rows] += from_a * k.sum(axis=1)[:, None] - k @ from_b
+
+    _for_each_tile(add, a, b)
     means /= len(b)
     return means
 
 
-def _kernel(r2, d, eps):
+def _kernel(a, b, d, eps) -> Callable:
+    """The function (rows, columns) -> k(a_i, b_j) of one tile."""
+    squared_distances = _squared_distances(a, b, eps)
+    return lambda rows, columns: _plummer(squared_distances(rows, columns), d, eps)
+
+
+def _plummer(r2, d, eps):
     """(r^2 + eps^2)^(-d/2), overwriting r2; 0 where both are 0. Roots and products, where d allows, for `power`."""
-    xp = array_module(r2)
+    xp, s = array_module(r2), r2
     if eps == 0:
-        coincident = r2 == 0
-        r2[coincident] = 1
-    s = r2
-    s += eps * eps
+        s[s == 0] = np.inf
+    else:
+        s += eps * eps
     if d == 1:
         xp.sqrt(s, out=s)
     elif d == 3:
@@ -127,53 +162,92 @@ def _kernel(r2, d, eps):
         xp.divide(1, s, out=s)
     else:
         xp.power(s, -d / 2, out=s)
-    if eps == 0:
-        s[coincident] = 0
     return s
 
 
-def _pairs(a, b, eps) -> Iterator:
-    """Blocks (rows, r2, offsets) of all pairs: r2[i, j] = ||a_i - b_j||^2, (rows, n_b).
+def _squared_distances(a, b, eps) -> Callable:
+    """The function (rows, columns) -> ||a_i - b_j||^2 of one tile, in an array of its own."""
+    if a.shape[1] <= FEW_COORDINATES:
+        differences = _differences(a, b)
+        return lambda rows, columns: _sum_of_squares(differences(rows, columns))
 
-    offsets holds a_i - b_j, one (rows, n_b) array for each coordinate, where the coordinates are few; else None.
+    def tile(rows, columns):
+        some_a = a[rows]
+        some_b = some_a if b is a and columns == rows else b[columns]
+        return _by_differences(some_a, some_b) if eps == 0 else _by_products(some_a, some_b)
+
+    return tile
+
+
+def _differences(a, b) -> Callable:
+    """The function (rows, columns) -> a_i - b_j of one tile, (m, rows, columns).
+
+    As matrix products [a_i, 1] . [1, -b_j], one for each coordinate: rounded once, just as a - b is, and faster
+    than NumPy's broadcasting.
     """
-    xp, (n_b, m) = array_module(a), b.shape
-    step = max(1, BLOCK_PAIRS // n_b)
-    blocks = [slice(start, start + step) for start in range(0, len(a), step)]
-    if m <= FEW_COORDINATES:
-        a_columns, b_columns = a.T[:, :, None], xp.ascontiguousarray(b.T)  # (m, n_a, 1), (m, n_b)
-        for rows in blocks:
-            offsets = [a_columns[k, rows] - b_columns[k] for k in range(m)]
-            r2 = offsets[0] * offsets[0]
-            for offset in offsets[1:]:
-                r2 += offset * offset
-            yield rows, r2, offsets
-    elif eps == 0:
-        for rows in blocks:
-            yield rows, _exact_squared_distances(a[rows], b), None
-    else:
-        centre = b.mean(axis=0, dtype=np.float64)
-        b64 = b - centre
-        b_squared = xp.einsum("ij,ij->i", b64, b64)
-        for rows in blocks:
-            a64 = a[rows] - centre
-            r2 = a64 @ b64.T
-            r2 *= -2
-            r2 += xp.einsum("ij,ij->i", a64, a64)[:, None]
-            r2 += b_squared
-            yield rows, xp.maximum(r2, 0, out=r2).astype(a.dtype, copy=False), None
+    xp, m = array_module(a), a.shape[1]
+    left, right = xp.ones((m, len(a), 2), a.dtype), xp.ones((m, 2, len(b)), a.dtype)
+    left[:, :, 0] = a.T
+    xp.negative(b.T, out=right[:, 1])
+    return lambda rows, columns: left[:, rows] @ right[:, :, columns]
 
 
-def _exact_squared_distances(a, b):
+def _sum_of_squares(offsets):
+    """Over the first axis, overwriting them."""
+    offsets *= offsets
+    total = offsets[0]
+    for square in offsets[1:]:
+        total += square
+    return total
+
+
+def _by_products(a, b):
+    """||a_i - b_j||^2 = |a_i|^2 + |b_j|^2 - 2 a_i . b_j in float64, about one of the points so that less cancels."""
+    xp, m = array_module(a), a.shape[1]
+    r2 = xp.zeros((len(a), len(b)))
+    for start in range(0, m, COORDINATES):
+        some = slice(start, start + COORDINATES)
+        a64 = xp.subtract(a[:, some], a[0, some], dtype=np.float64)
+        b64 = a64 if b is a else xp.subtract(b[:, some], a[0, some], dtype=np.float64)  # a a^T costs half of a b^T
+        r2 += xp.einsum("ij,ij->i", a64, a64)[:, None]
+        r2 += xp.einsum("ij,ij->i", b64, b64)
+        products = a64 @ b64.T
+        products *= 2
+        r2 -= products
+    return xp.maximum(r2, 0, out=r2).astype(a.dtype, copy=False)
+
+
+def _by_differences(a, b):
     """Without cancellation: where eps = 0, k is singular at coincident points and nothing softens an error."""
-    xp, m = array_module(a), b.shape[1]
+    xp = array_module(a)
     r2 = xp.empty((len(a), len(b)), a.dtype)
-    step = max(1, BLOCK_PAIRS // m)
     for i, point in enumerate(a):
-        for start in range(0, len(b), step):
-            offset = point - b[start : start + step]
-            r2[i, start : start + step] = xp.einsum("ij,ij->i", offset, offset)
+        offsets = point - b
+        r2[i] = xp.einsum("ij,ij->i", offsets, offsets)
     return r2
+
+
+def _for_each_tile(function, a, b) -> None:
+    """Call function(rows, columns) for every tile of pairs (a_i, b_j); two threads never meet in the same rows."""
+
+    def strips(part):
+        for rows in part:
+            for columns in _tiles(b):
+                function(rows, columns)
+
+    for_each(strips, _parts(a))
+
+
+def _parts(points) -> list[list[slice]]:
+    """The tiles of points, dealt out to parts of about the same size."""
+    tiles = _tiles(points)
+    parts = min(PARTS, len(tiles)) if array_module(points) is np else 1
+    return [tiles[part::parts] for part in range(parts)]
+
+
+def _tiles(points, start: int = 0) -> list[slice]:
+    side = TILE if array_module(points) is np else GPU_TILE
+    return [slice(first, first + side) for first in range(start, len(points), side)]
 
 
 def _points(d, eps, *arrays):

@@ -14,6 +14,7 @@ from oracle_autograd import AutogradOracle
 from minicoulomb import coulomb
 from minicoulomb.coulomb import energy, field, plummer_kernel, potential, potentials
 from minicoulomb.errors import UserError
+from minicoulomb.threads import set_threads
 
 oracle = AutogradOracle()
 
@@ -137,21 +138,36 @@ def test_the_self_term_is_kept_when_eps_is_positive():
     assert phi_x == pytest.approx(-(0.5**-3))
 
 
+def everything(a, y, x, eps):
+    functions = plummer_kernel(a, y, 1, eps), potential(a, y, x, 1, eps), field(a, y, x, 1, eps)
+    return *functions, *potentials(x, y, 1, eps)
+
+
 @dimensions
 @pytest.mark.parametrize("eps", [0, 0.5])
-def test_blocks_of_pairs_change_nothing(monkeypatch, m, eps):
+def test_tiles_change_nothing_beyond_rounding(monkeypatch, m, eps):
     a, y, x = points(m)
-    everything = lambda: (
-        plummer_kernel(a, y, 1, eps),
-        potential(a, y, x, 1, eps),
-        field(a, y, x, 1, eps),
-        *potentials(x, y, 1, eps),
-    )
-    whole = everything()
-    for pairs in (1, 13):
-        monkeypatch.setattr(coulomb, "BLOCK_PAIRS", pairs)
-        for ours, theirs in zip(everything(), whole):
+    whole = everything(a, y, x, eps)
+    for tile, coordinates in ((1, 1), (3, 7)):
+        monkeypatch.setattr(coulomb, "TILE", tile)
+        monkeypatch.setattr(coulomb, "COORDINATES", coordinates)
+        for ours, theirs in zip(everything(a, y, x, eps), whole):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+
+
+@dimensions
+@pytest.mark.parametrize("eps", [0, 0.5])
+def test_threads_change_nothing(monkeypatch, m, eps):
+    a, y, x = points(m, np.float32)
+    monkeypatch.setattr(coulomb, "TILE", 2)
+    monkeypatch.setattr(coulomb, "PARTS", 4)
+    alone = everything(a, y, x, eps)
+    set_threads(3)
+    try:
+        for ours, theirs in zip(everything(a, y, x, eps), alone):
+            np.testing.assert_array_equal(ours, theirs)
+    finally:
+        set_threads(1)
 
 
 # A collapsed generator's images: apart by 1e-3 in all, or by 1e-3 in every coordinate.
