@@ -5,6 +5,7 @@ memory-...    peak memory of whole steps, each side in a process of its own
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from minicoulomb.backend import Backend, open_backend
@@ -13,10 +14,21 @@ from minicoulomb.benchmark.memory import peak_memory
 from minicoulomb.benchmark.report import Row
 from minicoulomb.benchmark.workloads import WORKLOADS
 from minicoulomb.errors import UserError
+from minicoulomb.layers import BatchNorm, Conv, ConvTranspose, LeakyReLU, ReLU
 from minicoulomb.threads import set_threads
 
 # Whose memory is not the interpreter's and the libraries'.
 LARGE = [name for name in WORKLOADS if name != "grid"]
+
+# The batch of single layers.
+SAMPLES = 128
+DIRECTIONS = ("forward", "input", "parameters")
+ADAMS = {"adam": {}, "adam-foreach": {"foreach": True}, "adam-fused": {"fused": True}}
+ADAM_SIZE = 19_000_000
+POTENTIALS = {
+    "potential-images": {"n": 128, "m": 64 * 64 * 3, "d": 1.0, "eps": 1.0, "scale": 0.5},
+    "potential-plane": {"n": 10_000, "m": 2, "d": 2.0, "eps": 3.0, "scale": 15.0},
+}
 
 
 class Setting(NamedTuple):
@@ -40,7 +52,13 @@ def cases() -> list[Case]:
     """All of them, in the order in which they are run."""
     steps = [Case(f"step-{name}", _timed(_step(workload))) for name, workload in WORKLOADS.items()]
     memory = [Case(f"memory-{name}", _memory(name)) for name in LARGE]
-    return [*steps, *memory]
+    adams = [Case(name, _timed(_adam(form))) for name, form in ADAMS.items()]
+    potentials = [
+        Case(name + suffix, _timed(_potential(**sizes, form=form)))
+        for name, sizes in POTENTIALS.items()
+        for suffix, form in (("", "cdist"), ("-addmm", "addmm"))
+    ]
+    return [*steps, *memory, *_convolutions(), *_normalizations(), *adams, *potentials]
 
 
 def select(names: Iterable[str]) -> list[Case]:
@@ -80,6 +98,62 @@ def _step(workload):
         from minicoulomb.benchmark.steps import step_contest
 
         return step_contest(workload(), backend)
+
+    return contest
+
+
+def _convolutions():
+    """Three cases for each convolution of the workloads' networks, each once."""
+    found = {}
+    for workload in WORKLOADS.values():
+        for network in workload().networks():
+            shape = network.input_shape
+            for layer in network.root.children:
+                if isinstance(layer, Conv | ConvTranspose):
+                    size = layer.kernel_size
+                    kind = "convt" if isinstance(layer, ConvTranspose) else "conv"
+                    name = f"{kind}-{layer.c_in}-{layer.c_out}-{size}x{size}-at-{shape[0]}"
+                    found[name] = replace(layer, bias=False), shape
+                shape = layer.output_shape(shape)
+    return [
+        Case(f"{name}-{direction}", _timed(_layers([layer], shape, direction)))
+        for name, (layer, shape) in found.items()
+        for direction in DIRECTIONS
+    ]
+
+
+def _normalizations():
+    activations = {"relu": ReLU(), "leaky-relu": LeakyReLU()}
+    shape = (32, 32, 128)
+    return [
+        Case(f"norm-{name}-128-at-32", _timed(_layers([BatchNorm(128), activation], shape, "training")))
+        for name, activation in activations.items()
+    ]
+
+
+def _layers(layers, shape, direction):
+    def contest(backend):
+        from minicoulomb.benchmark.pieces import layers_contest
+
+        return layers_contest(layers, shape, SAMPLES, direction, backend)
+
+    return contest
+
+
+def _adam(form):
+    def contest(backend):
+        from minicoulomb.benchmark.pieces import adam_contest
+
+        return adam_contest(ADAM_SIZE, form, backend)
+
+    return contest
+
+
+def _potential(**sizes):
+    def contest(backend):
+        from minicoulomb.benchmark.pieces import potentials_contest
+
+        return potentials_contest(**sizes, backend=backend)
 
     return contest
 

@@ -2,8 +2,8 @@
 
     growth = (peak of the resident memory over STEPS steps) - (resident memory after the imports)
 
-`python -m minicoulomb.benchmark.memory SIDE WORKLOAD THREADS` prints it in bytes; SIDE is ours or theirs. It is read
-from /proc: getrusage's ru_maxrss starts at what the process held that started this one.
+Ours is set up as the command line is (__main__.py), where memory is kept for the next step; PyTorch's as it comes.
+Read from /proc: getrusage's ru_maxrss starts at what the process held that started this one.
 """
 
 import subprocess
@@ -18,6 +18,7 @@ from minicoulomb.errors import UserError
 from minicoulomb.gan import initial_state, step
 from minicoulomb.threads import set_threads
 
+IMPORTS = {"ours": "minicoulomb.__main__", "theirs": "torch"}
 STATUS = Path("/proc/self/status")
 STEPS = 2  # the second finds the moments of both Adams in place
 
@@ -26,7 +27,8 @@ def peak_memory(side: str, workload: str, threads: int) -> int:
     """Bytes that steps of WORKLOADS[workload] add to a process; UserError where that cannot be measured."""
     if not STATUS.exists():
         raise UserError(f"memory: {STATUS} is not there; it is measured on Linux only, name other cases")
-    command = [sys.executable, "-m", "minicoulomb.benchmark.memory", side, workload, str(threads)]
+    program = f"import {IMPORTS[side]}; from minicoulomb.benchmark import memory; memory.{_print_growth.__name__}"
+    command = [sys.executable, "-c", f"{program}({side!r}, {workload!r}, {threads})"]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise UserError(f"memory: the process of {workload}, {side}, ended with {result.returncode}: {result.stderr}")
@@ -60,18 +62,14 @@ def _their_steps(workload: Workload):
     return lambda: torch_step.step(z, y)
 
 
-def _main(side: str, workload: str, threads: str) -> None:
-    set_threads(int(threads))
+def _print_growth(side, workload, threads):
+    set_threads(threads)
     if side == "theirs":
         import torch
 
-        torch.set_num_threads(int(threads))
+        torch.set_num_threads(threads)
     before = _resident("VmRSS")
     one_step = (_our_steps if side == "ours" else _their_steps)(WORKLOADS[workload]())
     for _ in range(STEPS):
         one_step()
     print(_resident("VmHWM") - before)
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

@@ -55,3 +55,10 @@ def potentials(x: torch.Tensor, y: torch.Tensor, d: float, eps: float) -> tuple[
 
     cross = kernel(x, x2, y, y2)
     return cross.mean(1) - kernel(x, x2, x, x2).mean(1), kernel(y, y2, y, y2).mean(1) - cross.mean(0)
+
+
+def potentials_by_cdist(x: torch.Tensor, y: torch.Tensor, d: float, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same with torch.cdist."""
+    kernel = lambda a, b: torch.cdist(a, b).square_().add_(eps**2).pow_(-d / 2)
+    cross = kernel(x, y)
+    return cross.mean(1) - kernel(x, x).mean(1), kernel(y, y).mean(1) - cross.mean(0)

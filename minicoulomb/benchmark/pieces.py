@@ -1,0 +1,129 @@
+"""Pieces of a step on both sides: a few layers in one direction, one of Adam's updates, the potential."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from minicoulomb.backend import Backend, to_host
+from minicoulomb.benchmark import torch_step
+from minicoulomb.benchmark.agreement import FLOAT32, FLOAT64, agree
+from minicoulomb.benchmark.measure import Contest
+from minicoulomb.benchmark.peer import Peer
+from minicoulomb.coulomb import potentials
+from minicoulomb.layers import Layer
+from minicoulomb.network import Network
+from minicoulomb.optim import adam
+
+# Samples of a comparison in float64.
+SMALL = 4
+# Both of PyTorch's forms of r^2 cancel in float32: 1e-7 (|a|^2 + |b|^2) is left of each, at any distance.
+FLOAT32_POTENTIALS = 5e-3
+
+
+class Layers:
+    """Layers one after the other on both sides, with the same parameters, inputs x and cotangents dy.
+
+    A direction is forward, input (dL/dx), parameters (dL/dparameters) or training: forward and both gradients.
+    """
+
+    def __init__(self, layers: list[Layer], shape: tuple[int, ...], n: int, dtype: str, backend: Backend):
+        self.network = Network(layers, shape)
+        rng = np.random.default_rng(0)
+        draw = lambda *shape: rng.standard_normal(shape, dtype)
+        theta, x, dy = self.network.init(rng, dtype), draw(n, *shape), draw(n, *self.network.output_shape)
+        self.theta, self.x, self.dy = map(backend.to_device, (theta, x, dy))
+        _, self.residuals = self.network.forward(self.theta, self.x)
+
+        self.peer = Peer(self.network, getattr(torch, dtype))
+        self.peer.load(theta)
+        self.their_x = self.peer.to_torch(x).requires_grad_()
+        self.their_dy = self.peer.to_torch(dy)
+        self.their_y = self.peer.module(self.their_x)
+
+    def ours(self, direction: str) -> tuple:
+        network = self.network
+        match direction:
+            case "forward":
+                return (network.forward(self.theta, self.x)[0],)
+            case "input":
+                return (network.input_gradient(self.residuals, self.dy),)
+            case "parameters":
+                return (network.param_gradient(self.residuals, self.dy),)
+        y, residuals = network.forward(self.theta, self.x)
+        return y, *network.gradients(residuals, self.dy)
+
+    def theirs(self, direction: str) -> tuple:
+        parameters, gradient = self.peer.parameters, torch.autograd.grad
+        match direction:
+            case "forward":
+                with torch.no_grad():
+                    return (self.peer.module(self.their_x),)
+            case "input":
+                return gradient(self.their_y, self.their_x, self.their_dy, retain_graph=True)
+            case "parameters":
+                return gradient(self.their_y, parameters, self.their_dy, retain_graph=True)
+        y = self.peer.module(self.their_x)
+        return y, *gradient(y, [self.their_x, *parameters], self.their_dy)
+
+    def check(self, direction: str, bound: float) -> None:
+        ours, theirs = map(to_host, self.ours(direction)), list(self.theirs(direction))
+        has_parameters = {"parameters": 0, "training": 2}.get(direction)
+        images = theirs if has_parameters is None else theirs[:has_parameters]
+        theirs = [self.peer.to_ours(image) for image in images]
+        if has_parameters is not None:
+            theirs.append(self.peer.flat(self.theirs(direction)[has_parameters:]))
+        for our, their in zip(ours, theirs, strict=True):
+            agree(f"{self.network.root} {direction}, {our.dtype}, {our.shape}", our, their, bound)
+
+
+def layers_contest(layers: list[Layer], shape: tuple[int, ...], n: int, direction: str, backend: Backend) -> Contest:
+    """Layers on a batch of n, in one direction, after comparisons in float64 and float32."""
+    Layers(layers, shape, SMALL, "float64", backend).check(direction, FLOAT64)
+    pair = Layers(layers, shape, n, "float32", backend)
+    pair.check(direction, FLOAT32)
+    return Contest(partial(pair.ours, direction), partial(pair.theirs, direction))
+
+
+def adam_contest(size: int, form: dict[str, bool], backend: Backend) -> Contest:
+    """An update of `size` parameters, with PyTorch's Adam in one of its forms: {} is the default."""
+    lr, beta1, beta2, epsilon = 1e-3, 0.9, 0.999, 1e-8
+    gradient = np.random.default_rng(0).standard_normal(size, np.float32)
+    our_gradient = backend.to_device(gradient)
+    # From 0, so that rounding is relative to the updates.
+    theta, moments = backend.xp.zeros(size, np.float32), backend.xp.zeros((2, size), np.float32)
+    parameter = torch.zeros(size, requires_grad=True)
+    parameter.grad = torch.from_numpy(gradient)
+    optimizer = torch.optim.Adam([parameter], lr, (beta1, beta2), epsilon, **form)
+    t = 0
+
+    def ours():
+        nonlocal t
+        t += 1
+        adam(theta, our_gradient, moments, t, lr, beta1, beta2, epsilon)
+
+    for _ in range(3):
+        ours()
+        optimizer.step()
+    agree("parameters after three updates", to_host(theta), parameter.detach().numpy(), FLOAT32)
+    return Contest(ours, optimizer.step)
+
+
+def potentials_contest(n: int, m: int, d: float, eps: float, scale: float, form: str, backend: Backend) -> Contest:
+    """Phi at n generated and n real points of m coordinates; PyTorch's distances by `form`, "cdist" or "addmm"."""
+    their_potentials: Callable = {"cdist": torch_step.potentials_by_cdist, "addmm": torch_step.potentials}[form]
+    points = scale * np.random.default_rng(0).standard_normal((2, n, m))
+
+    def sides(n, dtype):
+        x, y = points[:, :n].astype(dtype)
+        our_x, our_y = map(backend.to_device, (x, y))
+        their_x, their_y = map(torch.from_numpy, (x, y))
+        ours = lambda: potentials(our_x, our_y, d, eps)
+        theirs = lambda: their_potentials(their_x, their_y, d, eps)
+        return Contest(ours, theirs)
+
+    for contest, bound in ((sides(100, np.float64), FLOAT64), (sides(n, np.float32), FLOAT32_POTENTIALS)):
+        for what, our, their in zip(("Phi(x)", "Phi(y)"), contest.ours(), contest.theirs(), strict=True):
+            agree(f"{what} of {len(our)} points, {our.dtype}", to_host(our), their.numpy(), bound)
+    return contest
