@@ -38,18 +38,28 @@ def environment(threads: int, torch_version: str) -> dict[str, str | int]:
         "threads": threads,
         "dtype": "float32",
         "minicoulomb": __version__,
-        "numpy": f"{np.__version__} ({blas['name']} {blas['version']})",
+        "numpy": f"{np.__version__} ({blas['name']} {blas['version']}{_blas_threads()})",
         "torch": torch_version,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
     }
 
 
+def _blas_threads():
+    """How many threads NumPy's BLAS uses beside ours, where threadpoolctl can tell."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return ""
+    threads = {pool["num_threads"] for pool in threadpool_info() if "numpy" in pool["filepath"]}
+    return f" on {max(threads)} thread{'s' * (max(threads) > 1)}" if threads else ""
+
+
 def _processor():
     """The processor's name, as Linux tells it, or what Python knows."""
-    with_names = Path("/proc/cpuinfo")
-    if with_names.exists():
-        for line in with_names.read_text().splitlines():
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
