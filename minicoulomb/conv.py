@@ -9,15 +9,50 @@
 Layout: images (n, h, w, c), sequences (n, l, c); kernels (kh, kw, c_in, c_out), (k, c_in, c_out).
 `stride` is an int or one int per axis. `padding` is an int or, per axis, an int or (before, after):
 zeros around x. TensorFlow's 'same' of a 5x5 kernel with stride 2 is padding=((1, 2), (1, 2)).
+
+`algorithm` is "direct" (im2col and one matrix product, direct.py), "winograd" (fewer multiplications, winograd.py:
+the same to rounding) or "auto": whichever costs less by the model at the end of this file, which knows sizes alone.
 """
 
-from minicoulomb import direct
+from math import prod
+
+from minicoulomb import direct, winograd
 from minicoulomb.errors import UserError
+from minicoulomb.workspace import NoWorkspace
+
+ALGORITHMS = ("auto", "direct", "winograd")
 
 Padding = int | tuple[int | tuple[int, int], ...]
 
 
-def correlate(x, w, stride: int | tuple[int, ...] = 1, padding: Padding = 0):
+class Kernel:
+    """A kernel for the passes of one step, which share its transform; valid while the array w does not change.
+
+    Takes the place of w below. Work buffers come from `workspace`; with `keep` off, every pass transforms anew.
+    """
+
+    def __init__(self, w, workspace=NoWorkspace, keep: bool = True):
+        self.w, self.workspace, self._keep = w, workspace, keep
+        self._transforms = {}
+
+    @classmethod
+    def of(cls, w) -> "Kernel":
+        """The kernel for one pass, of an array or a kernel."""
+        if not isinstance(w, Kernel):
+            return cls(w)
+        return w if w._keep else cls(w.w, w.workspace)
+
+    def transformed(self, plan):
+        """U of winograd.transform_kernel for this plan."""
+        U = self._transforms.get(plan.key)
+        if U is None:
+            w = self.w if self.w.ndim == 4 else self.w[None]
+            U = self.workspace.borrow(winograd.transformed_shape(w, plan), w, owner=self)
+            self._transforms[plan.key] = winograd.transform_kernel(w, plan, out=U)
+        return U
+
+
+def correlate(x, w, stride: int | tuple[int, ...] = 1, padding: Padding = 0, algorithm: str = "auto"):
     """Cross-correlation, which deep learning calls convolution.
 
     y[n,u,v,o] = sum_{i,j,c} w[i,j,c,o] xpad[n, s u + i, s v + j, c]
@@ -25,14 +60,21 @@ def correlate(x, w, stride: int | tuple[int, ...] = 1, padding: Padding = 0):
     x (n, h, w, c_in), w (kh, kw, c_in, c_out) -> y (n, u, v, c_out), u = (h + before + after - kh) // s + 1.
     Raises UserError where the shapes do not fit or the batch is empty.
     """
+    kernel = Kernel.of(w)
+    w = kernel.w
     stride, padding = _geometry(x, w, stride, padding)
     if x.shape[-1] != w.shape[-2]:
         raise UserError(f"x has {x.shape[-1]} channels: the kernel takes {w.shape[-2]}; w is (..., c_in, c_out)")
     _check_fit(x.shape[1:-1], w.shape[:-2], padding)
-    return _drop_axis(x.ndim, direct.correlate(*_as_2d(x, w), *_geometry_2d(stride, padding)))
+    ndim, (x, w), (stride, padding) = x.ndim, _as_2d(x, w), _geometry_2d(stride, padding)
+    size = direct.output_size(x.shape[1:3], w.shape[:2], stride, padding)
+    plan = _plan(algorithm, x, w.shape, stride, size)
+    if plan is None:
+        return _drop_axis(ndim, direct.correlate(x, w, stride, padding))
+    return _drop_axis(ndim, winograd.correlate(x, kernel.transformed(plan), plan, padding, size, kernel.workspace))
 
 
-def correlate_input(dy, w, stride: int | tuple[int, ...] = 1, padding: Padding = 0, size=None):
+def correlate_input(dy, w, stride: int | tuple[int, ...] = 1, padding: Padding = 0, size=None, algorithm: str = "auto"):
     """The adjoint of `correlate` in x, which deep learning calls transposed convolution.
 
     dx[n,p,q,c] = sum of w[i,j,c,o] dy[n,u,v,o] over all i, j, u, v, o with s u + i - before = (p, q)
@@ -41,6 +83,8 @@ def correlate_input(dy, w, stride: int | tuple[int, ...] = 1, padding: Padding =
     by default the smallest that gives dy: s (u - 1) + k - before - after.
     Raises UserError where the shapes do not fit, `size` would not give dy, or the batch is empty.
     """
+    kernel = Kernel.of(w)
+    w = kernel.w
     stride, padding = _geometry(dy, w, stride, padding)
     if dy.shape[-1] != w.shape[-1]:
         raise UserError(f"dy has {dy.shape[-1]} channels: the kernel gives {w.shape[-1]}; w is (..., c_in, c_out)")
@@ -51,11 +95,24 @@ def correlate_input(dy, w, stride: int | tuple[int, ...] = 1, padding: Padding =
     if direct.output_size(size, w.shape[:-2], stride, padding) != dy.shape[1:-1]:
         expected = direct.output_size(size, w.shape[:-2], stride, padding)
         raise UserError(f"dy of size {dy.shape[1:-1]}: an input of size {size} gives {expected}; pass x's own size")
-    size_2d = size if len(size) == 2 else (1, *size)
-    return _drop_axis(dy.ndim, direct.correlate_input(*_as_2d(dy, w), *_geometry_2d(stride, padding), size_2d))
+    size = size if len(size) == 2 else (1, *size)
+    ndim, (dy, w), (stride, padding) = dy.ndim, _as_2d(dy, w), _geometry_2d(stride, padding)
+    plan = _plan(algorithm, dy, w.shape, stride, dy.shape[1:3])
+    if plan is None:
+        return _drop_axis(ndim, direct.correlate_input(dy, w, stride, padding, size))
+    U, workspace = kernel.transformed(plan), kernel.workspace
+    return _drop_axis(ndim, winograd.correlate_input(dy, U, plan, padding, size, workspace))
 
 
-def correlate_kernel(x, dy, kernel_size, stride: int | tuple[int, ...] = 1, padding: Padding = 0):
+def correlate_kernel(
+    x,
+    dy,
+    kernel_size,
+    stride: int | tuple[int, ...] = 1,
+    padding: Padding = 0,
+    algorithm: str = "auto",
+    workspace=NoWorkspace,
+):
     """The adjoint of `correlate` in w: the kernel's gradient.
 
     dw[i,j,c,o] = sum_{n,u,v} xpad[n, s u + i, s v + j, c] dy[n,u,v,o]
@@ -69,9 +126,15 @@ def correlate_kernel(x, dy, kernel_size, stride: int | tuple[int, ...] = 1, padd
     expected = (len(x), *direct.output_size(x.shape[1:-1], kernel_size, stride, padding))
     if dy.shape[:-1] != expected:
         raise UserError(f"dy of shape {dy.shape}: this x gives {expected} before the channels; check the geometry")
-    if x.ndim == 4:
-        return direct.correlate_kernel(x, dy, kernel_size, stride, padding)
-    return direct.correlate_kernel(x[:, None], dy[:, None], (1, *kernel_size), *_geometry_2d(stride, padding))[0]
+    ndim, (stride, padding) = x.ndim, _geometry_2d(stride, padding)
+    if ndim == 3:
+        x, dy, kernel_size = x[:, None], dy[:, None], (1, *kernel_size)
+    plan = _plan(algorithm, x, (*kernel_size, x.shape[-1], dy.shape[-1]), stride, dy.shape[1:3])
+    if plan is None:
+        dw = direct.correlate_kernel(x, dy, kernel_size, stride, padding)
+    else:
+        dw = winograd.correlate_kernel(x, dy, plan, kernel_size, padding, workspace)
+    return dw if ndim == 4 else dw[0]
 
 
 def transposed_size(size, kernel_size, stride, padding) -> tuple[int, ...]:
@@ -124,3 +187,41 @@ def _geometry_2d(stride, padding):
 
 def _drop_axis(ndim, y):
     return y if ndim == 4 else y[:, 0]
+
+
+# The cost model counts multiplications of large matrix products and weighs other work against them.
+MOVE = 20  # a number gathered into a matrix, or added back from one
+SMALL = 2  # a multiplication by one of Winograd's small matrices
+
+
+def direct_cost(n: int, kernel_shape, size) -> int:
+    """Of im2col and one product, for n images, a kernel (kh, kw, c_in, c_out) and outputs of `size`."""
+    *numbers, c_out = kernel_shape
+    return n * prod(size) * prod(numbers) * (c_out + MOVE)
+
+
+def winograd_cost(n: int, kernel_shape, size, plan) -> int:
+    """Of the products at the points and the transforms of inputs, outputs and kernel."""
+    *_, c_in, c_out = kernel_shape
+    tiles = n * prod(plan.tiles(size))
+    inputs = sum(prod(group.count) * (SMALL * group.B.size + MOVE * group.B.shape[1]) for group in plan.groups) * c_in
+    outputs = (SMALL * plan.C.size + MOVE * plan.C.shape[1]) * c_out
+    kernel = SMALL * sum(prod(group.count) * group.G.size for group in plan.groups) * c_in * c_out
+    return tiles * (plan.multiplications * c_in * c_out + inputs + outputs) + kernel
+
+
+def _plan(algorithm, x, kernel_shape, stride, size):
+    """Winograd's plan for outputs of `size`, or None for the direct algorithm."""
+    if algorithm not in ALGORITHMS:
+        raise UserError(f"algorithm {algorithm!r}: must be one of {', '.join(ALGORITHMS)}")
+    kernel_size = kernel_shape[:2]
+    possible = winograd.applies(kernel_size, stride)
+    if algorithm == "winograd" and not possible:
+        raise UserError(f"kernel {kernel_size} with stride {stride}: too large for winograd; use --algorithm auto")
+    if algorithm == "direct" or not possible:
+        return None
+    plan = winograd.plan_for(x, kernel_size, stride, size)
+    if algorithm == "winograd":
+        return plan
+    pays = winograd_cost(len(x), kernel_shape, size, plan) < direct_cost(len(x), kernel_shape, size)
+    return plan if pays else None

@@ -6,11 +6,11 @@ Every convolutional layer, forward and backward, is one partial derivative of T:
 
     correlate(x, w)          = dT/d(dy)    (n, u, v, o)       cols @ w
     correlate_input(dy, w)   = dT/dx       (n, h, w, c)       col2im(dy @ w^T)
-    correlate_kernel(x, dy)  = dT/dw       (kh, kw, c, o)     cols^T @ dy, tap by tap
+    correlate_kernel(x, dy)  = dT/dw       (kh, kw, c, o)     cols^T @ dy, a row of taps at a time
 
-where im2col gathers cols[n,u,v,(i,j,c)] = xpad[n, s u + i, s v + j, c], and col2im, its adjoint, adds back.
-Both are the same loop over the kernel's taps (i, j): `=` one way, `+=` the other. The work is split over blocks
-of images, or over the taps, which threads may take side by side.
+where im2col gathers cols[n,u,v,(i,j,c)] = xpad[n, s u + i, s v + j, c], and col2im, its adjoint, adds back. A row
+of taps (j, c) is contiguous in x, so both move whole rows. The work is split over blocks of images, or over the
+rows of taps, which threads may take side by side.
 
 Axes: images n, height and width (h, w) of x and (u, v) of y, channels c in and o out, taps i, j; s the stride.
 """
@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from minicoulomb.backend import array_module
 from minicoulomb.threads import for_each
 
-# Images are taken in blocks with at most this many gathered elements (16 MB in float32): enough rows for BLAS to
-# be at its best, and parts enough for the threads.
-BLOCK_ELEMENTS = 2**22
+# Images are taken in blocks with about this many gathered numbers (2 MB in float32): enough rows for BLAS to be at
+# its best, few enough to be still in the processor's cache when they are used.
+BLOCK_ELEMENTS = 2**19
 
 
 def correlate(x, w, stride, padding):
@@ -31,13 +31,13 @@ def correlate(x, w, stride, padding):
     x (n, h, w, c), w (kh, kw, c, o), stride (sh, sw), padding ((top, bottom), (left, right)).
     """
     *kernel_size, _, c_out = w.shape
-    size = output_size(x.shape[1:3], kernel_size, stride, padding)
-    y = array_module(x).empty((len(x), *size, c_out), x.dtype)  # (n, u, v, o)
+    xp, size = array_module(x), output_size(x.shape[1:3], kernel_size, stride, padding)
+    y = xp.empty((len(x), *size, c_out), x.dtype)  # (n, u, v, o)
     w_matrix = w.reshape(-1, c_out)  # (i j c, o)
 
     def block_of_images(block):
-        cols = _im2col(x[block], kernel_size, stride, padding, size)  # (n u v, i j c)
-        array_module(x).matmul(cols, w_matrix, out=y[block].reshape(-1, c_out))
+        cols = xp.ascontiguousarray(_windows(_pad(x[block], padding), kernel_size, stride, size))  # (n, u, v, i, j c)
+        xp.matmul(cols.reshape(-1, len(w_matrix)), w_matrix, out=y[block].reshape(-1, c_out))
 
     for_each(block_of_images, _blocks(len(x), size, len(w_matrix)))
     return y
@@ -48,13 +48,22 @@ def correlate_input(dy, w, stride, padding, size):
 
     dy (n, u, v, o), w (kh, kw, c, o), size (h, w) of x.
     """
-    *kernel_size, c_in, c_out = w.shape
-    dx = array_module(dy).empty((len(dy), *size, c_in), dy.dtype)  # (n, h, w, c)
+    xp, (kh, kw, c_in, c_out) = array_module(dy), w.shape
+    (top, bottom), (left, right) = padding
+    dx = xp.empty((len(dy), *size, c_in), dy.dtype)  # (n, h, w, c)
     w_matrix = w.reshape(-1, c_out)  # (i j c, o)
 
     def block_of_images(block):
-        dcols = dy[block].reshape(-1, c_out) @ w_matrix.T  # (n u v, i j c)
-        dx[block] = _col2im(dcols.reshape(*dy[block].shape[:3], *kernel_size, c_in), stride, padding, size)
+        own = dy[block]
+        dcols = (own.reshape(-1, c_out) @ w_matrix.T).reshape(*own.shape[:3], kh, kw * c_in)  # (n, u, v, i, j c)
+        dxpad = xp.zeros((len(own), size[0] + top + bottom, size[1] + left + right, c_in), dy.dtype)
+        windows = _windows(dxpad, (kh, kw), stride, dy.shape[1:3])
+        # Windows start a stride apart: within a stride's length they do not overlap.
+        for i in range(kh):
+            for start in range(0, kw, stride[1]):
+                taps = slice(start * c_in, min(start + stride[1], kw) * c_in)
+                windows[:, :, :, i, taps] += dcols[:, :, :, i, taps]
+        dx[block] = dxpad[:, top : top + size[0], left : left + size[1]]
 
     for_each(block_of_images, _blocks(len(dy), dy.shape[1:3], len(w_matrix)))
     return dx
@@ -65,16 +74,19 @@ def correlate_kernel(x, dy, kernel_size, stride, padding):
 
     x (n, h, w, c), dy (n, u, v, o), kernel_size (kh, kw).
     """
-    xp, c_in, c_out = array_module(x), x.shape[-1], dy.shape[-1]
-    dw = xp.empty((*kernel_size, c_in, c_out), x.dtype)
-    dy_matrix = dy.reshape(-1, c_out)  # (n u v, o)
+    xp, (kh, kw), c_in, c_out = array_module(x), kernel_size, x.shape[-1], dy.shape[-1]
+    dw = xp.zeros((kh, kw * c_in, c_out), x.dtype)
+    xpad, size = _pad(x, padding), dy.shape[1:3]
+    blocks = list(_blocks(len(x), size, kw * c_in))
 
-    def tap(part):
-        i, j, window = part
-        xp.matmul(window.reshape(-1, c_in).T, dy_matrix, out=dw[i, j])
+    def row_of_taps(i):
+        for block in blocks:
+            windows = _windows(xpad[block], kernel_size, stride, size)[:, :, :, i]
+            cols = xp.ascontiguousarray(windows).reshape(-1, kw * c_in)  # (n u v, j c)
+            dw[i] += cols.T @ dy[block].reshape(-1, c_out)
 
-    for_each(tap, _taps(_pad(x, padding), kernel_size, stride, dy.shape[1:3]))
-    return dw
+    for_each(row_of_taps, range(kh))
+    return dw.reshape(kh, kw, c_in, c_out)
 
 
 def output_size(size, kernel_size, stride, padding) -> tuple[int, ...]:
@@ -83,31 +95,15 @@ def output_size(size, kernel_size, stride, padding) -> tuple[int, ...]:
 
 
 def _pad(x, padding):
-    return array_module(x).pad(x, ((0, 0), *padding, (0, 0))) if any(map(any, padding)) else x
+    xp = array_module(x)
+    return xp.pad(x, ((0, 0), *padding, (0, 0))) if any(map(any, padding)) else xp.ascontiguousarray(x)
 
 
-def _im2col(x, kernel_size, stride, padding, size):
-    cols = array_module(x).empty((len(x), *size, *kernel_size, x.shape[-1]), x.dtype)  # (n, u, v, i, j, c)
-    for i, j, window in _taps(_pad(x, padding), kernel_size, stride, size):
-        cols[:, :, :, i, j] = window
-    return cols.reshape(len(x) * size[0] * size[1], -1)
-
-
-def _col2im(dcols, stride, padding, size):
-    n, *out_size, kh, kw, c = dcols.shape
-    (top, bottom), (left, right) = padding
-    dxpad = array_module(dcols).zeros((n, size[0] + top + bottom, size[1] + left + right, c), dcols.dtype)
-    for i, j, window in _taps(dxpad, (kh, kw), stride, out_size):
-        window += dcols[:, :, :, i, j]
-    return dxpad[:, top : top + size[0], left : left + size[1]]
-
-
-def _taps(xpad, kernel_size, stride, size) -> Iterator:
-    """For each tap (i, j) the view xpad[:, s u + i, s v + j, :], (n, u, v, c)."""
-    (sh, sw), (u, v) = stride, size
-    for i in range(kernel_size[0]):
-        for j in range(kernel_size[1]):
-            yield i, j, xpad[:, i : i + sh * (u - 1) + 1 : sh, j : j + sw * (v - 1) + 1 : sw]
+def _windows(xpad, kernel_size, stride, size):
+    """xpad[n, s u + i, s v + j, c] as a view, (n, u, v, i, j c): neighbouring positions overlap."""
+    n, h, w, c = xpad.strides
+    shape = len(xpad), *size, kernel_size[0], kernel_size[1] * xpad.shape[-1]
+    return array_module(xpad).lib.stride_tricks.as_strided(xpad, shape, (n, h * stride[0], w * stride[1], h, c))
 
 
 def _blocks(n, size, row_length) -> Iterator[slice]:

@@ -30,6 +30,7 @@ from minicoulomb.errors import UserError
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, exponential
 from minicoulomb.streams import stream
+from minicoulomb.workspace import NoWorkspace
 
 # The running statistics of batch normalization remember about 100 batches.
 STATISTICS_MOMENTUM = 0.99
@@ -95,28 +96,40 @@ def initial_state(G: Network, D: Network, config: Config, xp=np) -> State:
     return State(0, theta, w, *moments, statistics, *averages)
 
 
-def gradients(G: Network, D: Network, theta, w, batch: Batch, config: Config, eps: float, train_g=True) -> Gradients:
+def gradients(
+    G: Network,
+    D: Network,
+    theta,
+    w,
+    batch: Batch,
+    config: Config,
+    eps: float,
+    train_g: bool = True,
+    workspace=NoWorkspace,
+) -> Gradients:
     """Both gradients of Algorithm 1 at (theta, w); only D's with train_g=False."""
     d, n_x, n_y = config.d, len(batch.z), len(batch.y)
     half = 0.5 if config.half_factors else 1.0
     unit = eps**d if config.relative_potential else 1.0
     scale = config.potential_scale * unit
 
-    x, residuals_z = G.forward(theta, batch.z)
+    x, residuals_z = G.forward(G.prepare(theta, workspace, keep=False), batch.z)
     y = batch.y
+    phi_x, phi_y = potentials(x, y, d, eps)
+    mmd2 = unit * (phi_y.mean() - phi_x.mean())
     a_x, a_y = x, y
     if batch.noise_x is not None:
         a_x, a_y = x + config.noise * eps * batch.noise_x, y + config.noise * eps * batch.noise_y
-    d_x, residuals_x = D.forward(w, a_x)
-    d_y, residuals_y = D.forward(w, a_y)
-    phi_x, phi_y = potentials(x, y, d, eps)
-    mmd2 = unit * (phi_y.mean() - phi_x.mean())
-    if batch.noise_x is not None:
         phi_x, phi_y = potential(a_x, y, x, d, eps), potential(a_y, y, x, d, eps)
 
-    error_x, error_y = d_x - scale * phi_x, d_y - scale * phi_y
-    dw = D.param_gradient(residuals_x, error_x * (2 * half / n_x))
-    dw += D.param_gradient(residuals_y, error_y * (2 * half / n_y))
+    prepared = D.prepare(w, workspace)
+    d_y, residuals = D.forward(prepared, a_y)
+    error_y = d_y - scale * phi_y
+    dw = D.param_gradient(residuals, error_y * (2 * half / n_y))
+    del residuals  # so that no more than one pass of D is in memory
+    d_x, residuals = D.forward(prepared, a_x)
+    error_x = d_x - scale * phi_x
+    dw += D.param_gradient(residuals, error_x * (2 * half / n_x))
     if config.l2 and not config.decoupled_l2:
         for kernel in D.kernels:
             dw[kernel] += config.l2 * w[kernel]
@@ -125,18 +138,22 @@ def gradients(G: Network, D: Network, theta, w, batch: Batch, config: Config, ep
     r2 = 1 - (error_x @ error_x + error_y @ error_y) / (scale**2 * _scatter(phi_x, phi_y))
 
     if batch.noise_x is not None:  # G climbs D at its samples themselves
-        d_x, residuals_x = D.forward(w, x)
+        d_x, residuals = D.forward(prepared, x)
     loss_g = -half * d_x.mean()
     dtheta = None
     if train_g:
-        dx = D.input_gradient(residuals_x, array_module(x).full_like(d_x, -half / n_x))
+        dx = D.input_gradient(residuals, array_module(x).full_like(d_x, -half / n_x))
+        del residuals, prepared
         dtheta = G.param_gradient(residuals_z, dx)
     return Gradients(dtheta, dw, loss_d, loss_g, r2, mmd2, residuals_z)
 
 
-def step(G: Network, D: Network, state: State, batches: list[Batch], config: Config) -> dict[str, float]:
+def step(
+    G: Network, D: Network, state: State, batches: list[Batch], config: Config, workspace=NoWorkspace
+) -> dict[str, float]:
     """One step of Algorithm 1, in place: an update of D for each batch, with the last of them one of G.
 
+    Large temporary arrays come from `workspace`: pass the same Workspace to every step.
     Returns loss_d, loss_g, r2, mmd2 before the last update, and the eps and learning rates that were used.
     Raises Diverged, the state unchanged, if anything is not finite.
     """
@@ -149,7 +166,7 @@ def step(G: Network, D: Network, state: State, batches: list[Batch], config: Con
         w, moments_d = w.copy(), moments_d.copy()
     for number, batch in enumerate(batches, 1):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # told by name below
-            result = gradients(G, D, state.theta, w, batch, config, eps, train_g=number == len(batches))
+            result = gradients(G, D, state.theta, w, batch, config, eps, number == len(batches), workspace)
             _check_finite(result, state.step)
         if config.l2 and config.decoupled_l2:
             for kernel in D.kernels:

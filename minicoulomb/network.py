@@ -1,6 +1,6 @@
 """A network: layers, one flat parameter vector, and named views into it.
 
-    y, residuals = network.forward(theta, x)
+    y, residuals = network.forward(theta, x)                     several passes share work: prepare(theta) for theta
     dx           = network.input_gradient(residuals, dy)         shaped as x
     dtheta       = network.param_gradient(residuals, dy)         flat, as theta
 
@@ -16,6 +16,7 @@ import numpy as np
 from minicoulomb.backend import array_module
 from minicoulomb.errors import UserError
 from minicoulomb.layers import Layer, Sequential
+from minicoulomb.workspace import NoWorkspace
 
 
 class Slot(NamedTuple):
@@ -24,6 +25,12 @@ class Slot(NamedTuple):
     start: int
     stop: int
     shape: tuple[int, ...]
+
+
+class Prepared(NamedTuple):
+    """A parameter vector on its way through several passes of one step (see Network.prepare)."""
+
+    params: list
 
 
 class Network:
@@ -62,8 +69,14 @@ class Network:
                 vector[slot.start : slot.stop] = getattr(layer, kind)()[name].initial(rng, slot.shape).ravel()
         return vector
 
+    def prepare(self, theta, workspace=NoWorkspace, keep: bool = True) -> "Prepared":
+        """theta for several passes, in its place: they share the transforms of the kernels, unless `keep` is off, and
+        work buffers. Valid while theta does not change.
+        """
+        return Prepared(_prepare(self.root, _views(self._parameters, theta), workspace, keep))
+
     def forward(self, theta, x, statistics=None):
-        """(y, residuals) for x (n, *input_shape).
+        """(y, residuals) for x (n, *input_shape), theta (size,) or prepared.
 
         Batch normalization uses the batch's own statistics, or the given vector (statistics_size,).
         Raises UserError where x has another shape or no samples.
@@ -71,7 +84,8 @@ class Network:
         if x.shape[1:] != self.input_shape or len(x) == 0:
             raise UserError(f"input of shape {x.shape}: the network takes (n, {str(self.input_shape)[1:-1]}), n >= 1")
         given = None if statistics is None else _views(self._statistics, statistics)
-        return self.root.forward(_views(self._parameters, theta), x, given)
+        params = theta.params if isinstance(theta, Prepared) else _views(self._parameters, theta)
+        return self.root.forward(params, x, given)
 
     def input_gradient(self, residuals, dy):
         """(dy/dx)^T dy, (n, *input_shape)."""
@@ -128,6 +142,12 @@ def _lay_out(layer, kind, start):
         slots[name] = Slot(start, start + prod(parameter.shape), parameter.shape)
         start = slots[name].stop
     return slots, start
+
+
+def _prepare(layer, tree, workspace, keep):
+    if layer.children:
+        return [_prepare(child, part, workspace, keep) for child, part in zip(layer.children, tree, strict=True)]
+    return layer.prepare(tree, workspace, keep)
 
 
 def _views(tree, vector):

@@ -1,6 +1,7 @@
 """A small pool of threads for work that splits into fixed parts.
 
     for_each(function, parts)      function(part) for each part, on several threads where that was asked for
+    blocks(n, length, array)       the parts of an elementwise operation: slices of range(n) that stay in the cache
 
 NumPy releases the interpreter while it computes, so parts run side by side. The parts do not depend on the number
 of threads and none reads what another writes, so neither does the result, to the last bit. BLAS is to use one
@@ -10,6 +11,8 @@ thread of its own beside these (__main__.py sees to that): two pools for the sam
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -37,3 +40,9 @@ def for_each(function: Callable, parts: Iterable) -> None:
     else:
         for _ in _pool.map(function, parts):
             pass
+
+
+def blocks(n: int, length: int, array) -> list[slice]:
+    """Slices of `length` that cover range(n); a single one where `array` is on a GPU, which takes all at once."""
+    length = max(1, length) if isinstance(array, np.ndarray) else n
+    return [slice(start, start + length) for start in range(0, n, length)]

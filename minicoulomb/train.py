@@ -21,6 +21,7 @@ from minicoulomb.run import Run
 from minicoulomb.sampling import samples
 from minicoulomb.signals import StopRequest
 from minicoulomb.streams import stream
+from minicoulomb.workspace import Workspace
 
 PICTURE_POINTS = 2500
 PICTURE_IMAGES = 64
@@ -41,13 +42,14 @@ def train(
     Raises Diverged, with the last good state saved, when a loss or gradient is not finite.
     """
     config, _, G, D, state = checkpoint
+    workspace = Workspace()
     if state.step == 0 and config.sample_every:
         pictures.save(picture(checkpoint, dataset), run.picture_path(0))
     seconds, steps_timed, began = 0.0, 0, time.perf_counter()
     while state.step < until and not stop:
         start = time.perf_counter()
         try:
-            scalars = step(G, D, state, draw_batches(dataset, state.step, config, backend), config)
+            scalars = step(G, D, state, draw_batches(dataset, state.step, config, backend), config, workspace)
         except Diverged as error:
             raise Diverged(f"{error}; the last good state is in {run.save(checkpoint)}") from None
         seconds += time.perf_counter() - start

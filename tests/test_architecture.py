@@ -6,8 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 
 LAYOUT = """
-    errors backend threads streams files config
-    direct conv coulomb optim
+    errors backend threads workspace streams files config
+    direct winograd conv coulomb optim
     layers/layer layers/affine layers/convolution layers/activations layers/normalization layers/composite
     layers/__init__
     network models gan

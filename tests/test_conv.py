@@ -27,11 +27,11 @@ def defining_sums(x, w, dy, stride, padding):
     return y, dx, dw
 
 
-def our_sums(x, w, dy, stride, padding):
+def our_sums(x, w, dy, stride, padding, algorithm="direct"):
     return (
-        correlate(x, w, stride, padding),
-        correlate_input(dy, w, stride, padding, x.shape[1:-1]),
-        correlate_kernel(x, dy, w.shape[:-2], stride, padding),
+        correlate(x, w, stride, padding, algorithm),
+        correlate_input(dy, w, stride, padding, x.shape[1:-1], algorithm),
+        correlate_kernel(x, dy, w.shape[:-2], stride, padding, algorithm),
     )
 
 

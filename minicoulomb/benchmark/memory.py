@@ -17,6 +17,7 @@ from minicoulomb.benchmark.workloads import WORKLOADS, Workload
 from minicoulomb.errors import UserError
 from minicoulomb.gan import initial_state, step
 from minicoulomb.threads import set_threads
+from minicoulomb.workspace import Workspace
 
 IMPORTS = {"ours": "minicoulomb.__main__", "theirs": "torch"}
 STATUS = Path("/proc/self/status")
@@ -46,7 +47,8 @@ def _our_steps(workload: Workload):
     backend = open_backend("numpy")
     state = initial_state(G, D, workload.config, backend.xp)
     batch = workload.batch(np.random.default_rng(0), backend)
-    return lambda: step(G, D, state, [batch], workload.config)
+    workspace = Workspace()
+    return lambda: step(G, D, state, [batch], workload.config, workspace)
 
 
 def _their_steps(workload: Workload):

@@ -15,6 +15,7 @@ from minicoulomb.coulomb import potentials
 from minicoulomb.layers import Layer
 from minicoulomb.network import Network
 from minicoulomb.optim import adam
+from minicoulomb.workspace import Workspace
 
 # Samples of a comparison in float64.
 SMALL = 4
@@ -34,7 +35,8 @@ class Layers:
         draw = lambda *shape: rng.standard_normal(shape, dtype)
         theta, x, dy = self.network.init(rng, dtype), draw(n, *shape), draw(n, *self.network.output_shape)
         self.theta, self.x, self.dy = map(backend.to_device, (theta, x, dy))
-        _, self.residuals = self.network.forward(self.theta, self.x)
+        self.workspace = Workspace()
+        _, self.residuals = self.network.forward(self._params(), self.x)
 
         self.peer = Peer(self.network, getattr(torch, dtype))
         self.peer.load(theta)
@@ -42,16 +44,19 @@ class Layers:
         self.their_dy = self.peer.to_torch(dy)
         self.their_y = self.peer.module(self.their_x)
 
+    def _params(self):
+        return self.network.prepare(self.theta, self.workspace, keep=False)
+
     def ours(self, direction: str) -> tuple:
         network = self.network
         match direction:
             case "forward":
-                return (network.forward(self.theta, self.x)[0],)
+                return (network.forward(self._params(), self.x)[0],)
             case "input":
                 return (network.input_gradient(self.residuals, self.dy),)
             case "parameters":
                 return (network.param_gradient(self.residuals, self.dy),)
-        y, residuals = network.forward(self.theta, self.x)
+        y, residuals = network.forward(self._params(), self.x)
         return y, *network.gradients(residuals, self.dy)
 
     def theirs(self, direction: str) -> tuple:
@@ -68,12 +73,10 @@ class Layers:
         return y, *gradient(y, [self.their_x, *parameters], self.their_dy)
 
     def check(self, direction: str, bound: float) -> None:
-        ours, theirs = map(to_host, self.ours(direction)), list(self.theirs(direction))
-        has_parameters = {"parameters": 0, "training": 2}.get(direction)
-        images = theirs if has_parameters is None else theirs[:has_parameters]
-        theirs = [self.peer.to_ours(image) for image in images]
-        if has_parameters is not None:
-            theirs.append(self.peer.flat(self.theirs(direction)[has_parameters:]))
+        ours, theirs = map(to_host, self.ours(direction)), self.theirs(direction)
+        arrays = {"parameters": 0, "training": 2}.get(direction, 1)  # the others are gradients of parameters
+        parameters = [self.peer.flat(theirs[arrays:])] if theirs[arrays:] else []
+        theirs = [*map(self.peer.to_ours, theirs[:arrays]), *parameters]
         for our, their in zip(ours, theirs, strict=True):
             agree(f"{self.network.root} {direction}, {our.dtype}, {our.shape}", our, their, bound)
 

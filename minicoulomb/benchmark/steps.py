@@ -10,6 +10,7 @@ from minicoulomb.benchmark.peer import Peer, better_turned
 from minicoulomb.benchmark.torch_step import TorchStep
 from minicoulomb.benchmark.workloads import Workload
 from minicoulomb.gan import gradients, initial_state, step
+from minicoulomb.workspace import Workspace
 
 # Samples of the comparison in float64.
 SMALL = 4
@@ -21,6 +22,7 @@ class Pair:
     def __init__(self, workload: Workload, backend: Backend):
         self.config = workload.config
         self.G, self.D = workload.networks()
+        self.workspace = Workspace()
         rng = np.random.default_rng(0)
         self.batch = workload.batch(rng, backend)
         self.state = initial_state(self.G, self.D, self.config, backend.xp)
@@ -36,7 +38,7 @@ class Pair:
     def check(self, bound_losses: float, bound_gradients: float) -> None:
         """Both losses and both gradients of Algorithm 1; raises Disagreement."""
         state, config = self.state, self.config
-        ours = gradients(self.G, self.D, state.theta, state.w, self.batch, config, config.eps)
+        ours = gradients(self.G, self.D, state.theta, state.w, self.batch, config, config.eps, workspace=self.workspace)
         dtheta, dw, loss_d, loss_g = self.torch_step.gradients(self.z, self.y)
         where = f"in {config.dtype}, {config.batch_size} samples"
         agree(f"loss_d {where}", float(ours.loss_d), float(loss_d), bound_losses)
@@ -45,7 +47,7 @@ class Pair:
         agree(f"dL_G / dtheta {where}", to_host(ours.dtheta), self.peers[0].flat(dtheta), bound_gradients)
 
     def step(self) -> None:
-        step(self.G, self.D, self.state, [self.batch], self.config)
+        step(self.G, self.D, self.state, [self.batch], self.config, self.workspace)
 
     def their_step(self) -> None:
         self.torch_step.step(self.z, self.y)

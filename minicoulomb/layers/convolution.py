@@ -14,6 +14,7 @@ from math import prod
 
 from minicoulomb import direct
 from minicoulomb.conv import (
+    Kernel,
     Padding,
     correlate,
     correlate_input,
@@ -23,6 +24,7 @@ from minicoulomb.conv import (
 )
 from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import He, Layer, Parameter, kernel, zeros
+from minicoulomb.workspace import NoWorkspace
 
 
 def bias_gradient(dy):
@@ -41,6 +43,7 @@ class _Convolution(Layer):
     padding: Padding = 0
     bias: bool = True
     init: object = He("linear")
+    algorithm: str = "auto"
 
     @property
     def _taps(self) -> tuple[int, ...]:
@@ -63,12 +66,15 @@ class _Convolution(Layer):
         return y
 
     def param_gradient(self, residuals, dy):
-        x, _ = residuals
-        own = {"kernel": self._kernel_gradient(x, dy)}
+        x, kernel = residuals
+        own = {"kernel": self._kernel_gradient(x, dy, getattr(kernel, "workspace", NoWorkspace))}
         return {**own, "bias": bias_gradient(dy)} if self.bias else own
 
-    def _kernel_gradient(self, x, dy):
+    def _kernel_gradient(self, x, dy, workspace):
         raise NotImplementedError
+
+    def prepare(self, params, workspace, keep):
+        return {**params, "kernel": Kernel(params["kernel"], workspace, keep)}
 
     def output_shape(self, shape):
         if len(shape) != len(self._taps) + 1 or shape[-1] != self.c_in:
@@ -93,15 +99,16 @@ class Conv(_Convolution):
         return direct.output_size(size, self._taps, *self._geometry)
 
     def forward(self, params, x, statistics=None):
-        y = correlate(x, params["kernel"], self.stride, self.padding)
-        return self._with_bias(params, y), (x, params["kernel"])
+        kernel = params["kernel"]
+        y = correlate(x, kernel, self.stride, self.padding, self.algorithm)
+        return self._with_bias(params, y), (x, kernel)
 
     def input_gradient(self, residuals, dy):
         x, kernel = residuals
-        return correlate_input(dy, kernel, self.stride, self.padding, x.shape[1:-1])
+        return correlate_input(dy, kernel, self.stride, self.padding, x.shape[1:-1], self.algorithm)
 
-    def _kernel_gradient(self, x, dy):
-        return correlate_kernel(x, dy, self._taps, self.stride, self.padding)
+    def _kernel_gradient(self, x, dy, workspace):
+        return correlate_kernel(x, dy, self._taps, self.stride, self.padding, self.algorithm, workspace)
 
 
 class ConvTranspose(_Convolution):
@@ -120,12 +127,13 @@ class ConvTranspose(_Convolution):
         return transposed_size(size, self._taps, *self._geometry)
 
     def forward(self, params, x, statistics=None):
-        y = correlate_input(x, params["kernel"], self.stride, self.padding)
-        return self._with_bias(params, y), (x, params["kernel"])
+        kernel = params["kernel"]
+        y = correlate_input(x, kernel, self.stride, self.padding, None, self.algorithm)
+        return self._with_bias(params, y), (x, kernel)
 
     def input_gradient(self, residuals, dy):
         _, kernel = residuals
-        return correlate(dy, kernel, self.stride, self.padding)
+        return correlate(dy, kernel, self.stride, self.padding, self.algorithm)
 
-    def _kernel_gradient(self, x, dy):
-        return correlate_kernel(dy, x, self._taps, self.stride, self.padding)
+    def _kernel_gradient(self, x, dy, workspace):
+        return correlate_kernel(dy, x, self._taps, self.stride, self.padding, self.algorithm, workspace)

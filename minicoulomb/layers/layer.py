@@ -51,6 +51,10 @@ class Layer:
         """Shape of one output for an input of `shape`, both without the batch; UserError where it does not fit."""
         return shape
 
+    def prepare(self, params, workspace, keep):
+        """The parameters for several passes (see Network.prepare); those of a convolution then share its transforms."""
+        return params
+
     def forward(self, params, x, statistics=None):
         """(y, residuals). With `statistics`, batch normalisation uses these instead of the batch's own."""
         raise NotImplementedError

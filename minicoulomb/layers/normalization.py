@@ -17,17 +17,22 @@ from typing import Any, NamedTuple
 from minicoulomb.backend import array_module
 from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import Layer, Parameter, ones, zeros
+from minicoulomb.threads import blocks, for_each
 
 EPSILON = 1e-5
 
 
-class BatchNormResiduals(NamedTuple):
-    """mean and variance are the batch's own, or None where given statistics were used."""
+# Numbers per block, 512 KB in float32: the passes over it stay in the processor's cache.
+BLOCK = 2**17
 
-    xhat: Any  # (n, ..., c)
+
+class BatchNormResiduals(NamedTuple):
+    """What the gradients need; `variance` is the batch's own, or None where mean and inverse_std were given."""
+
+    x: Any  # (n, ..., c)
+    mean: Any  # (c,)
     inverse_std: Any  # (c,)
     scale: Any  # (c,)
-    mean: Any  # (c,)
     variance: Any  # (c,)
 
 
@@ -38,23 +43,33 @@ def batch_norm(x, scale, shift, epsilon=EPSILON, statistics=None):
     """
     if x.size == 0:
         raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample")
-    axes = tuple(range(x.ndim - 1))
-    if statistics is None:
-        mean = x.mean(axis=axes)
-        xhat = x - mean
-        variance = (xhat * xhat).mean(axis=axes)
-    else:
-        xhat, variance, mean = x - statistics[0], statistics[1], None
-    inverse_std = 1 / array_module(x).sqrt(variance + epsilon)
-    xhat *= inverse_std
-    residuals = BatchNormResiduals(xhat, inverse_std, scale, mean, variance if statistics is None else None)
-    return xhat * scale + shift, residuals
+    xp, rows = array_module(x), x.reshape(-1, x.shape[-1])
+    mean, variance = _mean_and_variance(rows) if statistics is None else statistics
+    inverse_std = 1 / xp.sqrt(variance + epsilon)
+    factor, y = inverse_std * scale, xp.empty_like(rows)
+
+    def normalize(block):
+        out = y[block]
+        xp.subtract(rows[block], mean, out=out)
+        out *= factor
+        out += shift
+
+    for_each(normalize, _blocks(rows))
+    own_variance = variance if statistics is None else None
+    return y.reshape(x.shape), BatchNormResiduals(x, mean, inverse_std, scale, own_variance)
 
 
 def batch_norm_param_gradient(residuals, dy):
     """(dscale, dshift) = (sum dy xhat, sum dy), (c,) each."""
-    axes = tuple(range(dy.ndim - 1))
-    return (dy * residuals.xhat).sum(axis=axes), dy.sum(axis=axes)
+    rows, drows = (array.reshape(-1, dy.shape[-1]) for array in (residuals.x, dy))
+
+    def sums(block, ones):
+        product = rows[block] - residuals.mean
+        product *= drows[block]
+        return ones @ product, ones @ drows[block]
+
+    dscale, dshift = _sum_over_blocks(sums, rows)
+    return dscale * residuals.inverse_std, dshift
 
 
 def batch_norm_input_gradient(residuals, dy, param_gradient=None):
@@ -62,15 +77,57 @@ def batch_norm_input_gradient(residuals, dy, param_gradient=None):
 
     Both means are the parameter gradient over the batch's size: pass it where it is known.
     """
-    if residuals.mean is None:
-        return dy * (residuals.scale * residuals.inverse_std)
-    n = dy.size // dy.shape[-1]
+    x, mean, inverse_std, scale, variance = residuals
+    factor = scale * inverse_std
+    if variance is None:
+        return dy * factor
+    xp, rows, drows = array_module(dy), x.reshape(-1, x.shape[-1]), dy.reshape(-1, x.shape[-1])
     dscale, dshift = param_gradient or batch_norm_param_gradient(residuals, dy)
-    dx = residuals.xhat * (dscale / -n)
-    dx += dy
-    dx -= dshift / n
-    dx *= residuals.scale * residuals.inverse_std
-    return dx
+    slope, offset = inverse_std * dscale / -len(rows), dshift / len(rows)
+    dx = xp.empty_like(drows)
+
+    def differentiate(block):
+        out = dx[block]
+        xp.subtract(rows[block], mean, out=out)
+        out *= slope
+        out += drows[block]
+        out -= offset
+        out *= factor
+
+    for_each(differentiate, _blocks(rows))
+    return dx.reshape(dy.shape)
+
+
+def _mean_and_variance(rows):
+    """Of each column of rows (n, c), in two passes, so that a large mean leaves the variance its digits."""
+    (total,) = _sum_over_blocks(lambda block, ones: [ones @ rows[block]], rows)
+    mean = total / len(rows)
+
+    def squares(block, ones):
+        offsets = rows[block] - mean
+        offsets *= offsets
+        return [ones @ offsets]
+
+    (total,) = _sum_over_blocks(squares, rows)
+    return mean, total / len(rows)
+
+
+def _sum_over_blocks(function, rows):
+    """The sum over blocks of the arrays function(block, ones), (c,) each; ones @ array is its sum over the block."""
+    xp, parts = array_module(rows), _blocks(rows)
+    ones = xp.ones(min(len(rows), parts[0].stop), rows.dtype)
+    sums = [None] * len(parts)
+
+    def add(number):
+        block = parts[number]
+        sums[number] = function(block, ones[: len(rows[block])])
+
+    for_each(add, range(len(parts)))
+    return [sum(terms[1:], terms[0]) for terms in zip(*sums)]
+
+
+def _blocks(rows):
+    return blocks(len(rows), BLOCK // rows.shape[1], rows)
 
 
 def layer_norm(x, scale, shift, epsilon=EPSILON):
