@@ -108,7 +108,7 @@ def gradients(
     workspace=NoWorkspace,
 ) -> Gradients:
     """Both gradients of Algorithm 1 at (theta, w); only D's with train_g=False."""
-    d, n_x, n_y = config.d, len(batch.z), len(batch.y)
+    xp, d, n_x, n_y = array_module(theta), config.d, len(batch.z), len(batch.y)
     half = 0.5 if config.half_factors else 1.0
     unit = eps**d if config.relative_potential else 1.0
     scale = config.potential_scale * unit
@@ -116,36 +116,62 @@ def gradients(
     x, residuals_z = G.forward(G.prepare(theta, workspace, keep=False), batch.z)
     y = batch.y
     phi_x, phi_y = potentials(x, y, d, eps)
-    mmd2 = unit * (phi_y.mean() - phi_x.mean())
+    mmd2 = unit * (phi_y.sum() / n_y - phi_x.sum() / n_x)
     a_x, a_y = x, y
     if batch.noise_x is not None:
         a_x, a_y = x + config.noise * eps * batch.noise_x, y + config.noise * eps * batch.noise_y
         phi_x, phi_y = potential(a_x, y, x, d, eps), potential(a_y, y, x, d, eps)
 
     prepared = D.prepare(w, workspace)
-    d_y, residuals = D.forward(prepared, a_y)
-    error_y = d_y - scale * phi_y
-    dw = D.param_gradient(residuals, error_y * (2 * half / n_y))
-    del residuals  # so that no more than one pass of D is in memory
-    d_x, residuals = D.forward(prepared, a_x)
-    error_x = d_x - scale * phi_x
-    dw += D.param_gradient(residuals, error_x * (2 * half / n_x))
+    regress = _regress_apart if D.statistics_size else _regress_together
+    climbs_there = train_g and batch.noise_x is None
+    targets = scale * phi_x, scale * phi_y
+    d_x, d_y, dw, slopes = regress(D, prepared, (a_x, a_y), targets, 2 * half, climbs_there)
     if config.l2 and not config.decoupled_l2:
         for kernel in D.kernels:
             dw[kernel] += config.l2 * w[kernel]
-
+    error_x, error_y = d_x - targets[0], d_y - targets[1]
     loss_d = half * ((error_x @ error_x) / n_x + (error_y @ error_y) / n_y)
     r2 = 1 - (error_x @ error_x + error_y @ error_y) / (scale**2 * _scatter(phi_x, phi_y))
 
     if batch.noise_x is not None:  # G climbs D at its samples themselves
         d_x, residuals = D.forward(prepared, x)
-    loss_g = -half * d_x.mean()
-    dtheta = None
-    if train_g:
-        dx = D.input_gradient(residuals, array_module(x).full_like(d_x, -half / n_x))
-        del residuals, prepared
-        dtheta = G.param_gradient(residuals_z, dx)
+        slopes = D.input_gradient(residuals, xp.ones_like(d_x)) if train_g else None
+        del residuals
+    del prepared
+    loss_g = -half / n_x * d_x.sum()
+    dtheta = G.param_gradient(residuals_z, slopes * (-half / n_x)) if train_g else None
     return Gradients(dtheta, dw, loss_d, loss_g, r2, mmd2, residuals_z)
+
+
+# L_D and L_G pass backward through D at the same points x. Each of the two functions below returns D(x), D(y), the
+# gradient dw of  factor/2 (mean_i (D(x_i) - target_i)^2 + mean_j (D(y_j) - target_j)^2), and dD/dx at x or None.
+
+
+def _regress_together(D, w, points, targets, factor, slopes):
+    """Where D(x_i) depends on x_i alone: one pass for all points, and one backward for both losses.
+
+    The backward pass finds every sample's own dD(x_i)/dx_i and dD(x_i)/dw; L_D adds up the latter times its errors.
+    """
+    xp, n_x, n_y = array_module(points[0]), len(points[0]), len(points[1])
+    d, residuals = D.forward(w, xp.concatenate(points))
+    weights = d - xp.concatenate(targets)
+    weights[:n_x] *= factor / n_x
+    weights[n_x:] *= factor / n_y
+    dx, dw = D.weighted_gradients(residuals, xp.ones_like(d), weights)
+    return d[:n_x], d[n_x:], dw, dx[:n_x] if slopes else None
+
+
+def _regress_apart(D, w, points, targets, factor, slopes):
+    """Where batch normalization ties samples together: a pass for each batch, one of them in memory at a time."""
+    (x, y), (target_x, target_y) = points, targets
+    d_y, residuals = D.forward(w, y)
+    dw = D.param_gradient(residuals, (d_y - target_y) * (factor / len(y)))
+    del residuals
+    d_x, residuals = D.forward(w, x)
+    dw += D.param_gradient(residuals, (d_x - target_x) * (factor / len(x)))
+    dx = D.input_gradient(residuals, array_module(x).ones_like(d_x)) if slopes else None
+    return d_x, d_y, dw, dx
 
 
 def step(

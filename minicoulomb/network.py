@@ -100,6 +100,11 @@ class Network:
         dx, dparams = self.root.gradients(residuals, dy)
         return dx, self._flat(dparams, dy)
 
+    def weighted_gradients(self, residuals, dy, weights):
+        """(input_gradient for dy, param_gradient for weights dy), weights (n,); not with batch normalization."""
+        dx, dparams = self.root.weighted_gradients(residuals, dy, weights)
+        return dx, self._flat(dparams, dy)
+
     def _flat(self, dparams, like):
         dtheta = array_module(like).empty(self.size, like.dtype)
         _fill(self._parameters, dtheta, dparams)

@@ -21,33 +21,33 @@ BLOCK = 2**17
 
 
 def relu(x):
-    return _elementwise(lambda xp, x, y: xp.maximum(x, 0, out=y), x)
+    return _in_blocks(lambda xp, x, y: xp.maximum(x, 0, out=y), x)
 
 
 def relu_gradient(y, dy):
-    def block(xp, y, dy, dx):
+    def gradient(xp, y, dy, dx):
         xp.greater(y, 0, out=dx)
         dx *= dy
 
-    return _elementwise(block, y, dy)
+    return _in_blocks(gradient, y, dy)
 
 
 def leaky_relu(x, slope=0.2):
-    def block(xp, x, y):
+    def function(xp, x, y):
         xp.multiply(x, slope, out=y)
         xp.maximum(x, y, out=y)
 
-    return _elementwise(block, x)
+    return _in_blocks(function, x)
 
 
 def leaky_relu_gradient(y, dy, slope=0.2):
-    def block(xp, y, dy, dx):
+    def gradient(xp, y, dy, dx):
         xp.greater(y, 0, out=dx)
         dx *= 1 - slope
         dx += slope
         dx *= dy
 
-    return _elementwise(block, y, dy)
+    return _in_blocks(gradient, y, dy)
 
 
 def elu(x):
@@ -76,16 +76,16 @@ def softmax_gradient(y, dy):
     return y * (dy - (y * dy).sum(axis=-1, keepdims=True))
 
 
-def _elementwise(function, *arrays):
-    """A new array of which function(xp, *blocks, out) fills each block."""
-    xp, flat = array_module(arrays[-1]), [array.reshape(-1) for array in arrays]
-    result = xp.empty_like(flat[-1])
-
-    def fill(block):
-        function(xp, *(array[block] for array in flat), result[block])
-
-    for_each(fill, blocks(len(result), BLOCK, result))
-    return result.reshape(arrays[-1].shape)
+def _in_blocks(function, *arrays):
+    """A new array like the last of `arrays`, block for block filled by function(xp, *arrays, out)."""
+    like = arrays[-1]
+    xp, result = array_module(like), array_module(like).empty(like.shape, like.dtype)
+    if like.size <= BLOCK:
+        function(xp, *arrays, result)
+        return result
+    flat = [array.reshape(-1) for array in (*arrays, result)]
+    for_each(lambda block: function(xp, *(array[block] for array in flat)), blocks(like.size, BLOCK, like))
+    return result
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,13 @@ class Sequential(Layer):
         dx, first = self.children[0].gradients(residuals[0], dy)
         return dx, [first, *dparams]
 
+    def weighted_gradients(self, residuals, dy, weights):
+        dparams = []
+        for layer, residual in zip(reversed(self.children), reversed(residuals), strict=True):
+            dy, dparam = layer.weighted_gradients(residual, dy, weights)
+            dparams.append(dparam)
+        return dy, dparams[::-1]
+
     def _gradients_after_first(self, residuals, dy):
         dparams = []
         for layer, residual in zip(self.children[:0:-1], residuals[:0:-1], strict=True):
@@ -87,6 +94,10 @@ class Residual(Layer):
 
     def gradients(self, residuals, dy):
         dx, dparams = self.children[0].gradients(residuals[0], self.scale * dy)
+        return dy + dx, [dparams]
+
+    def weighted_gradients(self, residuals, dy, weights):
+        dx, dparams = self.children[0].weighted_gradients(residuals[0], self.scale * dy, weights)
         return dy + dx, [dparams]
 
 

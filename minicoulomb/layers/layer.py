@@ -71,9 +71,22 @@ class Layer:
         """(input_gradient, param_gradient)."""
         return self.input_gradient(residuals, dy), self.param_gradient(residuals, dy)
 
+    def weighted_gradients(self, residuals, dy, weights):
+        """(input_gradient for dy, param_gradient for weights dy), weights (n,): one pass for two losses.
+
+        Only for layers where no sample's output depends on another sample, which leaves out batch normalisation.
+        """
+        if not self.parameters():
+            return self.input_gradient(residuals, dy), {}
+        return self.input_gradient(residuals, dy), self.param_gradient(residuals, _weighted(dy, weights))
+
     def batch_statistics(self, residuals):
         """What this pass measured, named as `statistics`."""
         return {}
+
+
+def _weighted(dy, weights):
+    return dy * weights.reshape(-1, *(1,) * (dy.ndim - 1))
 
 
 def zeros(rng, shape):
