@@ -1,49 +1,15 @@
-"""The three functions of the trilinear form against its defining sum, written as loops over taps and positions."""
+"""The three functions of the trilinear form against its defining sum, and the choice of an algorithm."""
 
 import numpy as np
 import pytest
 from autodiff_cases import geometries
+from conv_cases import arrays, defining_sums, few, our_sums, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicoulomb import direct
-from minicoulomb.conv import correlate, correlate_input, correlate_kernel
+from minicoulomb import direct, winograd
+from minicoulomb.conv import Kernel, correlate, correlate_input, correlate_kernel
 from minicoulomb.errors import UserError
-
-
-def defining_sums(x, w, dy, stride, padding):
-    """(dT/d(dy), dT/dx, dT/dw) of T = sum dy[n,u,v,o] w[i,j,c,o] x[n,p,q,c], p = s u + i - before, in float64."""
-    if x.ndim == 3:
-        sums = defining_sums(x[:, None], w[None], dy[:, None], (1, *stride), ((0, 0), *padding))
-        return sums[0][:, 0], sums[1][:, 0], sums[2][0]
-    y, dx, dw = (np.zeros(array.shape) for array in (dy, x, w))
-    for i, j in np.ndindex(w.shape[:2]):
-        for u, v in np.ndindex(dy.shape[1:3]):
-            p, q = stride[0] * u + i - padding[0][0], stride[1] * v + j - padding[1][0]
-            if 0 <= p < x.shape[1] and 0 <= q < x.shape[2]:
-                y[:, u, v] += x[:, p, q] @ w[i, j]
-                dx[:, p, q] += dy[:, u, v] @ w[i, j].T
-                dw[i, j] += x[:, p, q].T @ dy[:, u, v]
-    return y, dx, dw
-
-
-def our_sums(x, w, dy, stride, padding, algorithm="direct"):
-    return (
-        correlate(x, w, stride, padding, algorithm),
-        correlate_input(dy, w, stride, padding, x.shape[1:-1], algorithm),
-        correlate_kernel(x, dy, w.shape[:-2], stride, padding, algorithm),
-    )
-
-
-def arrays(geometry, n, c_in, c_out, rng, dtype=np.float64):
-    """(x, w, dy, stride, padding) with normal numbers."""
-    sizes, taps, stride, padding = zip(*geometry)
-    shapes = (n, *sizes, c_in), (*taps, c_in, c_out), (n, *(axis.output_size for axis in geometry), c_out)
-    return (*(rng.standard_normal(shape).astype(dtype) for shape in shapes), stride, padding)
-
-
-few = st.integers(1, 3)
-seeds = st.integers(0, 2**32 - 1)
 
 
 @given(geometries(), few, few, few, seeds, st.sampled_from([np.float32, np.float64]))
@@ -54,7 +20,7 @@ def test_the_three_functions_are_their_defining_sums(geometry, n, c_in, c_out, s
     # A sum of K products is off by at most K + 1 roundings of the sum of their absolute values.
     absolute = defining_sums(*(abs(a.astype(np.float64)) for a in (x, w, dy)), stride, padding)
     terms = max(w[..., 0].size, w[..., 0, :].size, dy[..., 0].size)
-    for ours, theirs, bound in zip(our_sums(x, w, dy, stride, padding), exact, absolute):
+    for ours, theirs, bound in zip(our_sums(x, w, dy, stride, padding, "direct"), exact, absolute):
         assert ours.dtype == dtype
         assert ours.shape == theirs.shape
         assert (abs(ours - theirs) <= (terms + 1) * np.finfo(dtype).eps * bound).all()
@@ -64,7 +30,7 @@ def test_the_three_functions_are_their_defining_sums(geometry, n, c_in, c_out, s
 @settings(max_examples=100)
 def test_the_three_functions_are_adjoint(geometry, n, c_in, c_out, seed):
     x, w, dy, stride, padding = arrays(geometry, n, c_in, c_out, np.random.default_rng(seed))
-    y, dx, dw = our_sums(x, w, dy, stride, padding)
+    y, dx, dw = our_sums(x, w, dy, stride, padding, "direct")
     values = [(y * dy).sum(), (x * dx).sum(), (w * dw).sum()]
     size = np.linalg.norm(x) * np.linalg.norm(w) * np.linalg.norm(dy)
     np.testing.assert_allclose(values, values[0], rtol=0, atol=1e-14 * size)
@@ -75,10 +41,128 @@ def test_taking_images_in_blocks_changes_nothing(monkeypatch, images):
     rng = np.random.default_rng(0)
     x, w, dy = (rng.standard_normal(shape) for shape in ((5, 8, 7, 3), (5, 4, 3, 2), (5, 4, 3, 2)))
     geometry = (2, 2), ((1, 2), (0, 1))
-    whole = our_sums(x, w, dy, *geometry)
+    whole = our_sums(x, w, dy, *geometry, "direct")
     monkeypatch.setattr(direct, "BLOCK_ELEMENTS", images * (4 * 3) * (5 * 4 * 3))
-    for ours, theirs in zip(our_sums(x, w, dy, *geometry), whole):
+    for ours, theirs in zip(our_sums(x, w, dy, *geometry, "direct"), whole):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+@given(geometries(), few, few, few, seeds)
+def test_what_fresh_memory_holds_never_reaches_a_result(algorithm, geometry, n, c_in, c_out, seed):
+    case = arrays(geometry, n, c_in, c_out, np.random.default_rng(seed))
+    clean = our_sums(*case, algorithm)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np, "empty", lambda shape, dtype=float, order="C": np.full(shape, np.nan, dtype, order))
+        for ours, theirs in zip(our_sums(*case, algorithm), clean):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@given(geometries(), few, st.integers(1, 40), st.integers(1, 40), seeds)
+def test_all_algorithms_agree(geometry, n, c_in, c_out, seed):
+    case = arrays(geometry, n, c_in, c_out, np.random.default_rng(seed))
+    direct_sums, *others = (our_sums(*case, algorithm) for algorithm in ("direct", "winograd", "auto"))
+    for sums in others:
+        for ours, theirs in zip(sums, direct_sums):
+            assert abs(ours - theirs).max() <= 1e-12 * abs(theirs).max()
+
+
+def three_calls(*sizes, kernel_size, stride=1, padding=0, c_in=2, c_out=2, n=1):
+    """The three functions of `algorithm` for one layer, with arrays of zeros that take up no memory."""
+    zeros = lambda *shape: np.broadcast_to(np.float32(0), shape)
+    taps = (kernel_size,) * len(sizes)
+    output = [(size + 2 * padding - kernel_size) // stride + 1 for size in sizes]
+    x, w, dy = zeros(n, *sizes, c_in), zeros(*taps, c_in, c_out), zeros(n, *output, c_out)
+    return (
+        lambda algorithm: correlate(x, w, stride, padding, algorithm),
+        lambda algorithm: correlate_input(dy, w, stride, padding, sizes, algorithm),
+        lambda algorithm: correlate_kernel(x, dy, kernel_size, stride, padding, algorithm),
+    )
+
+
+ON_PIXELS = {"n": 128, "kernel_size": 5, "stride": 2, "padding": 2, "c_in": 3}
+WIDE = {"kernel_size": 5, "stride": 2, "padding": 2, "c_in": 512, "c_out": 1024}
+
+
+@pytest.mark.parametrize(
+    ("size", "layer", "expected"),
+    [
+        (32, {"n": 128, "kernel_size": 1, "c_in": 64, "c_out": 64}, direct),
+        (64, {**ON_PIXELS, "c_out": 64}, direct),
+        (64, {**ON_PIXELS, "c_out": 128}, direct),
+        (8, {**WIDE, "n": 1}, direct),
+        (8, {**WIDE, "n": 128}, winograd),
+        (32, {**WIDE, "n": 128, "c_in": 128, "c_out": 256}, winograd),
+        (16, {**WIDE, "n": 64, "c_in": 256, "c_out": 512}, winograd),
+        (16, {"n": 128, "kernel_size": 4, "stride": 2, "padding": 1, "c_in": 64, "c_out": 128}, winograd),
+        (4, {"n": 128, "kernel_size": 3, "padding": 1, "c_in": 64, "c_out": 64}, winograd),
+        (4, {"n": 128, "kernel_size": 4, "c_in": 512, "c_out": 1}, direct),
+        (64, {"n": 1, "kernel_size": 11, "padding": 5, "c_in": 64, "c_out": 64}, direct),
+    ],
+)
+def test_auto_takes_winograd_where_large_products_shrink_and_direct_elsewhere(monkeypatch, size, layer, expected):
+    monkeypatch.setattr(winograd, "transform_kernel", lambda w, plan, out: out)
+    for module in (direct, winograd):
+        for function in ("correlate", "correlate_input", "correlate_kernel"):
+            monkeypatch.setattr(module, function, lambda *_, module=module: module)
+    for call in three_calls(size, size, **layer):
+        assert call("auto") is expected
+
+
+@pytest.mark.parametrize("function", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("algorithm", "kernel_size", "message"),
+    [
+        ("fft", 3, "algorithm 'fft': must be one of auto, direct, winograd"),
+        ("winograd", 7, r"kernel \(7, 7\) with stride \(1, 1\): too large for winograd; use --algorithm auto"),
+    ],
+)
+def test_an_algorithm_that_cannot_be_used_is_told(function, algorithm, kernel_size, message):
+    with pytest.raises(UserError, match=message):
+        three_calls(9, 9, kernel_size=kernel_size)[function](algorithm)
+
+
+@pytest.fixture
+def transforms(monkeypatch):
+    """The plans for which a kernel was transformed."""
+    made, transform = [], winograd.transform_kernel
+    monkeypatch.setattr(winograd, "transform_kernel", lambda w, plan, out: made.append(plan) or transform(w, plan, out))
+    return made
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_passes_of_a_step_share_a_kernels_transform_where_it_is_kept(transforms, keep):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 16, 16, 3)), rng.standard_normal((5, 5, 3, 4))
+    geometry = 2, ((1, 2), (1, 2))
+    kernel = Kernel(w, keep=keep)
+    y = correlate(x, w, *geometry, "winograd")
+    dx = correlate_input(y, w, *geometry, (16, 16), "winograd")
+    transforms.clear()
+    for _ in range(2):
+        np.testing.assert_array_equal(correlate(x, kernel, *geometry, "winograd"), y)
+        np.testing.assert_array_equal(correlate_input(y, kernel, *geometry, (16, 16), "winograd"), dx)
+    assert len(transforms) == (1 if keep else 4)
+
+
+def test_a_kept_kernel_serves_outputs_of_other_sizes(transforms):
+    """Tiles of another size take another transform."""
+    rng = np.random.default_rng(0)
+    images, w = [rng.standard_normal((1, size, size, 2)) for size in (6, 4, 6)], rng.standard_normal((3, 3, 2, 2))
+    kernel = Kernel(w)
+    for x in images:
+        np.testing.assert_array_equal(correlate(x, kernel, algorithm="winograd"), correlate(x, w, algorithm="winograd"))
+    assert len(transforms) == 2 + 3
+
+
+def test_a_kernel_serves_the_direct_algorithm_as_the_array_does(transforms):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 9, 3)), rng.standard_normal((3, 3, 4))
+    y = correlate(x, w, algorithm="direct")
+    np.testing.assert_array_equal(correlate(x, Kernel(w), algorithm="direct"), y)
+    dx = correlate_input(y, Kernel(w), algorithm="direct")
+    np.testing.assert_array_equal(dx, correlate_input(y, w, algorithm="direct"))
+    assert not transforms
 
 
 def test_an_int_means_the_same_on_every_axis_and_side():
