@@ -4,8 +4,12 @@
     blocks(n, length, array)       the parts of an elementwise operation: slices of range(n) that stay in the cache
 
 NumPy releases the interpreter while it computes, so parts run side by side. The parts do not depend on the number
-of threads and none reads what another writes, so neither does the result, to the last bit. BLAS is to use one
-thread of its own beside these (__main__.py sees to that): two pools for the same cores hinder each other.
+of threads and none reads what another writes, so neither does the result, to the last bit.
+
+BLAS is to use one thread of its own beside these, for two pools for the same cores hinder each other. The command
+line sees to that before NumPy is imported (__main__.py). Elsewhere `set_threads` does, where threadpoolctl is
+installed (`pip install 'minicoulomb[threads]'`); or set OPENBLAS_NUM_THREADS=1, or MKL_NUM_THREADS=1 for a NumPy
+built on MKL, before NumPy is imported.
 """
 
 import os
@@ -18,13 +22,26 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def set_threads(n: int | None = None) -> int:
-    """Let `for_each` use n threads, by default one for each core this process may use; returns how many."""
+    """Let `for_each` use n threads, by default one for each core this process may use; returns how many.
+
+    Where threadpoolctl is installed, BLAS gets one thread in each of them, whatever n is.
+    """
     global _pool
     n = n or available_cores()
     if _pool is not None:
         _pool.shutdown()
-    _pool = ThreadPoolExecutor(n, "minicoulomb") if n > 1 else None
+    _pool = ThreadPoolExecutor(n, "minicoulomb", initializer=_limit_blas) if n > 1 else None
+    _limit_blas()
     return n
+
+
+def _limit_blas():
+    """One thread for BLAS from now on: in the process, or where BLAS is built on OpenMP in the calling thread."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return
+    threadpool_limits(1, user_api="blas")
 
 
 def available_cores() -> int:

@@ -1,14 +1,10 @@
-"""What a run shows, on a terminal and elsewhere; and threads, which change nothing but the time."""
+"""What a run shows, on a terminal and elsewhere."""
 
 import os
 import pty
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
-
-from minicoulomb.threads import available_cores, for_each, set_threads
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "minicoulomb", "train", "--preset", "ring", "--steps", "400", "--batch-size", "16"]
@@ -59,28 +55,3 @@ def test_elsewhere_there_are_plain_lines(tmp_path):
     steps = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("step ")]
     assert steps == ["1/400", "100/400", "200/400", "300/400", "400/400"]
     assert result.stderr == ""
-
-
-@pytest.fixture
-def threads():
-    yield set_threads
-    set_threads(1)
-
-
-@pytest.mark.parametrize("n", [1, 3])
-def test_every_part_is_worked_on_once(threads, n):
-    assert threads(n) == n
-    done = []
-    for_each(done.append, iter(range(50)))
-    assert sorted(done) == list(range(50))
-
-
-@pytest.mark.parametrize("n", [1, 3])
-def test_an_error_in_a_part_is_raised(threads, n):
-    threads(n)
-    with pytest.raises(ZeroDivisionError):
-        for_each(lambda part: 1 / part, [1, 0, 2])
-
-
-def test_by_default_there_is_a_thread_for_each_core(threads):
-    assert threads() == available_cores() >= 1
