@@ -77,6 +77,12 @@ class Config:
     backend: str = setting("numpy", "array library", ("numpy", "cupy", "auto"))
     device: int = setting(0, "which GPU", low=0)
     threads: int | None = setting(None, "threads for convolutions on the host; one for each core by default", low=1)
+    algorithm: str = setting(
+        "auto",
+        "of convolutions, equal but for rounding: direct is one matrix product, winograd multiplies less, auto is what "
+        "costs less at the layer's size",
+        ("auto", "direct", "winograd"),
+    )
     batch_statistics: bool = setting(False, "sample with the batch's own statistics, as the official code does")
     log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1)
     sample_every: int = setting(1000, "steps between pictures; 0: at the end only", low=0)

@@ -18,6 +18,7 @@ parts go together. `extra_layers` n adds, at 4x4, n 3x3 convolutions to each (in
 which hides from it in what the means of the two batches differ).
 """
 
+from dataclasses import replace
 from itertools import pairwise
 from math import log2, prod
 from typing import NamedTuple
@@ -54,9 +55,15 @@ def build(config: Config, space: Space) -> tuple[Network, Network]:
 
     Raises UserError where a convolutional network meets data that are no square images of side 4 * 2**k, k >= 1.
     """
-    generator = Network(GENERATORS[config.generator](config, space), (config.latent,))
-    discriminator = Network([*DISCRIMINATORS[config.discriminator](config, space), Reshape(())], space.shape)
-    return generator, discriminator
+    G, D = GENERATORS[config.generator](config, space), DISCRIMINATORS[config.discriminator](config, space)
+    G, D = (_with_algorithm(config.algorithm, layers) for layers in (G, [*D, Reshape(())]))
+    return Network(G, (config.latent,)), Network(D, space.shape)
+
+
+def _with_algorithm(algorithm, layers):
+    """The layers, with convolutions that compute by `algorithm`."""
+    is_convolution = lambda layer: isinstance(layer, Conv | ConvTranspose)
+    return [replace(layer, algorithm=algorithm) if is_convolution(layer) else layer for layer in layers]
 
 
 # 5x5 stride 2 as TensorFlow's 'same', and 4x4 stride 2: both halve a side exactly.

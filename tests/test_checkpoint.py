@@ -1,6 +1,7 @@
 import io
 import json
 import zipfile
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -51,6 +52,15 @@ def test_a_checkpoint_comes_back_as_it_was(path):
     assert (loaded.state.theta == fresh.state.theta).all()
     assert (loaded.state.average == fresh.state.average + 1).all()
     assert loaded.state.moments_d.shape == (2, loaded.D.size)
+
+
+def test_a_setting_that_came_later_has_its_default(path):
+    """A run of an earlier version goes on."""
+    earlier = {name: value for name, value in asdict(CONFIG).items() if name != "algorithm"}
+    rewrite(path, {"about": about(path, config=earlier)})
+    loaded = checkpoints.load(path)
+    assert loaded.config == CONFIG
+    assert loaded.config.algorithm == "auto"
 
 
 def test_equal_states_give_equal_bytes(path, tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import asdict, fields
 import pytest
 
 from minicoulomb.config import Config
+from minicoulomb.conv import ALGORITHMS
 from minicoulomb.data.mixtures import grid
 from minicoulomb.errors import UserError
 from minicoulomb.presets import PRESETS, resolve
@@ -28,6 +29,7 @@ from minicoulomb.presets import PRESETS, resolve
         ("channels", 2),
         ("hold_out_every", 1),
         ("dtype", "float16"),
+        ("algorithm", "fft"),
         ("threads", 0),
     ],
 )
@@ -48,6 +50,11 @@ def test_a_configuration_survives_the_way_through_json():
 def test_a_setting_of_another_version_is_named():
     with pytest.raises(UserError, match="momentum"):
         Config.from_dict({**asdict(Config()), "momentum": 0.9})
+
+
+def test_the_algorithms_are_those_of_convolution():
+    choices = next(f.metadata["choices"] for f in fields(Config) if f.name == "algorithm")
+    assert choices == ALGORITHMS
 
 
 def test_every_field_says_what_it_is():

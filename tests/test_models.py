@@ -3,6 +3,7 @@ import pytest
 
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
+from minicoulomb.layers import Conv, ConvTranspose
 from minicoulomb.models import Space, build
 
 CONVOLUTIONAL = [("my", "my"), ("my", "my-big"), ("dcgan", "dcgan")]
@@ -34,6 +35,16 @@ def test_extra_layers_are_3x3_convolutions_at_4x4():
             assert [shape[:2] for shape in kernels(with_two)].count((3, 3)) == 2
             assert len(at_4x4) >= 2
             assert with_two.output_shape == without.output_shape
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "winograd"])
+@pytest.mark.parametrize(("generator", "discriminator"), CONVOLUTIONAL)
+def test_every_convolution_is_by_the_configured_algorithm(generator, discriminator, algorithm):
+    config = Config(generator=generator, discriminator=discriminator, algorithm=algorithm, extra_layers=1)
+    for network in build(config, Space((16, 16, 3))):
+        convolutions = [layer for layer in network.root.children if isinstance(layer, Conv | ConvTranspose)]
+        assert len(convolutions) >= 3
+        assert {layer.algorithm for layer in convolutions} == {algorithm}
 
 
 @pytest.mark.parametrize(("generator", "discriminator"), [*CONVOLUTIONAL, ("mlp", "mlp")])
