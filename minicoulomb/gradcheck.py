@@ -55,6 +55,7 @@ LAYERS = {
     "ConvTranspose 1-D": (ConvTranspose(3, 2, (5,), stride=2, padding=((1, 2),)), (5, 3)),
     "ConvTranspose 2-D": (ConvTranspose(3, 2, (5, 4), **_UNEVEN), (4, 3, 3)),
     "BatchNorm": (BatchNorm(3), (4, 5, 3)),
+    "BatchNorm, tanh": (BatchNorm(3, ScaledTanh()), (4, 5, 3)),
     "LayerNorm": (LayerNorm((6, 3)), (6, 3)),
     "ReLU": (ReLU(), (6,)),
     "LeakyReLU": (LeakyReLU(0.2), (6,)),

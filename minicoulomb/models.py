@@ -96,7 +96,7 @@ def _my_generator(config, space):
     layers = [Linear(config.latent, 16 * widths[0], He("relu")), ReLU(), Reshape((4, 4, widths[0]))]
     layers += _extra_generator_layers(config, widths[0])
     for c_in, c_out in pairwise(widths):
-        layers += [ConvTranspose(c_in, c_out, **_MY, bias=False, init=He("relu")), BatchNorm(c_out), ReLU()]
+        layers += [ConvTranspose(c_in, c_out, **_MY, bias=False, init=He("relu")), BatchNorm(c_out, ReLU())]
     return [*layers, ConvTranspose(widths[-1], space.shape[-1], **_MY), ScaledTanh()]
 
 
@@ -105,7 +105,10 @@ def _my_discriminator(config, space, width=64):
     widths = _doubling(config.d_width or width, space)
     layers = []
     for c_in, c_out in zip([space.shape[-1], *widths], widths):
-        layers += [Conv(c_in, c_out, **_MY, bias=False, init=He("leaky_relu")), BatchNorm(c_out), LeakyReLU()]
+        layers += [
+            Conv(c_in, c_out, **_MY, bias=False, init=He("leaky_relu")),
+            BatchNorm(c_out, LeakyReLU()),
+        ]
     layers += _extra_discriminator_layers(config, widths[-1])
     return [*layers, Reshape((16 * widths[-1],)), Linear(16 * widths[-1], 1)]
 
@@ -118,9 +121,12 @@ def _dcgan_generator(config, space):
     """`g_width` channels (64) in front of the last layer: 512 at 4x4 for 64x64, as in TensorFlow's official code."""
     widths = _doubling(config.g_width or 64, space)[::-1]
     layers = [Reshape((1, 1, config.latent)), ConvTranspose(config.latent, widths[0], 4, bias=False, init=He("relu"))]
-    layers += [BatchNorm(widths[0]), ReLU(), *_extra_generator_layers(config, widths[0])]
+    layers += [BatchNorm(widths[0], ReLU()), *_extra_generator_layers(config, widths[0])]
     for c_in, c_out in pairwise(widths):
-        layers += [ConvTranspose(c_in, c_out, **_DCGAN, bias=False, init=He("relu")), BatchNorm(c_out), ReLU()]
+        layers += [
+            ConvTranspose(c_in, c_out, **_DCGAN, bias=False, init=He("relu")),
+            BatchNorm(c_out, ReLU()),
+        ]
     return [*layers, ConvTranspose(widths[-1], space.shape[-1], **_DCGAN), Tanh()]
 
 
@@ -129,12 +135,18 @@ def _dcgan_discriminator(config, space):
     widths = _doubling(config.d_width or 64, space)
     layers = [Conv(space.shape[-1], widths[0], **_DCGAN, init=He("leaky_relu")), LeakyReLU()]
     for c_in, c_out in pairwise(widths):
-        layers += [Conv(c_in, c_out, **_DCGAN, bias=False, init=He("leaky_relu")), BatchNorm(c_out), LeakyReLU()]
+        layers += [
+            Conv(c_in, c_out, **_DCGAN, bias=False, init=He("leaky_relu")),
+            BatchNorm(c_out, LeakyReLU()),
+        ]
     return [*layers, *_extra_discriminator_layers(config, widths[-1]), Conv(widths[-1], 1, 4)]
 
 
 def _extra_generator_layers(config, c):
-    return [Conv(c, c, 3, padding=1, bias=False, init=He("relu")), BatchNorm(c), ReLU()] * config.extra_layers
+    return [
+        Conv(c, c, 3, padding=1, bias=False, init=He("relu")),
+        BatchNorm(c, ReLU()),
+    ] * config.extra_layers
 
 
 def _extra_discriminator_layers(config, c):

@@ -118,9 +118,10 @@ def networks(draw, kind):
     spatial = tuple(draw(st.lists(st.integers(2, 4), max_size=2)))
     shape = (*spatial, c_in)
     factor = draw(st.floats(0.1, 0.9))
+    behind = draw(st.sampled_from([None, LeakyReLU(factor), Tanh(1 + factor, factor)]))
     return {
         "Linear": lambda: Network([Linear(c_in, c_out)], (c_in,)),
-        "BatchNorm": lambda: Network([BatchNorm(c_in)], shape),
+        "BatchNorm": lambda: Network([BatchNorm(c_in, behind)], shape),
         "LayerNorm": lambda: Network([LayerNorm((4, *shape))], (4, *shape)),
         "ReLU": lambda: Network([ReLU()], shape),
         "LeakyReLU": lambda: Network([LeakyReLU(factor)], shape),

@@ -126,7 +126,7 @@ def _normalizations():
     activations = {"relu": ReLU(), "leaky-relu": LeakyReLU()}
     shape = (32, 32, 128)
     return [
-        Case(f"norm-{name}-128-at-32", _timed(_layers([BatchNorm(128), activation], shape, "training")))
+        Case(f"norm-{name}-128-at-32", _timed(_layers([BatchNorm(128, activation)], shape, "training")))
         for name, activation in activations.items()
     ]
 

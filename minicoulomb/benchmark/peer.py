@@ -111,6 +111,8 @@ class Peer:
                     module = (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(layer.channels, layer.epsilon)
                     self._add(module.weight, (layer.channels,), (0,))
                     self._add(module.bias, (layer.channels,), (0,))
+                    if layer.activation:
+                        module = nn.Sequential(module, _activation(layer.activation, inplace=True))
                 case Activation():
                     module = _activation(layer, inplace=i > 0 and isinstance(layers[i - 1], OVERWRITABLE))
                 case Scale():

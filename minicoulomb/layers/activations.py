@@ -6,7 +6,8 @@
     tanh         A tanh(B x)                        dx = dy (A B - B/A y^2)
     softmax      exp(x_c) / sum_c exp(x_c)          dx = y (dy - sum_c y dy)       over the last axis
 
-All take and return arrays of any shape; y, dy and dx have the shape of x.
+All take and return arrays of any shape; y, dy and dx have the shape of x. The result goes into `out` where one is
+given, which may be x or dy itself.
 """
 
 from collections.abc import Callable
@@ -20,72 +21,52 @@ from minicoulomb.threads import blocks, for_each
 BLOCK = 2**17
 
 
-def relu(x):
-    return _in_blocks(lambda xp, x, y: xp.maximum(x, 0, out=y), x)
+def relu(x, out=None):
+    return array_module(x).maximum(x, 0, out=out)
 
 
-def relu_gradient(y, dy):
-    def gradient(xp, y, dy, dx):
-        xp.greater(y, 0, out=dx)
-        dx *= dy
-
-    return _in_blocks(gradient, y, dy)
+def relu_gradient(y, dy, out=None):
+    return array_module(y).multiply(dy, y > 0, out=out)
 
 
-def leaky_relu(x, slope=0.2):
-    def function(xp, x, y):
-        xp.multiply(x, slope, out=y)
-        xp.maximum(x, y, out=y)
-
-    return _in_blocks(function, x)
+def leaky_relu(x, slope=0.2, out=None):
+    return array_module(x).maximum(x, slope * x, out=out)
 
 
-def leaky_relu_gradient(y, dy, slope=0.2):
-    def gradient(xp, y, dy, dx):
-        xp.greater(y, 0, out=dx)
-        dx *= 1 - slope
-        dx += slope
-        dx *= dy
-
-    return _in_blocks(gradient, y, dy)
+def leaky_relu_gradient(y, dy, slope=0.2, out=None):
+    factor = (y > 0).astype(dy.dtype)
+    factor *= 1 - slope
+    factor += slope
+    return array_module(y).multiply(dy, factor, out=out)
 
 
-def elu(x):
+def elu(x, out=None):
     xp = array_module(x)
-    return xp.maximum(x, 0) + xp.expm1(xp.minimum(x, 0))
+    return xp.add(xp.maximum(x, 0), xp.expm1(xp.minimum(x, 0)), out=out)
 
 
-def elu_gradient(y, dy):
-    return dy * (array_module(y).minimum(y, 0) + 1)
+def elu_gradient(y, dy, out=None):
+    xp = array_module(y)
+    return xp.multiply(dy, xp.minimum(y, 0) + 1, out=out)
 
 
-def tanh(x, amplitude=1.0, slope=1.0):
-    return amplitude * array_module(x).tanh(slope * x)
+def tanh(x, amplitude=1.0, slope=1.0, out=None):
+    xp = array_module(x)
+    return xp.multiply(amplitude, xp.tanh(slope * x), out=out)
 
 
-def tanh_gradient(y, dy, amplitude=1.0, slope=1.0):
-    return dy * (amplitude * slope - (slope / amplitude) * (y * y))
+def tanh_gradient(y, dy, amplitude=1.0, slope=1.0, out=None):
+    return array_module(y).multiply(dy, amplitude * slope - (slope / amplitude) * (y * y), out=out)
 
 
-def softmax(x):
-    exp = array_module(x).exp(x - x.max(axis=-1, keepdims=True))  # the shift cancels, and keeps exp finite
-    return exp / exp.sum(axis=-1, keepdims=True)
+def softmax(x, out=None):
+    xp = array_module(x)
+    exp = xp.exp(x - x.max(axis=-1, keepdims=True))  # the shift cancels, and keeps exp finite
+    return xp.divide(exp, exp.sum(axis=-1, keepdims=True), out=out)
 
 
-def softmax_gradient(y, dy):
-    return y * (dy - (y * dy).sum(axis=-1, keepdims=True))
-
-
-def _in_blocks(function, *arrays):
-    """A new array like the last of `arrays`, block for block filled by function(xp, *arrays, out)."""
-    like = arrays[-1]
-    xp, result = array_module(like), array_module(like).empty(like.shape, like.dtype)
-    if like.size <= BLOCK:
-        function(xp, *arrays, result)
-        return result
-    flat = [array.reshape(-1) for array in (*arrays, result)]
-    for_each(lambda block: function(xp, *(array[block] for array in flat)), blocks(like.size, BLOCK, like))
-    return result
+def softmax_gradient(y, dy, out=None):
+    return array_module(y).multiply(y, dy - (y * dy).sum(axis=-1, keepdims=True), out=out)
 
 
 @dataclass(frozen=True)
@@ -101,11 +82,23 @@ class Activation(Layer):
         return self.function.__name__
 
     def forward(self, params, x, statistics=None):
-        y = self.function(x, *self.arguments)
+        y = _in_blocks(lambda x, out=None: self.function(x, *self.arguments, out=out), x)
         return y, y
 
     def input_gradient(self, residuals, dy):
-        return self.gradient(residuals, dy, *self.arguments)
+        return _in_blocks(lambda y, dy, out=None: self.gradient(y, dy, *self.arguments, out=out), residuals, dy)
+
+
+def _in_blocks(function, *arrays):
+    """function(*arrays), block for block of the rows along the last axis."""
+    like = arrays[-1]
+    if like.size <= BLOCK:
+        return function(*arrays)
+    rows = [array.reshape(-1, like.shape[-1]) for array in arrays]
+    result = array_module(like).empty_like(rows[-1])
+    parts = blocks(len(result), BLOCK // like.shape[-1], result)
+    for_each(lambda part: function(*(array[part] for array in rows), out=result[part]), parts)
+    return result.reshape(like.shape)
 
 
 def ReLU():

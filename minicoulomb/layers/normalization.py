@@ -9,6 +9,9 @@ batch; layer normalization (Ba et al., 2016) over all axes of each sample. Where
     dscale = sum dy xhat,   dshift = sum dy
 
 (layer normalization takes these means of scale dy), and with given statistics dx = scale / std dy.
+
+An activation behind batch normalization, y = f(scale xhat + shift), is taken along block by block while the numbers
+are in the cache; dy then stands for f' dy above.
 """
 
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from typing import Any, NamedTuple
 
 from minicoulomb.backend import array_module
 from minicoulomb.errors import UserError
+from minicoulomb.layers.activations import Activation
 from minicoulomb.layers.layer import Layer, Parameter, ones, zeros
 from minicoulomb.threads import blocks, for_each
 
@@ -30,13 +34,15 @@ class BatchNormResiduals(NamedTuple):
     """What the gradients need; `variance` is the batch's own, or None where mean and inverse_std were given."""
 
     x: Any  # (n, ..., c)
+    y: Any  # (n, ..., c), or None without activation
     mean: Any  # (c,)
     inverse_std: Any  # (c,)
     scale: Any  # (c,)
     variance: Any  # (c,)
+    activation: Activation | None
 
 
-def batch_norm(x, scale, shift, epsilon=EPSILON, statistics=None):
+def batch_norm(x, scale, shift, epsilon=EPSILON, statistics=None, activation: Activation | None = None):
     """(y, residuals); x and y (n, ..., c), scale and shift (c,), statistics (mean, variance), (c,) each.
 
     The variance is the biased one, the mean of (x - mean)^2. Raises UserError for an empty batch, which has none.
@@ -53,20 +59,24 @@ def batch_norm(x, scale, shift, epsilon=EPSILON, statistics=None):
         xp.subtract(rows[block], mean, out=out)
         out *= factor
         out += shift
+        if activation:
+            activation.function(out, *activation.arguments, out=out)
 
     for_each(normalize, _blocks(rows))
-    own_variance = variance if statistics is None else None
-    return y.reshape(x.shape), BatchNormResiduals(x, mean, inverse_std, scale, own_variance)
+    y = y.reshape(x.shape)
+    own = variance if statistics is None else None
+    return y, BatchNormResiduals(x, y if activation else None, mean, inverse_std, scale, own, activation)
 
 
 def batch_norm_param_gradient(residuals, dy):
     """(dscale, dshift) = (sum dy xhat, sum dy), (c,) each."""
-    rows, drows = (array.reshape(-1, dy.shape[-1]) for array in (residuals.x, dy))
+    rows, behind = residuals.x.reshape(-1, dy.shape[-1]), _gradient_behind(residuals, dy)
 
     def sums(block, ones):
+        dz = behind(block)
         product = rows[block] - residuals.mean
-        product *= drows[block]
-        return ones @ product, ones @ drows[block]
+        product *= dz
+        return ones @ product, ones @ dz
 
     dscale, dshift = _sum_over_blocks(sums, rows)
     return dscale * residuals.inverse_std, dshift
@@ -77,25 +87,34 @@ def batch_norm_input_gradient(residuals, dy, param_gradient=None):
 
     Both means are the parameter gradient over the batch's size: pass it where it is known.
     """
-    x, mean, inverse_std, scale, variance = residuals
-    factor = scale * inverse_std
-    if variance is None:
-        return dy * factor
-    xp, rows, drows = array_module(dy), x.reshape(-1, x.shape[-1]), dy.reshape(-1, x.shape[-1])
-    dscale, dshift = param_gradient or batch_norm_param_gradient(residuals, dy)
-    slope, offset = inverse_std * dscale / -len(rows), dshift / len(rows)
-    dx = xp.empty_like(drows)
+    xp, rows, behind = array_module(dy), residuals.x.reshape(-1, dy.shape[-1]), _gradient_behind(residuals, dy)
+    factor, dx = residuals.scale * residuals.inverse_std, xp.empty_like(rows)
+    if residuals.variance is not None:
+        dscale, dshift = param_gradient or batch_norm_param_gradient(residuals, dy)
+        slope, offset = residuals.inverse_std * dscale / -len(rows), dshift / len(rows)
 
     def differentiate(block):
-        out = dx[block]
-        xp.subtract(rows[block], mean, out=out)
-        out *= slope
-        out += drows[block]
-        out -= offset
-        out *= factor
+        dz, out = behind(block), dx[block]
+        if residuals.variance is None:
+            xp.multiply(dz, factor, out=out)
+        else:
+            xp.subtract(rows[block], residuals.mean, out=out)
+            out *= slope
+            out += dz
+            out -= offset
+            out *= factor
 
     for_each(differentiate, _blocks(rows))
     return dx.reshape(dy.shape)
+
+
+def _gradient_behind(residuals, dy):
+    """The function block -> dy between normalization and activation, of that block of rows."""
+    drows, activation = dy.reshape(-1, dy.shape[-1]), residuals.activation
+    if not activation:
+        return lambda block: drows[block]
+    y = residuals.y.reshape(drows.shape)
+    return lambda block: activation.gradient(y[block], drows[block], *activation.arguments)
 
 
 def _mean_and_variance(rows):
@@ -156,14 +175,19 @@ def layer_norm_param_gradient(residuals, dy):
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """BatchNorm(channels): (n, ..., channels); residuals BatchNormResiduals.
+    """BatchNorm(channels, ReLU()): (n, ..., channels); residuals BatchNormResiduals.
 
     Without statistics it normalizes by the batch's own, in training as in the official code. Its running
     statistics, kept by the trainer outside the parameters, make a sample independent of its batch.
     """
 
     channels: int
+    activation: Activation | None = None
     epsilon: float = EPSILON
+
+    @property
+    def name(self):
+        return f"BatchNorm, {self.activation.name}" if self.activation else "BatchNorm"
 
     def parameters(self):
         return {"scale": Parameter((self.channels,), ones), "shift": Parameter((self.channels,), zeros)}
@@ -178,7 +202,7 @@ class BatchNorm(Layer):
 
     def forward(self, params, x, statistics=None):
         given = None if statistics is None else (statistics["mean"], statistics["variance"])
-        return batch_norm(x, params["scale"], params["shift"], self.epsilon, given)
+        return batch_norm(x, params["scale"], params["shift"], self.epsilon, given, self.activation)
 
     def input_gradient(self, residuals, dy):
         return batch_norm_input_gradient(residuals, dy)

@@ -116,16 +116,20 @@ class Oracle:
                 geometry = normalize_geometry(x.ndim - 2, layer.stride, layer.padding)
                 return operation(x, parameters["kernel"], *geometry) + parameters.get("bias", 0)
             case BatchNorm():
-                return self._batch_norm(x, **parameters, epsilon=layer.epsilon, statistics=statistics)
+                y = self._batch_norm(x, **parameters, epsilon=layer.epsilon, statistics=statistics)
+                return self._activation(layer.activation, y) if layer.activation else y
             case LayerNorm():
                 return self._layer_norm(x, **parameters, epsilon=layer.epsilon)
             case Activation():
-                return self.activations[layer.function](x, *layer.arguments)
+                return self._activation(layer, x)
             case Scale():
                 return layer.factor * x
             case Reshape():
                 return x.reshape((len(x), *layer.shape))
         raise NotImplementedError(f"{layer}: no oracle knows this layer; add it to oracles/oracle.py")
+
+    def _activation(self, layer, x):
+        return self.activations[layer.function](x, *layer.arguments)
 
     def _potential(self, a, y, x, d, eps):
         a, y, x = (points.reshape((len(points), -1)) for points in (a, y, x))
