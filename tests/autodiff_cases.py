@@ -3,6 +3,7 @@
 Relative errors are ratios of Euclidean norms, at most 1e-10 in float64: rounding leaves about 1e-15.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -209,14 +210,16 @@ def problem(generator, discriminator, shape, batches=1, **options) -> Problem:
 
 
 def check_algorithm_1(oracle, generator, discriminator, shape, **options):
-    """Both losses, and both gradients parameter by parameter."""
+    """Both losses, and both gradients parameter by parameter, with convolutions by either algorithm."""
     G, D, theta, w, (batch,), config = problem(generator, discriminator, shape, **options)
-    ours = gradients(G, D, theta, w, batch, config, config.eps)
     dtheta, dw, loss_d, loss_g = oracle.algorithm_1(G, D, theta, w, batch, config, config.eps)
-    assert_agree(ours.loss_d, np.asarray(loss_d))
-    assert_agree(ours.loss_g, np.asarray(loss_g))
-    for network, mine, theirs in ((G, ours.dtheta, dtheta), (D, ours.dw, dw)):
-        views = network.named_views(theirs)
-        for name, view in network.named_views(mine).items():
-            assert views[name].any(), f"{name}: a zero gradient would prove nothing"
-            assert_agree(view, views[name])
+    for algorithm in ("direct", "winograd"):
+        G, D = build(replace(config, algorithm=algorithm), Space(shape))
+        ours = gradients(G, D, theta, w, batch, config, config.eps)
+        assert_agree(ours.loss_d, np.asarray(loss_d))
+        assert_agree(ours.loss_g, np.asarray(loss_g))
+        for network, mine, theirs in ((G, ours.dtheta, dtheta), (D, ours.dw, dw)):
+            views = network.named_views(theirs)
+            for name, view in network.named_views(mine).items():
+                assert views[name].any(), f"{name}: a zero gradient would prove nothing"
+                assert_agree(view, views[name])

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from minicoulomb.gan import initial_state, step
 from minicoulomb.oracles import open_oracle
+from minicoulomb.workspace import Workspace
 
 torch = pytest.importorskip("torch", reason="PyTorch is a further witness; pip install torch to hear it")
 oracle = open_oracle("torch")
@@ -46,8 +47,8 @@ def test_both_gradients_agree_with_torch_at_32x32_with_every_option():
 
 @pytest.mark.parametrize(("generator", "discriminator"), MODELS)
 def test_weights_after_three_steps_agree_with_torchs_adam(generator, discriminator):
-    rates = {"lr_g": 3e-3, "lr_d": 1e-3, "beta1_g": 0.5, "beta1_d": 0.9}
-    case = problem(generator, discriminator, (16, 16, 3), batches=3, **rates)
+    options = {"lr_g": 3e-3, "lr_d": 1e-3, "beta1_g": 0.5, "beta1_d": 0.9, "algorithm": "winograd"}
+    case = problem(generator, discriminator, (16, 16, 3), batches=3, **options)
     G, D, theta, w, batches, config = case
     state = initial_state(G, D, config)
     state.theta[:], state.w[:] = theta, w
@@ -56,9 +57,10 @@ def test_weights_after_three_steps_agree_with_torchs_adam(generator, discriminat
         {"params": [theirs[0]], "lr": config.lr_g, "betas": (config.beta1_g, config.beta2)},
         {"params": [theirs[1]], "lr": config.lr_d, "betas": (config.beta1_d, config.beta2)},
     ]
+    workspace = Workspace()
     optimizer = torch.optim.Adam(groups, eps=config.adam_epsilon)
     for batch in batches:
-        step(G, D, state, [batch], config)
+        step(G, D, state, [batch], config, workspace)
         numbers = [vector.detach().numpy() for vector in theirs]
         dtheta, dw, _, _ = oracle.algorithm_1(G, D, *numbers, batch, config, config.eps)
         theirs[0].grad, theirs[1].grad = torch.tensor(dtheta), torch.tensor(dw)

@@ -9,9 +9,11 @@ from autodiff_cases import OPTIONS, assert_agree, check_algorithm_1, problem
 from oracle_autograd import AutogradOracle
 from test_optim import defining_adam
 
-from minicoulomb import gan
+from minicoulomb import direct, gan, winograd
 from minicoulomb.coulomb import potentials
 from minicoulomb.gan import Diverged, generate, gradients, initial_state, step
+from minicoulomb.threads import set_threads
+from minicoulomb.workspace import Workspace
 
 oracle = AutogradOracle()
 POINTS = ("mlp", "mlp", (2,))
@@ -165,6 +167,52 @@ def test_with_three_d_steps_d_moves_three_times_and_g_once_with_the_last():
     assert_agree(state.w, defining_adam(w, history, 0.1, 0.9, 0.999, 1e-8))
     assert_agree(state.theta, defining_adam(theta, [result.dtheta], 0.1, 0.9, 0.999, 1e-8))
     assert state.step == 1
+
+
+def three_steps(case, d_steps=1, **arguments):
+    """The state after three steps, as arrays by name."""
+    state = start(case)
+    for first in range(0, 3 * d_steps, d_steps):
+        step(case.G, case.D, state, case.batches[first : first + d_steps], case.config, **arguments)
+    return vars(state)
+
+
+@pytest.mark.parametrize("options", [{}, {"d_steps": 2}, {"noise": 0.5, "average": 0.9}], ids=str)
+@pytest.mark.parametrize("discriminator", ["my", "my-big", "dcgan"])
+def test_steps_in_memory_of_their_own_are_equal_to_the_last_bit(discriminator, options):
+    """Each with the transforms of its own parameters, which change from step to step."""
+    generator = "dcgan" if discriminator == "dcgan" else "my"
+    d_steps = options.get("d_steps", 1)
+    rates = {"lr_g": 0.01, "lr_d": 0.01, "algorithm": "winograd"}
+    case = problem(generator, discriminator, (16, 16, 3), 3 * d_steps, **rates, **options)
+    plain = three_steps(case, d_steps)
+    for name, value in three_steps(case, d_steps, workspace=Workspace()).items():
+        np.testing.assert_array_equal(value, plain[name])
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+def test_the_number_of_threads_changes_no_bit_of_a_step(monkeypatch, algorithm):
+    for module in (direct, winograd):
+        monkeypatch.setattr(module, "BLOCK_ELEMENTS", 2**12)
+    monkeypatch.setattr(winograd, "PART_ELEMENTS", 2**9)
+    case = problem("my", "my", (16, 16, 3), 3, algorithm=algorithm, lr_g=0.01, lr_d=0.01)
+    set_threads(1)
+    alone = three_steps(case, workspace=Workspace())
+    try:
+        set_threads(3)
+        for name, value in three_steps(case, workspace=Workspace()).items():
+            np.testing.assert_array_equal(value, alone[name])
+    finally:
+        set_threads(1)
+
+
+def test_the_passes_of_an_update_share_the_transforms_of_ds_kernels(monkeypatch):
+    transformed, transform = [], winograd.transform_kernel
+    note = lambda w, plan, out: transformed.append(w) or transform(w, plan, out)
+    monkeypatch.setattr(winograd, "transform_kernel", note)
+    case = problem("my", "my", (16, 16, 3), noise=0.5, algorithm="winograd")
+    at(case, case.batches[0])  # D passes three times forward and back
+    assert sum(np.shares_memory(kernel, case.w) for kernel in transformed) == 2
 
 
 @pytest.mark.parametrize(("first", "decays"), [(0, (1 / 10, 2 / 11)), (200, (0.9, 0.9))])
