@@ -165,6 +165,16 @@ def test_a_kernel_serves_the_direct_algorithm_as_the_array_does(transforms):
     assert not transforms
 
 
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+def test_arrays_may_be_views_of_any_order(algorithm):
+    rng = np.random.default_rng(0)
+    x, w, dy = (rng.standard_normal(shape) for shape in ((2, 7, 6, 3), (3, 4, 3, 2), (2, 3, 2, 2)))
+    geometry = (2, 2), ((0, 0), (0, 0))
+    views = [np.asfortranarray(x), w[::-1, ::-1].copy()[::-1, ::-1], np.repeat(dy, 2, axis=3)[..., ::2]]
+    for ours, theirs in zip(our_sums(*views, *geometry, algorithm), our_sums(x, w, dy, *geometry, algorithm)):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+
+
 def test_an_int_means_the_same_on_every_axis_and_side():
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((2, 7, 6, 3)), rng.standard_normal((3, 3, 3, 2))

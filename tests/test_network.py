@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from minicoulomb.errors import UserError
-from minicoulomb.layers import BatchNorm, Conv, Linear, ReLU, Reshape, Residual, Tanh
+from minicoulomb.layers import BatchNorm, Conv, ConvTranspose, Linear, ReLU, Reshape, Residual, Tanh
 from minicoulomb.network import Network
+from minicoulomb.workspace import NoWorkspace, Workspace
 
 
 def images_to_numbers():
@@ -118,6 +119,25 @@ def test_the_gradient_times_a_direction_is_the_derivative_along_it():
     slope = (value(1e-5) - value(-1e-5)) / 2e-5
     _, residuals = network.forward(theta, x)
     assert network.param_gradient(residuals, dy) @ v == pytest.approx(slope, rel=1e-7)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("workspace", [NoWorkspace, Workspace()], ids=["no workspace", "workspace"])
+def test_prepared_parameters_serve_in_place_of_the_vector(workspace, keep):
+    """Equal to the last bit, for passes in flight at once, and prepared anew for each of two vectors."""
+    layers = [Conv(2, 3, 5, 2, ((1, 2), (1, 2)), algorithm="winograd"), BatchNorm(3)]
+    branch = Residual(Conv(3, 3, 3, padding=1, algorithm="winograd"), Tanh())
+    network = Network([*layers, branch, ConvTranspose(3, 2, 4, 2, 1, algorithm="winograd")], (8, 8, 2))
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        theta, *passes = (rng.standard_normal(shape) for shape in (network.size, *[(3, 8, 8, 2)] * 4))
+        prepared = network.prepare(theta, workspace, keep)
+        flights = [(x, network.forward(prepared, x)) for x in passes[:2]]
+        for (x, (y, residuals)), dy in zip(flights, passes[2:]):
+            their_y, their_residuals = network.forward(theta, x)
+            np.testing.assert_array_equal(y, their_y)
+            for ours, theirs in zip(network.gradients(residuals, dy), network.gradients(their_residuals, dy)):
+                np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_summary_counts_every_parameter():
