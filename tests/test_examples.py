@@ -1,4 +1,4 @@
-"""The examples run, and do what they say, with few steps."""
+"""The examples run, and do what they say."""
 
 import runpy
 from pathlib import Path
@@ -11,9 +11,10 @@ def load(name):
 
 
 def test_algorithm_1_learns_the_ring():
-    metrics = load("algorithm_1")["main"](steps=600)
+    """Training is chaotic: another order of sums is another seed. The bound is below the worst of 40 seeds, 0.91."""
+    metrics = load("algorithm_1")["main"]()
     assert metrics["modes"] == 8
-    assert metrics["high_quality"] > 0.5
+    assert metrics["high_quality"] > 0.85
 
 
 def test_the_gradients_agree_with_autograd():
