@@ -6,11 +6,11 @@ Every convolutional layer, forward and backward, is one partial derivative of T:
 
     correlate(x, w)          = dT/d(dy)    (n, u, v, o)       cols @ w
     correlate_input(dy, w)   = dT/dx       (n, h, w, c)       col2im(dy @ w^T)
-    correlate_kernel(x, dy)  = dT/dw       (kh, kw, c, o)     cols^T @ dy, a row of taps at a time
+    correlate_kernel(x, dy)  = dT/dw       (kh, kw, c, o)     cols^T @ dy
 
 where im2col gathers cols[n,u,v,(i,j,c)] = xpad[n, s u + i, s v + j, c], and col2im, its adjoint, adds back. A row
-of taps (j, c) is contiguous in x, so both move whole rows. The work is split over blocks of images, or over the
-rows of taps, which threads may take side by side.
+of taps (j, c) is contiguous in x, so both move whole rows. The work is split over blocks of images, which threads
+may take side by side.
 
 Axes: images n, height and width (h, w) of x and (u, v) of y, channels c in and o out, taps i, j; s the stride.
 """
@@ -23,6 +23,8 @@ from minicoulomb.threads import for_each
 # Images are taken in blocks with about this many gathered numbers (2 MB in float32): enough rows for BLAS to be at
 # its best, few enough to be still in the processor's cache when they are used.
 BLOCK_ELEMENTS = 2**19
+# Numbers in the partial sums of a kernel's gradient, of which there are at most eight.
+SUM_ELEMENTS = 2**24
 
 
 def correlate(x, w, stride, padding):
@@ -74,19 +76,20 @@ def correlate_kernel(x, dy, kernel_size, stride, padding):
 
     x (n, h, w, c), dy (n, u, v, o), kernel_size (kh, kw).
     """
-    xp, (kh, kw), c_in, c_out = array_module(x), kernel_size, x.shape[-1], dy.shape[-1]
-    dw = xp.zeros((kh, kw * c_in, c_out), x.dtype)
-    xpad, size = _pad(x, padding), dy.shape[1:3]
-    blocks = list(_blocks(len(x), size, kw * c_in))
+    xp, size, c_out = array_module(x), dy.shape[1:3], dy.shape[-1]
+    row_length = kernel_size[0] * kernel_size[1] * x.shape[-1]
+    blocks = list(_blocks(len(x), size, row_length))
+    # How many there are depends on sizes alone, so that the result does not depend on the number of threads.
+    count = max(1, min(8, len(blocks), SUM_ELEMENTS // (row_length * c_out)))
+    sums = xp.zeros((count, row_length, c_out), x.dtype)
 
-    def row_of_taps(i):
-        for block in blocks:
-            windows = _windows(xpad[block], kernel_size, stride, size)[:, :, :, i]
-            cols = xp.ascontiguousarray(windows).reshape(-1, kw * c_in)  # (n u v, j c)
-            dw[i] += cols.T @ dy[block].reshape(-1, c_out)
+    def add(number):
+        for block in blocks[number::count]:
+            cols = xp.ascontiguousarray(_windows(_pad(x[block], padding), kernel_size, stride, size))
+            sums[number] += cols.reshape(-1, row_length).T @ dy[block].reshape(-1, c_out)
 
-    for_each(row_of_taps, range(kh))
-    return dw.reshape(kh, kw, c_in, c_out)
+    for_each(add, range(count))
+    return sums.sum(axis=0).reshape(*kernel_size, x.shape[-1], c_out)
 
 
 def output_size(size, kernel_size, stride, padding) -> tuple[int, ...]:
