@@ -1,7 +1,8 @@
 """Are the tests able to fail? `python tests/mutations.py` breaks one line of the numerics at a time and runs them.
 
-Each mutation is made in a copy of the repository, where the fast tests then must fail. Prints which test noticed;
-exits with status 1 if one survives. Only the light `test` extra is used: neither PyTorch nor JAX.
+`python tests/mutations.py conv.py gan.py` does so in these files alone. Each mutation is made in a copy of the
+repository, where the fast tests then must fail. Prints which test noticed; exits with status 1 if one survives. Only
+the light `test` extra is used: neither PyTorch nor JAX.
 """
 
 import os
@@ -13,27 +14,42 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TESTS = ["test_conv", "test_layers", "test_coulomb", "test_optim", "test_gan"]
+TESTS = ["conv", "winograd", "workspace", "layers", "network", "coulomb", "optim", "gan"]
 
 # (file, a text that stands there once, what takes its place)
 MUTATIONS = [
-    ("direct.py", "window += dcols", "window[...] = dcols"),
-    ("direct.py", "out=dw[i, j]", "out=dw[-1 - i, j]"),
-    ("layers/affine.py", "return dy @ kernel.T", "return 1.001 * dy @ kernel.T"),
+    ("direct.py", "windows[:, :, :, i, taps] += dcols", "windows[:, :, :, i, taps] = dcols"),
+    ("direct.py", "sums[number] += cols", "sums[number] = cols"),
+    ("winograd.py", "low - root * high", "low + root * high"),
+    ("winograd.py", " / prod(a - b for b in others(a))", ""),
+    ("winograd.py", "windows[:, :, :, i, j] += gathered", "windows[:, :, :, i, j] = gathered"),
+    ("winograd.py", "taps += (group.G.T", "taps[...] = (group.G.T"),
+    ("winograd.py", "own[...] = whole[:, :u, :v]", "own[...] = whole[:, -u:, -v:]"),
+    ("winograd.py", "xpad[:, :top] = xpad[:, bottom:] = 0", "xpad[:, :top] = 0"),
+    ("winograd.py", "        dxpad[...] = 0\n", ""),
+    ("winograd.py", "{(False, True): 0, (True, True): 1,", "{(True, True): 0, (False, True): 1,"),
+    ("winograd.py", "inputs = len(B0) - (t0 < r0)", "inputs = len(B0) - 2 * (t0 < r0)"),
+    ("conv.py", "U = self._transforms.get(plan.key)", "U = next(iter(self._transforms.values()), None)"),
+    ("conv.py", "return w if w._keep else", "return w if not w._keep else"),
+    ("workspace.py", "free.pop() if free", "free[-1] if free"),
+    ("workspace.py", "like.dtype, get_ident())", "like.dtype)"),
+    ("layers/layer.py", "self.param_gradient(residuals, _weighted(dy, weights))", "self.param_gradient(residuals, dy)"),
+    ("layers/affine.py", "else dy @ kernel.T", "else 1.001 * dy @ kernel.T"),
     ("layers/affine.py", "return x.T @ dy, dy.sum(axis=0)", "return x.T @ dy, dy.mean(axis=0)"),
     ("layers/convolution.py", "dy.shape[-1]).sum(axis=0)", "dy.shape[-1]).mean(axis=0)"),
-    ("layers/convolution.py", "correlate(dy, kernel, self.stride, self.padding)", "correlate(dy, kernel, self.stride)"),
+    ("layers/convolution.py", "correlate(dy, kernel, self.stride", "correlate(dy, kernel, 1"),
     ("layers/convolution.py", "correlate_kernel(dy, x, self", "-correlate_kernel(dy, x, self"),
-    ("layers/normalization.py", "dscale / -n", "dscale / n"),
-    ("layers/normalization.py", "    dx -= dshift / n\n", ""),
-    ("layers/normalization.py", "return dy * (residuals.scale * residuals.inverse_std)", "return dy * residuals.scale"),
+    ("layers/normalization.py", "dscale / -len(rows)", "dscale / len(rows)"),
+    ("layers/normalization.py", "            out -= offset\n", ""),
+    ("layers/normalization.py", "xp.multiply(dz, factor, out=out)", "xp.multiply(dz, residuals.scale, out=out)"),
+    ("layers/normalization.py", "activation.gradient(y[block]", "activation.gradient(drows[block]"),
     ("layers/normalization.py", "dxhat - means[0] - xhat * means[1]", "dxhat - means[0]"),
     ("layers/normalization.py", "return (dy * xhat).sum(axis=0), dy.sum", "return dy.sum(axis=0), dy.sum"),
-    ("layers/activations.py", "return dy * (y > 0)", "return dy"),
+    ("layers/activations.py", "multiply(dy, y > 0, out=out)", "multiply(dy, 1, out=out)"),
     ("layers/activations.py", "factor *= 1 - slope", "factor *= 1"),
     ("layers/activations.py", "minimum(y, 0) + 1", "minimum(y, 0)"),
     ("layers/activations.py", "(slope / amplitude)", "(slope * amplitude)"),
-    ("layers/activations.py", "(dy - (y * dy).sum(", "(dy - (y * dy).mean("),
+    ("layers/activations.py", "dy - (y * dy).sum(", "dy - (y * dy).mean("),
     ("layers/composite.py", "return dy + self.children[0].input_gradient", "return self.children[0].input_gradient"),
     ("layers/composite.py", ".gradients(residuals[0], self.scale * dy)", ".gradients(residuals[0], dy)"),
     ("layers/composite.py", "return self.factor * dy", "return dy / self.factor"),
@@ -42,9 +58,12 @@ MUTATIONS = [
     ("coulomb.py", "from_a * k.sum", "a[rows] * k.sum"),
     ("coulomb.py", "xp.full(n_y, 1 / n_y", "xp.full(n_y, 1 / n_x"),
     ("coulomb.py", "sums[part, columns] += q[rows] @ k", "sums[part, columns] += q[columns] @ k"),
-    ("gan.py", "error_y * (2 * half / n_y)", "error_y * (2 * half / n_x)"),
-    ("gan.py", "d_y - scale * phi_y", "d_y - phi_y"),
-    ("gan.py", "full_like(d_x, -half / n_x)", "full_like(d_x, -1 / n_x)"),
+    ("gan.py", "targets = scale * phi_x, scale * phi_y", "targets = phi_x, phi_y"),
+    ("gan.py", "(d_y - target_y) * (factor / len(y))", "(d_y - target_y) * (factor / len(x))"),
+    ("gan.py", "weights[n_x:] *= factor / n_y", "weights[n_x:] *= factor / n_x"),
+    ("gan.py", "dw, dx[:n_x] if slopes", "dw, dx[-n_x:] if slopes"),
+    ("gan.py", "slopes * (-half / n_x)", "slopes * (-1 / n_x)"),
+    ("gan.py", "d_x, residuals = D.forward(prepared, x)", "_, residuals = D.forward(prepared, x)"),
     ("gan.py", "dw[kernel] += config.l2", "dw[kernel] += 2 * config.l2"),
     ("gan.py", "*= 1 - lr_d * config.l2", "*= 1 - config.l2"),
     ("optim.py", "work = (1 - beta1) * g", "work = 1 * g"),
@@ -55,7 +74,7 @@ MUTATIONS = [
 
 def run_tests(repository: Path) -> str | None:
     """The first test that fails, or None where all pass."""
-    files = [f"tests/{name}.py" for name in TESTS]
+    files = [f"tests/test_{name}.py" for name in TESTS]
     options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-k", "not torch"]
     # Bytecode is trusted by time and size, which a mutation within the same second may leave as they were.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -66,8 +85,8 @@ def run_tests(repository: Path) -> str | None:
     return re.search(r"^(?:FAILED|ERROR) (.*?)(?: - |$)", result.stdout, re.MULTILINE)[1]
 
 
-def main() -> int:
-    survivors = 0
+def main(*files: str) -> int:
+    survivors, mutations = 0, [mutation for mutation in MUTATIONS if not files or mutation[0] in files]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in ("minicoulomb", "tests"):
@@ -75,7 +94,7 @@ def main() -> int:
         shutil.copy(ROOT / "pyproject.toml", copy)
         if failure := run_tests(copy):
             sys.exit(f"{failure}: fails without any mutation; mend that first")
-        for file, old, new in MUTATIONS:
+        for file, old, new in mutations:
             path = copy / "minicoulomb" / file
             text = path.read_text(encoding="utf-8")
             if text.count(old) != 1:
@@ -86,9 +105,9 @@ def main() -> int:
             survivors += killer is None
             print(f"{'killed' if killer else 'SURVIVED':10}{file:25}{old.strip()}  ->  {new.strip() or 'nothing'}")
             print(f"          by {killer or 'no test'}", flush=True)
-    print(f"{len(MUTATIONS) - survivors} of {len(MUTATIONS)} mutations were noticed")
+    print(f"{len(mutations) - survivors} of {len(mutations)} mutations were noticed")
     return 1 if survivors else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -52,6 +52,20 @@ def test_gradients_gives_both_gradients(kind, data):
 
 @every_kind
 @given(st.data())
+def test_weighted_gradients_gives_those_of_two_losses(kind, data):
+    """With given statistics, where no sample depends on another in batch normalization either."""
+    network, (theta, x, dy, _) = data.draw(passes(kind))
+    rng = np.random.default_rng(0)
+    _, residuals = network.forward(theta, x, rng.uniform(0.5, 2, network.statistics_size))
+    weights = rng.standard_normal(len(x))
+    dx, dtheta = network.weighted_gradients(residuals, dy, weights)
+    weighted = dy * weights.reshape(-1, *[1] * (dy.ndim - 1))
+    assert_agree(dx, network.input_gradient(residuals, dy), terms=np.linalg.norm(dy))
+    assert_agree(dtheta, network.param_gradient(residuals, weighted), terms=np.linalg.norm(weighted))
+
+
+@every_kind
+@given(st.data())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_layer_preserves_the_dtype(kind, dtype, data):
     network = data.draw(networks(kind))
