@@ -72,6 +72,19 @@ def test_every_field_of_the_configuration_is_an_option():
     assert all("--" + name.replace("_", "-") in help_text for name in values)
 
 
+def test_the_algorithm_of_convolutions_changes_nothing_but_rounding(tmp_path):
+    losses = []
+    for algorithm in ("direct", "winograd"):
+        options = ["--algorithm", algorithm, "--dtype", "float64", "--steps", 1]
+        run("train", *SMALL_IMAGES, *options, "--out", tmp_path / algorithm)
+        folder = tmp_path / algorithm / "00000-digits"
+        assert json.loads((folder / "config.json").read_text())["algorithm"] == algorithm
+        losses.append(json.loads((folder / "metrics.jsonl").read_text().splitlines()[0]))
+    for name in ("loss_d", "loss_g", "mmd2"):
+        assert losses[0][name] == pytest.approx(losses[1][name], rel=1e-10)
+    assert losses[0]["loss_d"] != losses[1]["loss_d"]
+
+
 def test_training_on_and_from_the_start_gives_the_same_bytes(tmp_path):
     for options in (SMALL, SMALL_IMAGES):
         out = tmp_path / options[1]
