@@ -76,7 +76,7 @@ class Config:
     dtype: str = setting("float32", "precision", ("float32", "float64"))
     backend: str = setting("numpy", "array library", ("numpy", "cupy", "auto"))
     device: int = setting(0, "which GPU", low=0)
-    threads: int | None = setting(None, "threads for convolutions on the host; one for each core by default", low=1)
+    threads: int | None = setting(None, "threads on the host; one for each core by default", low=1)
     algorithm: str = setting(
         "auto",
         "of convolutions, equal but for rounding: direct is one matrix product, winograd multiplies less, auto is what "

@@ -52,6 +52,7 @@ LAYERS = {
     "Linear": (Linear(5, 3), (5,)),
     "Conv 1-D": (Conv(2, 3, (5,), stride=2, padding=((1, 2),)), (9, 2)),
     "Conv 2-D": (Conv(2, 3, (5, 4), **_UNEVEN), (8, 7, 2)),
+    "Conv 2-D, winograd": (Conv(2, 3, (5, 4), **_UNEVEN, algorithm="winograd"), (8, 7, 2)),
     "ConvTranspose 1-D": (ConvTranspose(3, 2, (5,), stride=2, padding=((1, 2),)), (5, 3)),
     "ConvTranspose 2-D": (ConvTranspose(3, 2, (5, 4), **_UNEVEN), (4, 3, 3)),
     "BatchNorm": (BatchNorm(3), (4, 5, 3)),

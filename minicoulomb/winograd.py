@@ -56,7 +56,8 @@ POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 
 # Numbers in a block of transformed tiles (64 MB in float32): each point's matrix product then has hundreds of rows.
 BLOCK_ELEMENTS = 2**24
-# Numbers that a transform makes at once (1 MB in float32), which should stay in the processor's cache.
+# Numbers that one call of NumPy makes in a transform (1 MB in float32): they should stay in the processor's cache, and
+# take long enough that several threads rarely wait for the interpreter.
 PART_ELEMENTS = 2**18
 
 
@@ -314,7 +315,7 @@ def _transform_inputs(x, plan, padding, tiles, workspace):
             out = V[group.points, own_tiles, group.channels(c)].swapaxes(0, 1)  # (t, a, p c)
             xp.matmul(group.B, gathered.reshape(len(out), group.B.shape[1], -1), out=out)
 
-    _for_each_part(transform, len(x), tiles, V[:, 0].size)
+    _for_each_part(transform, len(x), tiles, V[:, 0].size // len(plan.groups))
     return V
 
 
@@ -337,7 +338,7 @@ def _collect_inputs(dV, dx, plan, padding, tiles, workspace):
                 windows[:, :, :, i, j] += gathered[:, :, :, i, j]
         own[...] = dxpad[:, top : top + dx.shape[1], left : left + dx.shape[2]]
 
-    _for_each_part(collect, len(dx), tiles, dV[:, 0].size)
+    _for_each_part(collect, len(dx), tiles, dV[:, 0].size // len(plan.groups))
 
 
 def _transform_outputs(dy, plan, tiles, workspace):
@@ -435,7 +436,7 @@ def _for_each_point(function, plan, c):
 
 
 def _for_each_part(function, n, tiles, numbers):
-    """function(images, their tiles) for parts of n images that stay in the cache, at `numbers` for each tile."""
+    """function(images, their tiles) for parts of n images with about PART_ELEMENTS, at `numbers` for each tile."""
     count = prod(tiles)
     parts = _blocks(n, PART_ELEMENTS // (count * numbers))
     for_each(lambda part: function(part, slice(part.start * count, part.stop * count)), parts)

@@ -10,7 +10,7 @@ as writing it. What arrays hold at first is undefined.
 
 from collections import defaultdict
 from math import prod
-from threading import get_ident
+from threading import local
 from weakref import finalize
 
 from minicoulomb.backend import array_module
@@ -20,16 +20,16 @@ class Workspace:
     """Pass one to functions that are called again and again."""
 
     def __init__(self):
-        self._buffers = {}
+        self._buffers = local()  # a thread's own are gone when it is
         self._free = defaultdict(list)
 
     def empty(self, name: str, shape: tuple[int, ...], like):
         """An array of `shape`, in the library and dtype of `like`, until the thread asks for the name again."""
-        key, size = (name, like.dtype, get_ident()), prod(shape)
-        buffer = self._buffers.get(key)
+        buffers, key, size = vars(self._buffers), f"{name} {like.dtype}", prod(shape)
+        buffer = buffers.get(key)
         if buffer is None or buffer.size < size:
-            self._buffers.pop(key, None)  # freed before its successor is made
-            buffer = self._buffers[key] = array_module(like).empty(size, like.dtype)
+            buffers.pop(key, None)  # freed before its successor is made
+            buffer = buffers[key] = array_module(like).empty(size, like.dtype)
         return buffer[:size].reshape(shape)
 
     def borrow(self, shape: tuple[int, ...], like, owner):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from minicoulomb.backend import Backend, open_backend
-from minicoulomb.benchmark.measure import measure
+from minicoulomb.benchmark.measure import REST, measure
 from minicoulomb.benchmark.memory import peak_memory
 from minicoulomb.benchmark.report import Row
 from minicoulomb.benchmark.workloads import WORKLOADS
@@ -87,7 +87,9 @@ def _timed(contest):
     """contest(backend) -> Contest, once it is checked."""
 
     def run(name, setting):
-        ours, theirs, ratio, repeats = measure(contest(setting.backend), setting.repeats, setting.backend.synchronize)
+        rest = REST if setting.threads > 1 else 0.0
+        both, wait = contest(setting.backend), setting.backend.synchronize
+        ours, theirs, ratio, repeats = measure(both, setting.repeats, wait, rest=rest)
         return Row(name, 1e3 * ours, 1e3 * theirs, ratio, "ms", repeats)
 
     return run

@@ -14,6 +14,7 @@ from statistics import median
 from typing import NamedTuple
 
 SAMPLE = 0.05
+REST = 0.3
 SLOW = 1.0
 BUDGET = 120.0
 FEWEST = 3
@@ -40,13 +41,19 @@ def measure(
     repeats: int,
     synchronize: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
+    rest: float = 0.0,
 ) -> Times:
     """Time both sides, in turns, `repeats` times, or at least FEWEST times once BUDGET seconds have passed.
 
     synchronize   waits until a device has done what it was given
+    rest          seconds before each sample
     """
     began = clock()
-    sample = lambda side, calls: _seconds(contest[side], calls, synchronize, clock)
+
+    def sample(side, calls):
+        time.sleep(rest)
+        return _seconds(contest[side], calls, synchronize, clock)
+
     first = sample(0, 1), sample(1, 1)
     pairs = [first] if min(first) >= SLOW else []
     calls = [_enough_calls(lambda n, side=side: sample(side, n), first[side]) for side in (0, 1)]
