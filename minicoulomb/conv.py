@@ -16,7 +16,7 @@ the same to rounding) or "auto": whichever costs less by the model at the end of
 
 from math import prod
 
-from minicoulomb import direct, winograd
+from minicoulomb import direct, toom_cook, winograd
 from minicoulomb.errors import UserError
 from minicoulomb.workspace import NoWorkspace
 
@@ -215,12 +215,12 @@ def _plan(algorithm, x, kernel_shape, stride, size):
     if algorithm not in ALGORITHMS:
         raise UserError(f"algorithm {algorithm!r}: must be one of {', '.join(ALGORITHMS)}")
     kernel_size = kernel_shape[:2]
-    possible = winograd.applies(kernel_size, stride)
+    possible = toom_cook.applies(kernel_size, stride)
     if algorithm == "winograd" and not possible:
         raise UserError(f"kernel {kernel_size} with stride {stride}: too large for winograd; use --algorithm auto")
     if algorithm == "direct" or not possible:
         return None
-    plan = winograd.plan_for(x, kernel_size, stride, size)
+    plan = toom_cook.plan_for(x, kernel_size, stride, size)
     if algorithm == "winograd":
         return plan
     pays = winograd_cost(len(x), kernel_shape, size, plan) < direct_cost(len(x), kernel_shape, size)

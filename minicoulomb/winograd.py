@@ -1,198 +1,33 @@
-"""The trilinear form of convolution by a rank decomposition (Toom-Cook, Winograd): fewer multiplications.
+"""Convolution with fewer multiplications: the trilinear form T through the decomposition of toom_cook.py.
 
-One axis, stride 1, r taps, a tile of m outputs, n = m + r - 1 inputs:
+    T(x, w, dy) = sum_a (B x)_a (G w)_a (C dy)_a        for every tile of outputs, points a of both axes
 
-    T(x, w, dy) = sum_{u,i} dy[u] w[i] x[u + i] = sum_q x[q] (w dy)[q]
+Each of its three partial derivatives takes two transforms into the space of points, products at each point, which
+are matrix products over the channels, and one transform back:
 
-where w dy is the product of two polynomials with coefficients w[i] and dy[u]. It has n coefficients, and is known
-from its values at n - 1 points a and its leading coefficient, "its value at infinity" w[r-1] dy[m-1]. Written as
-
-    T = sum_a (B x)_a (G w)_a (C dy)_a
-
-that takes n multiplications where the sum above has m r:
-
-    C[a, u] = a^u                             the values of dy(t);    at infinity its last coefficient
-    G[a, i] = a^i / prod_{b != a} (a - b)     those of w(t), with Lagrange's denominators
-    B[a, q] = coefficient q of prod_{b != a} (t - b) over the finite b: Lagrange's numerators, at infinity prod (t - b)
-
-Two axes: tensor products of these matrices. The three partial derivatives of T are convolution and its adjoints:
-
-    correlate(x, w)          = C^T (B x . G w)         products at each point: a matrix product over the channels
+    correlate(x, w)          = C^T (B x . G w)
     correlate_input(dy, w)   = B^T (C dy . G w)
     correlate_kernel(x, dy)  = G^T (B x . C dy)        summed over tiles
 
-Stride 2 is stride 1 on the phases of x and w: with x_p[q] = x[2 q + p] and w_p[i] = w[2 i + p],
-
-    sum_i w[i] x[2 u + i] = sum_p sum_i w_p[i] x_p[u + i]
-
-so phases are further channels. An odd kernel leaves phase 1 a tap less: its coefficient r - 1 is zero and so is its
-product at infinity, which is left out; and a finite point's row of B ends before the last input. A 5x5 kernel with
-stride 2 takes (6 + 5)^2 = 121 multiplications for 4x4 outputs instead of 400. Phases with all r taps along an axis
-are full there, those with r - 1 half. With phases and points in the order
-
-    (half, full)       (full, full)      (full, half)        (half, half)
-    (infinite, finite) (finite, finite)  (finite, infinite)  (infinite, infinite)
-
-every point's products run over one range of the phases, and every phase has one range of points.
+A phase of the stride is a further channel. Transforms are small matrix products too, on numbers gathered tile by
+tile; the products at a point have as many rows as a block of images has tiles.
 
 Source: Winograd, Arithmetic Complexity of Computations, 1980; Lavin and Gray, CVPR 2016.
 Axes: tiles t of the images n, points a, phases p, channels c in and o out.
 """
 
-from fractions import Fraction
-from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import Any, NamedTuple
-
-import numpy as np
 
 from minicoulomb.backend import array_module
 from minicoulomb.threads import for_each
 from minicoulomb.workspace import NoWorkspace
-
-# With infinity the best six for float32 (errors grow with more): largest error 2e-6 to 6e-6 of the largest output.
-POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 
 # Numbers in a block of transformed tiles (64 MB in float32): each point's matrix product then has hundreds of rows.
 BLOCK_ELEMENTS = 2**24
 # Numbers that one call of NumPy makes in a transform (1 MB in float32): they should stay in the processor's cache, and
 # take long enough that several threads rarely wait for the interpreter.
 PART_ELEMENTS = 2**18
-
-
-def matrices(taps: int, outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(B, G, C) of one axis in exact fractions: (n, n), (n, taps), (n, outputs), n = taps + outputs - 1 <= 6.
-
-    The last point is infinity.
-    """
-    n = taps + outputs - 1
-    finite = POINTS[: n - 1]
-    others = lambda a: [b for b in finite if b != a]
-    B = [[*_coefficients(others(a)), Fraction(0)] for a in finite] + [_coefficients(finite)]
-    G = [[a**i / prod(a - b for b in others(a)) for i in range(taps)] for a in finite] + [_last(taps)]
-    C = [[a**u for u in range(outputs)] for a in finite] + [_last(outputs)]
-    return tuple(np.array(rows, object) for rows in (B, G, C))
-
-
-def _coefficients(roots):
-    """Of prod (t - root), lowest power first."""
-    coefficients = [Fraction(1)]
-    for root in roots:
-        coefficients = [low - root * high for low, high in zip([0, *coefficients], [*coefficients, 0])]
-    return coefficients
-
-
-def _last(n):
-    return [Fraction(int(i == n - 1)) for i in range(n)]
-
-
-class Group(NamedTuple):
-    """Phases that are full, or half, along the same axes: (start, start + 1, ...) in the order of all phases."""
-
-    start: int
-    count: tuple[int, int]
-    offset: tuple[int, int]  # of the first: x_p[q] = x[s q + offset]
-    inputs: tuple[int, int]  # of a tile, along each axis
-    points: slice
-    B: Any  # (points, inputs)
-    G: Any  # (points, taps)
-
-    def channels(self, c: int) -> slice:
-        """Where its phases' channels stand, c for each."""
-        return slice(self.start * c, (self.start + prod(self.count)) * c)
-
-    def phases(self):
-        """(index, offset) of each."""
-        for number, (i, j) in enumerate(np.ndindex(self.count)):
-            yield self.start + number, (self.offset[0] + i, self.offset[1] + j)
-
-
-class Plan(NamedTuple):
-    """The decomposition of one geometry, its matrices in one dtype."""
-
-    key: tuple  # what it was made from
-    stride: tuple[int, int]
-    taps: tuple[int, int]  # r along each axis
-    tile: tuple[int, int]  # m along each axis
-    groups: tuple[Group, ...]
-    phases: int  # in all groups
-    points: tuple[slice, ...]  # for each point the range of phases that it multiplies
-    C: Any  # (points, outputs)
-
-    @property
-    def multiplications(self) -> int:
-        """Of a tile, for each pair of channels."""
-        return sum(phases.stop - phases.start for phases in self.points)
-
-    def tiles(self, size) -> tuple[int, int]:
-        """How many tiles cover outputs of `size`, along each axis."""
-        return tuple(-(-u // m) for u, m in zip(size, self.tile))
-
-
-def applies(kernel_size, stride) -> bool:
-    """Whether the points are enough: up to 5 taps along each axis, in each phase."""
-    return all(-(-k // s) <= len(POINTS) for k, s in zip(kernel_size, stride))
-
-
-def plan_for(x, kernel_size, stride, size) -> Plan:
-    """The plan for outputs of `size`, in the dtype and library of x, with the fewest multiplications."""
-    tile = tuple(_tile_size(k, s, u) for k, s, u in zip(kernel_size, stride, size))
-    return make_plan(tuple(kernel_size), tuple(stride), tile, x.dtype, array_module(x))
-
-
-def _tile_size(kernel_size, stride, outputs):
-    taps, groups = _axis_groups(kernel_size, stride)
-    cost = lambda m: -(-outputs // m) * sum(count * (m + own - 1) for _, count, own in groups)
-    return min(range(1, len(POINTS) + 3 - taps), key=cost)
-
-
-def _axis_groups(kernel_size, stride):
-    """(r, [(first phase, number of phases, taps of each)]) of one axis: the full phases, then the half ones."""
-    taps = [len(range(p, kernel_size, stride)) for p in range(min(kernel_size, stride))]
-    full = taps.count(taps[0])
-    half = [(full, len(taps) - full, taps[-1])] if full < len(taps) else []
-    return taps[0], [(0, full, taps[0]), *half]
-
-
-@lru_cache
-def make_plan(kernel_size: tuple[int, int], stride: tuple[int, int], tile: tuple[int, int], dtype, xp) -> Plan:
-    """The decomposition for a kernel (kh, kw) and tiles of (mh, mw) outputs; arrays of `xp`."""
-    (r0, groups0), (r1, groups1) = (_axis_groups(k, s) for k, s in zip(kernel_size, stride))
-    (B0, G0, C0), (B1, G1, C1) = matrices(r0, tile[0]), matrices(r1, tile[1])
-    is_infinite = lambda point: (point[0] == len(B0) - 1, point[1] == len(B1) - 1)
-    points = sorted(np.ndindex(len(B0), len(B1)), key=lambda point: POINT_ORDER[is_infinite(point)])
-    rows = [a * len(B1) + b for a, b in points]
-    as_array = lambda matrix: xp.asarray(matrix.astype(dtype))
-
-    is_full = lambda group: (group[0][2] == r0, group[1][2] == r1)
-    # At its infinite points an axis has no products with its half phases.
-    meet = lambda group, point: all(full or not inf for full, inf in zip(is_full(group), is_infinite(point)))
-
-    groups, of_points, start = [], [[] for _ in points], 0
-    for group in sorted(product(groups0, groups1), key=lambda group: PHASE_ORDER[is_full(group)]):
-        (p0, n0, t0), (p1, n1, t1) = group
-        inputs = len(B0) - (t0 < r0), len(B1) - (t1 < r1)
-        own = _range(meet(group, point) for point in points)
-        B = np.kron(B0[:, : inputs[0]], B1[:, : inputs[1]])[rows][own]
-        G = np.kron(G0[:, :t0], G1[:, :t1])[rows][own]
-        groups.append(Group(start, (n0, n1), (p0, p1), inputs, own, as_array(B), as_array(G)))
-        for phases in of_points[own]:
-            phases += [start, start + n0 * n1]
-        start += n0 * n1
-    ranges = tuple(slice(min(phases), max(phases)) for phases in of_points)
-    C = as_array(np.kron(C0, C1)[rows])
-    return Plan((kernel_size, stride, tile), stride, (r0, r1), tile, tuple(groups), start, ranges, C)
-
-
-POINT_ORDER = {(True, False): 0, (False, False): 1, (False, True): 2, (True, True): 3}  # infinite along each axis
-PHASE_ORDER = {(False, True): 0, (True, True): 1, (True, False): 2, (False, False): 3}  # full along each axis
-
-
-def _range(flags) -> slice:
-    """Where flags are true, which they are in one piece."""
-    where = [i for i, flag in enumerate(flags) if flag]
-    return slice(where[0], where[-1] + 1)
 
 
 def correlate(x, U, plan, padding, size, workspace=NoWorkspace):

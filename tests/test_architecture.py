@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 
 LAYOUT = """
     errors backend threads workspace streams files config
-    direct winograd conv coulomb optim
+    direct toom_cook winograd conv coulomb optim
     layers/layer layers/affine layers/convolution layers/activations layers/normalization layers/composite
     layers/__init__
     network models gan

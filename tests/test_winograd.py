@@ -10,7 +10,7 @@ from conv_cases import arrays, defining_sums, few, our_sums, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicoulomb import winograd
+from minicoulomb import toom_cook, winograd
 from minicoulomb.conv import correlate, correlate_input, correlate_kernel
 from minicoulomb.threads import set_threads
 
@@ -39,7 +39,7 @@ def assert_close(ours, theirs, bound=1e-12):
 @pytest.mark.parametrize(("taps", "outputs"), SHAPES)
 def test_the_matrices_are_an_exact_decomposition(taps, outputs):
     """Equal as polynomials in x, w and dy: the coefficient of x[q] w[i] dy[u] is 1 where q = u + i, and 0 elsewhere."""
-    B, G, C = winograd.matrices(taps, outputs)
+    B, G, C = toom_cook.matrices(taps, outputs)
     n = taps + outputs - 1
     assert (B.shape, G.shape, C.shape) == ((n, n), (n, taps), (n, outputs))
     assert all(type(number) is Fraction for matrix in (B, G, C) for number in matrix.flat)
@@ -50,7 +50,7 @@ def test_the_matrices_are_an_exact_decomposition(taps, outputs):
 @pytest.mark.parametrize(("taps", "outputs"), SHAPES)
 def test_a_tap_less_needs_neither_the_product_at_infinity_nor_the_last_input(taps, outputs):
     """What a half phase leaves out: its last coefficient is zero, and no finite point sees its last input."""
-    B, G, _ = winograd.matrices(taps, outputs)
+    B, G, _ = toom_cook.matrices(taps, outputs)
     assert not G[-1, :-1].any()
     assert not B[:-1, -1].any()
 
@@ -89,7 +89,7 @@ def amplification(taps, outputs):
     Of y[u], say: E sum_a (C[a,u] (B x)_a (G w)_a)^2 = sum_a C[a,u]^2 |B_a|^2 |G_a|^2 against E y[u]^2 = taps. The
     largest ratio of the two roots, over all outputs of the three functions.
     """
-    B, G, C = (matrix.astype(float) ** 2 for matrix in winograd.matrices(taps, outputs))
+    B, G, C = (matrix.astype(float) ** 2 for matrix in toom_cook.matrices(taps, outputs))
     b, g, c = (matrix.sum(axis=1) for matrix in (B, G, C))
     meetings = np.convolve(np.ones(taps), np.ones(outputs))
     return np.sqrt(max((C.T @ (b * g) / taps).max(), (B.T @ (c * g) / meetings).max(), (G.T @ (b * c) / outputs).max()))
@@ -143,13 +143,13 @@ def test_the_number_of_threads_changes_nothing_to_the_last_bit(monkeypatch, axis
 )
 def test_a_tile_of_4x4_outputs_takes_so_many_multiplications(kernel_size, stride, multiplications):
     """(6 + 5)^2 for 400; two equal phases, (5 + 5)^2 for 256; one, 6^2 for 144; two of 2 taps and one, 14^2."""
-    plan = winograd.make_plan((kernel_size,) * 2, (stride,) * 2, (4, 4), np.dtype(np.float64), np)
+    plan = toom_cook.make_plan((kernel_size,) * 2, (stride,) * 2, (4, 4), np.dtype(np.float64), np)
     assert plan.multiplications == multiplications
 
 
 def test_the_tile_is_the_one_with_the_fewest_multiplications():
     x = np.zeros(1)
-    tile = lambda k, stride, size: winograd.plan_for(x, (k, k), (stride, stride), size).tile
+    tile = lambda k, stride, size: toom_cook.plan_for(x, (k, k), (stride, stride), size).tile
     assert tile(5, 2, (32, 4)) == (4, 4)
     assert tile(4, 2, (5, 10)) == (5, 5)
     assert tile(3, 1, (3, 6)) == (3, 3)
@@ -157,10 +157,10 @@ def test_the_tile_is_the_one_with_the_fewest_multiplications():
 
 
 def test_kernels_apply_where_the_points_are_enough():
-    assert winograd.applies((5, 5), (1, 1))
-    assert winograd.applies((10, 1), (2, 1))
-    assert not winograd.applies((6, 5), (1, 1))
-    assert not winograd.applies((5, 11), (2, 2))
+    assert toom_cook.applies((5, 5), (1, 1))
+    assert toom_cook.applies((10, 1), (2, 1))
+    assert not toom_cook.applies((6, 5), (1, 1))
+    assert not toom_cook.applies((5, 11), (2, 2))
 
 
 def test_a_sequence_is_an_image_of_height_one():
