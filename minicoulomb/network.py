@@ -106,9 +106,9 @@ class Network:
         return dx, self._flat(dparams, dy)
 
     def _flat(self, dparams, like):
-        dtheta = array_module(like).empty(self.size, like.dtype)
-        _fill(self._parameters, dtheta, dparams)
-        return dtheta
+        leaves = _leaves(self.root, self._parameters, dparams)
+        flat = [gradients[name].reshape(-1) for _, slots, gradients in leaves for name in slots]
+        return array_module(like).concatenate(flat) if flat else array_module(like).empty(0, like.dtype)
 
     def update_statistics(self, statistics, residuals, momentum: float) -> None:
         """statistics <- momentum statistics + (1 - momentum) (what this pass measured), in place."""
@@ -159,15 +159,6 @@ def _views(tree, vector):
     if isinstance(tree, list):
         return [_views(child, vector) for child in tree]
     return {name: vector[start:stop].reshape(shape) for name, (start, stop, shape) in tree.items()}
-
-
-def _fill(tree, vector, arrays):
-    if isinstance(tree, list):
-        for child, part in zip(tree, arrays, strict=True):
-            _fill(child, vector, part)
-    else:
-        for name, (start, stop, shape) in tree.items():
-            vector[start:stop].reshape(shape)[...] = arrays[name]
 
 
 def _leaves(layer, *trees):
