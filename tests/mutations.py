@@ -32,7 +32,7 @@ MUTATIONS = [
     ("conv.py", "U = self._transforms.get(plan.key)", "U = next(iter(self._transforms.values()), None)"),
     ("conv.py", "return w if w._keep else", "return w if not w._keep else"),
     ("workspace.py", "free.pop() if free", "free[-1] if free"),
-    ("workspace.py", "like.dtype, get_ident())", "like.dtype)"),
+    ("workspace.py", "self._buffers = local()", "self._buffers = lambda: 0"),
     ("layers/layer.py", "self.param_gradient(residuals, _weighted(dy, weights))", "self.param_gradient(residuals, dy)"),
     ("layers/affine.py", "else dy @ kernel.T", "else 1.001 * dy @ kernel.T"),
     ("layers/affine.py", "return x.T @ dy, dy.sum(axis=0)", "return x.T @ dy, dy.mean(axis=0)"),
