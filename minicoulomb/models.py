@@ -105,10 +105,7 @@ def _my_discriminator(config, space, width=64):
     widths = _doubling(config.d_width or width, space)
     layers = []
     for c_in, c_out in zip([space.shape[-1], *widths], widths):
-        layers += [
-            Conv(c_in, c_out, **_MY, bias=False, init=He("leaky_relu")),
-            BatchNorm(c_out, LeakyReLU()),
-        ]
+        layers += [Conv(c_in, c_out, **_MY, bias=False, init=He("leaky_relu")), BatchNorm(c_out, LeakyReLU())]
     layers += _extra_discriminator_layers(config, widths[-1])
     return [*layers, Reshape((16 * widths[-1],)), Linear(16 * widths[-1], 1)]
 
@@ -123,10 +120,7 @@ def _dcgan_generator(config, space):
     layers = [Reshape((1, 1, config.latent)), ConvTranspose(config.latent, widths[0], 4, bias=False, init=He("relu"))]
     layers += [BatchNorm(widths[0], ReLU()), *_extra_generator_layers(config, widths[0])]
     for c_in, c_out in pairwise(widths):
-        layers += [
-            ConvTranspose(c_in, c_out, **_DCGAN, bias=False, init=He("relu")),
-            BatchNorm(c_out, ReLU()),
-        ]
+        layers += [ConvTranspose(c_in, c_out, **_DCGAN, bias=False, init=He("relu")), BatchNorm(c_out, ReLU())]
     return [*layers, ConvTranspose(widths[-1], space.shape[-1], **_DCGAN), Tanh()]
 
 
@@ -135,10 +129,7 @@ def _dcgan_discriminator(config, space):
     widths = _doubling(config.d_width or 64, space)
     layers = [Conv(space.shape[-1], widths[0], **_DCGAN, init=He("leaky_relu")), LeakyReLU()]
     for c_in, c_out in pairwise(widths):
-        layers += [
-            Conv(c_in, c_out, **_DCGAN, bias=False, init=He("leaky_relu")),
-            BatchNorm(c_out, LeakyReLU()),
-        ]
+        layers += [Conv(c_in, c_out, **_DCGAN, bias=False, init=He("leaky_relu")), BatchNorm(c_out, LeakyReLU())]
     return [*layers, *_extra_discriminator_layers(config, widths[-1]), Conv(widths[-1], 1, 4)]
 
 
