@@ -67,7 +67,8 @@ class _Convolution(Layer):
 
     def param_gradient(self, residuals, dy):
         x, kernel = residuals
-        own = {"kernel": self._kernel_gradient(x, dy, getattr(kernel, "workspace", NoWorkspace))}
+        workspace = kernel.workspace if isinstance(kernel, Kernel) else NoWorkspace
+        own = {"kernel": self._kernel_gradient(x, dy, workspace)}
         return {**own, "bias": bias_gradient(dy)} if self.bias else own
 
     def _kernel_gradient(self, x, dy, workspace):
