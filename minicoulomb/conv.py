@@ -12,6 +12,7 @@ zeros around x. TensorFlow's 'same' of a 5x5 kernel with stride 2 is padding=((1
 
 `algorithm` is "direct" (im2col and one matrix product, direct.py), "winograd" (fewer multiplications, winograd.py:
 the same to rounding) or "auto": whichever costs less by the model at the end of this file, which knows sizes alone.
+Another name, or winograd for a kernel with too many taps, raises UserError.
 """
 
 from math import prod
@@ -118,6 +119,7 @@ def correlate_kernel(
     dw[i,j,c,o] = sum_{n,u,v} xpad[n, s u + i, s v + j, c] dy[n,u,v,o]
 
     x (n, h, w, c_in), dy (n, u, v, c_out), kernel_size (kh, kw) -> dw (kh, kw, c_in, c_out).
+    Work buffers come from `workspace`.
     Raises UserError where the shapes do not fit or the batch is empty.
     """
     kernel_size = _per_axis(kernel_size, x.ndim - 2, "kernel_size")
