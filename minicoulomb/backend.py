@@ -22,6 +22,11 @@ def array_module(array) -> ModuleType:
     return sys.modules[type(array).__module__.partition(".")[0]]
 
 
+def on_gpu(array) -> bool:
+    """Whether the array is one of a GPU's, where a fused kernel may take the place of plain operations."""
+    return not isinstance(array, np.ndarray)
+
+
 @dataclass(frozen=True)
 class Backend:
     """An array library and, for CuPy, one of its devices.
