@@ -39,11 +39,9 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-from minicoulomb.backend import array_module
 
 # With infinity the best six for float32 (errors grow with more): largest error 2e-6 to 6e-6 of the largest output.
 POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
@@ -83,8 +81,8 @@ class Group(NamedTuple):
     offset: tuple[int, int]  # of the first: x_p[q] = x[s q + offset]
     inputs: tuple[int, int]  # of a tile, along each axis
     points: slice
-    B: Any  # (points, inputs)
-    G: Any  # (points, taps)
+    B: np.ndarray  # (points, inputs)
+    G: np.ndarray  # (points, taps)
 
     def channels(self, c: int) -> slice:
         """Where its phases' channels stand, c for each."""
@@ -97,7 +95,7 @@ class Group(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The decomposition of one geometry, its matrices in one dtype."""
+    """The decomposition of one geometry, its matrices in one dtype, on the host."""
 
     key: tuple  # what it was made from
     stride: tuple[int, int]
@@ -106,12 +104,19 @@ class Plan(NamedTuple):
     groups: tuple[Group, ...]
     phases: int  # in all groups
     points: tuple[slice, ...]  # for each point the range of phases that it multiplies
-    C: Any  # (points, outputs)
+    C: np.ndarray  # (points, outputs)
 
     @property
     def multiplications(self) -> int:
         """Of a tile, for each pair of channels."""
         return sum(phases.stop - phases.start for phases in self.points)
+
+    @property
+    def bands(self) -> list[tuple[slice, slice]]:
+        """(points, their phases): the points that multiply the same range of phases, in one piece each."""
+        starts = [a for a, phases in enumerate(self.points) if a == 0 or phases != self.points[a - 1]]
+        stops = [*starts[1:], len(self.points)]
+        return [(slice(start, stop), self.points[start]) for start, stop in zip(starts, stops)]
 
     def tiles(self, size) -> tuple[int, int]:
         """How many tiles cover outputs of `size`, along each axis."""
@@ -124,9 +129,9 @@ def applies(kernel_size, stride) -> bool:
 
 
 def plan_for(x, kernel_size, stride, size) -> Plan:
-    """The plan for outputs of `size`, in the dtype and library of x, with the fewest multiplications."""
+    """The plan for outputs of `size`, in the dtype of x, with the fewest multiplications."""
     tile = tuple(_tile_size(k, s, u) for k, s, u in zip(kernel_size, stride, size))
-    return make_plan(tuple(kernel_size), tuple(stride), tile, x.dtype, array_module(x))
+    return make_plan(tuple(kernel_size), tuple(stride), tile, x.dtype)
 
 
 def _tile_size(kernel_size, stride, outputs):
@@ -144,14 +149,14 @@ def _axis_groups(kernel_size, stride):
 
 
 @lru_cache
-def make_plan(kernel_size: tuple[int, int], stride: tuple[int, int], tile: tuple[int, int], dtype, xp) -> Plan:
-    """The decomposition for a kernel (kh, kw) and tiles of (mh, mw) outputs; arrays of `xp`."""
+def make_plan(kernel_size: tuple[int, int], stride: tuple[int, int], tile: tuple[int, int], dtype) -> Plan:
+    """The decomposition for a kernel (kh, kw) and tiles of (mh, mw) outputs."""
     (r0, groups0), (r1, groups1) = (_axis_groups(k, s) for k, s in zip(kernel_size, stride))
     (B0, G0, C0), (B1, G1, C1) = matrices(r0, tile[0]), matrices(r1, tile[1])
     is_infinite = lambda point: (point[0] == len(B0) - 1, point[1] == len(B1) - 1)
     points = sorted(np.ndindex(len(B0), len(B1)), key=lambda point: POINT_ORDER[is_infinite(point)])
     rows = [a * len(B1) + b for a, b in points]
-    as_array = lambda matrix: xp.asarray(matrix.astype(dtype))
+    in_dtype = lambda matrix: matrix.astype(dtype)
 
     is_full = lambda group: (group[0][2] == r0, group[1][2] == r1)
     # At its infinite points an axis has no products with its half phases.
@@ -164,12 +169,12 @@ def make_plan(kernel_size: tuple[int, int], stride: tuple[int, int], tile: tuple
         own = _range(meet(group, point) for point in points)
         B = np.kron(B0[:, : inputs[0]], B1[:, : inputs[1]])[rows][own]
         G = np.kron(G0[:, :t0], G1[:, :t1])[rows][own]
-        groups.append(Group(start, (n0, n1), (p0, p1), inputs, own, as_array(B), as_array(G)))
+        groups.append(Group(start, (n0, n1), (p0, p1), inputs, own, in_dtype(B), in_dtype(G)))
         for phases in of_points[own]:
             phases += [start, start + n0 * n1]
         start += n0 * n1
     ranges = tuple(slice(min(phases), max(phases)) for phases in of_points)
-    C = as_array(np.kron(C0, C1)[rows])
+    C = in_dtype(np.kron(C0, C1)[rows])
     return Plan((kernel_size, stride, tile), stride, (r0, r1), tile, tuple(groups), start, ranges, C)
 
 

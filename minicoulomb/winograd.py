@@ -19,12 +19,15 @@ Axes: tiles t of the images n, points a, phases p, channels c in and o out.
 from itertools import product
 from math import prod
 
-from minicoulomb.backend import array_module
+from minicoulomb import winograd_kernels as kernels
+from minicoulomb.backend import array_module, on_gpu
+from minicoulomb.products import multiply_each
 from minicoulomb.threads import for_each
 from minicoulomb.workspace import NoWorkspace
 
 # Numbers in a block of transformed tiles (64 MB in float32): each point's matrix product then has hundreds of rows.
-BLOCK_ELEMENTS = 2**24
+# A GPU has tens of thousands of threads to feed (1 GB).
+BLOCK_ELEMENTS, GPU_BLOCK_ELEMENTS = 2**24, 2**28
 # Numbers that one call of NumPy makes in a transform (1 MB in float32): they should stay in the processor's cache, and
 # take long enough that several threads rarely wait for the interpreter.
 PART_ELEMENTS = 2**18
@@ -42,14 +45,10 @@ def correlate(x, U, plan, padding, size, workspace=NoWorkspace):
     def block_of_images(block):
         V = _transform_inputs(x[block], plan, padding, tiles, workspace)  # (a, t, p c)
         M = workspace.empty("products", (*V.shape[:2], c_out), x)  # (a, t, o)
-
-        def multiply(a, channels):
-            xp.matmul(V[a, :, channels], U[a, channels], out=M[a])
-
-        _for_each_point(multiply, plan, c)
+        multiply_each((V[points, :, own], U[points, own], M[points]) for points, own in _bands(plan, c))
         _collect_outputs(M, y[block], plan, tiles, workspace)
 
-    for block in _blocks(len(x), BLOCK_ELEMENTS // (prod(tiles) * U[..., 0].size)):
+    for block in _images(x, prod(tiles) * U[..., 0].size):
         block_of_images(block)
     return y
 
@@ -66,14 +65,13 @@ def correlate_input(dy, U, plan, padding, size, workspace=NoWorkspace):
     def block_of_images(block):
         dM = _transform_outputs(dy[block], plan, tiles, workspace)  # (a, t, o)
         dV = workspace.empty("inputs", (*dM.shape[:2], U.shape[1]), dy)  # (a, t, p c)
-
-        def multiply(a, channels):
-            xp.matmul(dM[a], U[a, channels].T, out=dV[a, :, channels])
-
-        _for_each_point(multiply, plan, c)
+        transposed = U.swapaxes(1, 2)  # (a, o, p c)
+        multiply_each(
+            (dM[points], transposed[points, :, own], dV[points, :, own]) for points, own in _bands(plan, c)
+        )
         _collect_inputs(dV, dx[block], plan, padding, tiles, workspace)
 
-    for block in _blocks(len(dy), BLOCK_ELEMENTS // (prod(tiles) * U[..., 0].size)):
+    for block in _images(dy, prod(tiles) * U[..., 0].size):
         block_of_images(block)
     return dx
 
@@ -89,15 +87,18 @@ def correlate_kernel(x, dy, plan, kernel_size, padding, workspace=NoWorkspace):
     def block_of_channels(x, dM, dw):
         V = _transform_inputs(x, plan, padding, tiles, workspace)  # (a, t, p c)
         dU = workspace.empty("kernel", (len(V), V.shape[2], c_out), x)  # (a, p c, o)
-
-        def multiply(a, channels):
-            xp.matmul(V[a, :, channels].T, dM[a], out=dU[a, channels])
-
-        _for_each_point(multiply, plan, x.shape[-1])
+        transposed = V.swapaxes(1, 2)  # (a, p c, t)
+        multiply_each(
+            (transposed[points, own], dM[points], dU[points, own]) for points, own in _bands(plan, x.shape[-1])
+        )
         _collect_kernel(dU, dw, plan)
 
-    for block in _blocks(len(x), BLOCK_ELEMENTS // (prod(tiles) * len(plan.points) * c_out)):
+    numbers = len(plan.points) * max(c_out, plan.phases * c if on_gpu(x) else 0)
+    for block in _images(x, prod(tiles) * numbers):
         dM = _transform_outputs(dy[block], plan, tiles, workspace)  # (a, t, o)
+        if on_gpu(x):
+            block_of_channels(x[block], dM, dw)
+            continue
         for part in _blocks(c, BLOCK_ELEMENTS // (len(plan.points) * plan.phases * max(dM.shape[1], c_out))):
             block_of_channels(x[block][..., part], dM, dw[..., part, :])
     return dw
@@ -111,6 +112,9 @@ def transformed_shape(w, plan) -> tuple[int, int, int]:
 def transform_kernel(w, plan, out):
     """U = G w, in `out`, of a kernel (kh, kw, c, o); where products vanish it stays undefined."""
     xp, (_, _, c, c_out) = array_module(w), w.shape
+    if on_gpu(w):
+        kernels.transform_kernel(xp.ascontiguousarray(w), out, plan)
+        return out
 
     def transform(part):
         (group, phase, offset), channels = part
@@ -124,6 +128,8 @@ def transform_kernel(w, plan, out):
 
 def _collect_kernel(dU, dw, plan):
     """dw += G^T dU, the adjoint."""
+    if on_gpu(dw):
+        return kernels.collect_kernel(dU, dw, plan)
     c = dw.shape[2]
 
     def collect(part):
@@ -139,6 +145,9 @@ def _transform_inputs(x, plan, padding, tiles, workspace):
     """V = B x, (points, tiles, phases * c); x (n, h, w, c)."""
     xp, c = array_module(x), x.shape[-1]
     V = workspace.empty("inputs", (len(plan.points), len(x) * prod(tiles), plan.phases * c), x)
+    if on_gpu(x):
+        kernels.transform_inputs(xp.ascontiguousarray(x), V, plan, padding, tiles)
+        return V
 
     def transform(images, own_tiles):
         xpad = workspace.empty("padded", (len(x[images]), *_padded_size(x, plan, padding, tiles), c), x)
@@ -156,6 +165,8 @@ def _transform_inputs(x, plan, padding, tiles, workspace):
 
 def _collect_inputs(dV, dx, plan, padding, tiles, workspace):
     """dx = B^T dV, the adjoint: tiles overlap and add up."""
+    if on_gpu(dx):
+        return kernels.collect_inputs(dV, dx, plan, padding, tiles)
     xp, c = array_module(dV), dx.shape[-1]
     (top, _), (left, _) = padding
 
@@ -180,6 +191,9 @@ def _transform_outputs(dy, plan, tiles, workspace):
     """dM = C dy, (points, tiles, o); dy (n, u, v, o)."""
     xp, c = array_module(dy), dy.shape[-1]
     dM = workspace.empty("products", (len(plan.points), len(dy) * prod(tiles), c), dy)
+    if on_gpu(dy):
+        kernels.transform_outputs(xp.ascontiguousarray(dy), dM, plan, tiles)
+        return dM
 
     def transform(images, own_tiles):
         whole = dy[images]
@@ -198,6 +212,8 @@ def _transform_outputs(dy, plan, tiles, workspace):
 
 def _collect_outputs(M, y, plan, tiles, workspace):
     """y = C^T M, the adjoint; what tiles make beyond y is dropped."""
+    if on_gpu(y):
+        return kernels.collect_outputs(M, y, plan, tiles)
     xp, (_, u, v, c) = array_module(M), y.shape
 
     def collect(images, own_tiles):
@@ -260,14 +276,9 @@ def _covered(plan, tiles):
     return tiles[0] * plan.tile[0], tiles[1] * plan.tile[1]
 
 
-def _for_each_point(function, plan, c):
-    """function(a, channels) for each point, with the channels of its phases, on all threads."""
-
-    def at(a):
-        phases = plan.points[a]
-        function(a, slice(phases.start * c, phases.stop * c))
-
-    for_each(at, range(len(plan.points)))
+def _bands(plan, c):
+    """(points, channels of their phases), for points that multiply the same ones."""
+    return [(points, slice(phases.start * c, phases.stop * c)) for points, phases in plan.bands]
 
 
 def _for_each_part(function, n, tiles, numbers):
@@ -275,6 +286,11 @@ def _for_each_part(function, n, tiles, numbers):
     count = prod(tiles)
     parts = _blocks(n, PART_ELEMENTS // (count * numbers))
     for_each(lambda part: function(part, slice(part.start * count, part.stop * count)), parts)
+
+
+def _images(x, numbers):
+    """Slices of the images of x that make a block each, at so many numbers for an image."""
+    return _blocks(len(x), (GPU_BLOCK_ELEMENTS if on_gpu(x) else BLOCK_ELEMENTS) // numbers)
 
 
 def _blocks(n, length):

@@ -6,8 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 
 LAYOUT = """
-    errors backend fused threads workspace streams files config
-    direct toom_cook winograd conv coulomb optim
+    errors backend fused threads products workspace streams files config
+    direct toom_cook winograd_kernels winograd conv coulomb optim
     layers/layer layers/affine layers/convolution layers/activations layers/normalization layers/composite
     layers/__init__
     network models gan

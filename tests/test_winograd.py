@@ -143,7 +143,7 @@ def test_the_number_of_threads_changes_nothing_to_the_last_bit(monkeypatch, axis
 )
 def test_a_tile_of_4x4_outputs_takes_so_many_multiplications(kernel_size, stride, multiplications):
     """(6 + 5)^2 for 400; two equal phases, (5 + 5)^2 for 256; one, 6^2 for 144; two of 2 taps and one, 14^2."""
-    plan = toom_cook.make_plan((kernel_size,) * 2, (stride,) * 2, (4, 4), np.dtype(np.float64), np)
+    plan = toom_cook.make_plan((kernel_size,) * 2, (stride,) * 2, (4, 4), np.dtype(np.float64))
     assert plan.multiplications == multiplications
 
 
