@@ -17,7 +17,7 @@ Axes: images n, height and width (h, w) of x and (u, v) of y, channels c in and 
 
 from collections.abc import Iterator
 
-from minicoulomb.backend import array_module
+from minicoulomb.backend import array_module, on_gpu
 from minicoulomb.threads import for_each
 
 # Images are taken in blocks with about this many gathered numbers (2 MB in float32): enough rows for BLAS to be at
@@ -41,7 +41,7 @@ def correlate(x, w, stride, padding):
         cols = xp.ascontiguousarray(_windows(_pad(x[block], padding), kernel_size, stride, size))  # (n, u, v, i, j c)
         xp.matmul(cols.reshape(-1, len(w_matrix)), w_matrix, out=y[block].reshape(-1, c_out))
 
-    for_each(block_of_images, _blocks(len(x), size, len(w_matrix)))
+    for_each(block_of_images, _blocks(x, size, len(w_matrix)))
     return y
 
 
@@ -67,7 +67,7 @@ def correlate_input(dy, w, stride, padding, size):
                 windows[:, :, :, i, taps] += dcols[:, :, :, i, taps]
         dx[block] = dxpad[:, top : top + size[0], left : left + size[1]]
 
-    for_each(block_of_images, _blocks(len(dy), dy.shape[1:3], len(w_matrix)))
+    for_each(block_of_images, _blocks(dy, dy.shape[1:3], len(w_matrix)))
     return dx
 
 
@@ -78,7 +78,7 @@ def correlate_kernel(x, dy, kernel_size, stride, padding):
     """
     xp, size, c_out = array_module(x), dy.shape[1:3], dy.shape[-1]
     row_length = kernel_size[0] * kernel_size[1] * x.shape[-1]
-    blocks = list(_blocks(len(x), size, row_length))
+    blocks = list(_blocks(x, size, row_length))
     # How many there are depends on sizes alone, so that the result does not depend on the number of threads.
     count = max(1, min(8, len(blocks), SUM_ELEMENTS // (row_length * c_out)))
     sums = xp.zeros((count, row_length, c_out), x.dtype)
@@ -109,6 +109,6 @@ def _windows(xpad, kernel_size, stride, size):
     return array_module(xpad).lib.stride_tricks.as_strided(xpad, shape, (n, h * stride[0], w * stride[1], h, c))
 
 
-def _blocks(n, size, row_length) -> Iterator[slice]:
-    images = max(1, BLOCK_ELEMENTS // (size[0] * size[1] * row_length))
-    return (slice(start, start + images) for start in range(0, n, images))
+def _blocks(x, size, row_length) -> Iterator[slice]:
+    images = max(1, (GPU_BLOCK_ELEMENTS if on_gpu(x) else BLOCK_ELEMENTS) // (size[0] * size[1] * row_length))
+    return (slice(start, start + images) for start in range(0, len(x), images))

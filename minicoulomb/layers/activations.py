@@ -7,13 +7,15 @@
     softmax      exp(x_c) / sum_c exp(x_c)          dx = y (dy - sum_c y dy)       over the last axis
 
 All take and return arrays of any shape; y, dy and dx have the shape of x. The result goes into `out` where one is
-given, which may be x or dy itself.
+given, which may be x or dy itself. As a layer an activation has the same in C++ for the fused kernels of a GPU.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
-from minicoulomb.backend import array_module
+from minicoulomb.backend import array_module, on_gpu
+from minicoulomb.fused import Fused
 from minicoulomb.layers.layer import Layer
 from minicoulomb.threads import blocks, for_each
 
@@ -71,22 +73,48 @@ def softmax_gradient(y, dy, out=None):
 
 @dataclass(frozen=True)
 class Activation(Layer):
-    """A function and its gradient as a layer; residuals y."""
+    """A function and its gradient as a layer; residuals y.
+
+    code   C++ of f(x) and of dx(y, dy), with {0}, {1}, ... for the arguments; None where it is no function of one x
+    """
 
     function: Callable
     gradient: Callable
     arguments: tuple[float, ...] = ()
+    code: tuple[str, str] | None = None
 
     @property
     def name(self):
         return self.function.__name__
 
+    @property
+    def preamble(self) -> str:
+        """The functions activation(x) and activation_gradient(y, dy) for a fused kernel."""
+        f, gradient = (code.format(*(f"T({argument!r})" for argument in self.arguments)) for code in self.code)
+        return (
+            f"template <typename T> __device__ T activation(T x) {{ return {f}; }}\n"
+            f"template <typename T> __device__ T activation_gradient(T y, T dy) {{ return {gradient}; }}\n"
+        )
+
     def forward(self, params, x, statistics=None):
+        if on_gpu(x) and self.code:
+            y = _fused(self)[0](x)
+            return y, y
         y = _in_blocks(lambda x, out=None: self.function(x, *self.arguments, out=out), x)
         return y, y
 
     def input_gradient(self, residuals, dy):
+        if on_gpu(dy) and self.code:
+            return _fused(self)[1](residuals, dy)
         return _in_blocks(lambda y, dy, out=None: self.gradient(y, dy, *self.arguments, out=out), residuals, dy)
+
+
+@lru_cache
+def _fused(activation):
+    """Both as kernels."""
+    f = Fused("T x", "T y", "y = activation(x)", activation.name, activation.preamble)
+    name = activation.gradient.__name__
+    return f, Fused("T y, T dy", "T dx", "dx = activation_gradient(y, dy)", name, activation.preamble)
 
 
 def _in_blocks(function, *arrays):
@@ -102,21 +130,22 @@ def _in_blocks(function, *arrays):
 
 
 def ReLU():
-    return Activation(relu, relu_gradient)
+    return Activation(relu, relu_gradient, (), ("x < 0 ? T(0) : x", "dy * T(y > 0)"))
 
 
 def LeakyReLU(slope=0.2):
     """max(x, slope x), 0 <= slope <= 1."""
-    return Activation(leaky_relu, leaky_relu_gradient, (slope,))
+    return Activation(leaky_relu, leaky_relu_gradient, (slope,), ("x < 0 ? {0} * x : x", "y > 0 ? dy : {0} * dy"))
 
 
 def ELU():
-    return Activation(elu, elu_gradient)
+    return Activation(elu, elu_gradient, (), ("x < 0 ? expm1(x) : x", "y > 0 ? dy : dy * (y + 1)"))
 
 
 def Tanh(amplitude=1.0, slope=1.0):
     """amplitude tanh(slope x)."""
-    return Activation(tanh, tanh_gradient, (amplitude, slope))
+    code = "{0} * tanh({1} * x)", "dy * ({0} * {1} - {1} / {0} * (y * y))"
+    return Activation(tanh, tanh_gradient, (amplitude, slope), code)
 
 
 def ScaledTanh():

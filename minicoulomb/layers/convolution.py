@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from math import prod
 
 from minicoulomb import direct
+from minicoulomb.backend import on_gpu
+from minicoulomb.column_sums import column_sums
 from minicoulomb.conv import (
     Kernel,
     Padding,
@@ -29,7 +31,8 @@ from minicoulomb.workspace import NoWorkspace
 
 def bias_gradient(dy):
     """dbias[o] = sum of dy over every axis but the channels'."""
-    return dy.reshape(-1, dy.shape[-1]).sum(axis=0)
+    rows = dy.reshape(-1, dy.shape[-1])
+    return column_sums(rows) if on_gpu(rows) else rows.sum(axis=0)
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,17 @@ batch; layer normalization (Ba et al., 2016) over all axes of each sample. Where
 (layer normalization takes these means of scale dy), and with given statistics dx = scale / std dy.
 
 An activation behind batch normalization, y = f(scale xhat + shift), is taken along block by block while the numbers
-are in the cache; dy then stands for f' dy above.
+are in the cache, or on a GPU in the same kernels; dy then stands for f' dy above.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from minicoulomb.backend import array_module
+from minicoulomb.backend import array_module, on_gpu
+from minicoulomb.column_sums import ColumnSums, column_sums
 from minicoulomb.errors import UserError
+from minicoulomb.fused import Fused
 from minicoulomb.layers.activations import Activation
 from minicoulomb.layers.layer import Layer, Parameter, ones, zeros
 from minicoulomb.threads import blocks, for_each
@@ -52,7 +55,12 @@ def batch_norm(x, scale, shift, epsilon=EPSILON, statistics=None, activation: Ac
     xp, rows = array_module(x), x.reshape(-1, x.shape[-1])
     mean, variance = _mean_and_variance(rows) if statistics is None else statistics
     inverse_std = 1 / xp.sqrt(variance + epsilon)
-    factor, y = inverse_std * scale, xp.empty_like(rows)
+    own = variance if statistics is None else None
+    factor = inverse_std * scale
+    if _is_fused(x, activation):
+        y = _kernels(activation).normalize(rows, mean, factor, shift).reshape(x.shape)
+        return y, BatchNormResiduals(x, y if activation else None, mean, inverse_std, scale, own, activation)
+    y = xp.empty_like(rows)
 
     def normalize(block):
         out = y[block]
@@ -64,12 +72,15 @@ def batch_norm(x, scale, shift, epsilon=EPSILON, statistics=None, activation: Ac
 
     for_each(normalize, _blocks(rows))
     y = y.reshape(x.shape)
-    own = variance if statistics is None else None
     return y, BatchNormResiduals(x, y if activation else None, mean, inverse_std, scale, own, activation)
 
 
 def batch_norm_param_gradient(residuals, dy):
     """(dscale, dshift) = (sum dy xhat, sum dy), (c,) each."""
+    if _is_fused(dy, residuals.activation):
+        x, y, drows = _rows(residuals, dy)
+        dscale, dshift = _kernels(residuals.activation).sums(*x.shape, x, y, drows, residuals.mean)
+        return dscale * residuals.inverse_std, dshift
     rows, behind = residuals.x.reshape(-1, dy.shape[-1]), _gradient_behind(residuals, dy)
 
     def sums(block, ones):
@@ -87,11 +98,18 @@ def batch_norm_input_gradient(residuals, dy, param_gradient=None):
 
     Both means are the parameter gradient over the batch's size: pass it where it is known.
     """
-    xp, rows, behind = array_module(dy), residuals.x.reshape(-1, dy.shape[-1]), _gradient_behind(residuals, dy)
-    factor, dx = residuals.scale * residuals.inverse_std, xp.empty_like(rows)
+    xp, rows = array_module(dy), residuals.x.reshape(-1, dy.shape[-1])
+    factor = residuals.scale * residuals.inverse_std
     if residuals.variance is not None:
         dscale, dshift = param_gradient or batch_norm_param_gradient(residuals, dy)
         slope, offset = residuals.inverse_std * dscale / -len(rows), dshift / len(rows)
+    if _is_fused(dy, residuals.activation):
+        x, y, drows = _rows(residuals, dy)
+        kernels = _kernels(residuals.activation)
+        if residuals.variance is None:
+            return kernels.scale(y, drows, factor).reshape(dy.shape)
+        return kernels.differentiate(x, y, drows, residuals.mean, slope, offset, factor).reshape(dy.shape)
+    behind, dx = _gradient_behind(residuals, dy), xp.empty_like(rows)
 
     def differentiate(block):
         dz, out = behind(block), dx[block]
@@ -117,8 +135,61 @@ def _gradient_behind(residuals, dy):
     return lambda block: activation.gradient(y[block], drows[block], *activation.arguments)
 
 
+def _is_fused(array, activation):
+    return on_gpu(array) and (not activation or activation.code)
+
+
+class _Kernels(NamedTuple):
+    """What a GPU computes in one pass each; y is dy itself where there is no activation."""
+
+    normalize: Fused
+    sums: ColumnSums
+    scale: Fused
+    differentiate: Fused
+
+
+@lru_cache
+def _kernels(activation) -> _Kernels:
+    preamble = activation.preamble if activation else _IDENTITY
+    dz = "activation_gradient(y[at], dy[at])"
+    return _Kernels(
+        Fused(
+            "T x, T mean, T factor, T shift", "T y", "y = activation((x - mean) * factor + shift)", "batch_norm", preamble
+        ),
+        ColumnSums(
+            "raw T x, raw T y, raw T dy, raw T mean", [f"(x[at] - mean[column]) * {dz}", dz], "batch_norm_sums", preamble
+        ),
+        Fused("T y, T dy, T factor", "T dx", "dx = activation_gradient(y, dy) * factor", "batch_norm_scale", preamble),
+        Fused(
+            "T x, T y, T dy, T mean, T slope, T offset, T factor",
+            "T dx",
+            "dx = ((x - mean) * slope + activation_gradient(y, dy) - offset) * factor",
+            "batch_norm_input_gradient",
+            preamble,
+        ),
+    )
+
+
+_IDENTITY = """
+    template <typename T> __device__ T activation(T x) { return x; }
+    template <typename T> __device__ T activation_gradient(T y, T dy) { return dy; }
+"""
+_SQUARES = ColumnSums("raw T x, raw T mean", ["(x[at] - mean[column]) * (x[at] - mean[column])"], "squares")
+
+
+def _rows(residuals, dy):
+    """x, y and dy as contiguous rows (n, c)."""
+    y = dy if residuals.y is None else residuals.y
+    xp = array_module(dy)
+    return [xp.ascontiguousarray(array).reshape(-1, dy.shape[-1]) for array in (residuals.x, y, dy)]
+
+
 def _mean_and_variance(rows):
     """Of each column of rows (n, c), in two passes, so that a large mean leaves the variance its digits."""
+    if on_gpu(rows):
+        rows = array_module(rows).ascontiguousarray(rows)
+        mean = column_sums(rows) / len(rows)
+        return mean, _SQUARES(*rows.shape, rows, mean)[0] / len(rows)
     (total,) = _sum_over_blocks(lambda block, ones: [ones @ rows[block]], rows)
     mean = total / len(rows)
 
