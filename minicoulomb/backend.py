@@ -2,17 +2,62 @@
 
 A function asks its argument: `xp = array_module(x)`, then calls `xp.matmul`, `xp.empty`, ... This file alone
 imports CuPy, and only when a CuPy backend is asked for; it never falls back to NumPy silently.
+
+That CuPy imports says nothing: it does so without a driver, a GPU, or NVIDIA's libraries. So `open_backend` looks for
+each of them in turn, names the first that is missing with its remedy, and then lets the GPU compute something known.
 """
 
+import os
+import re
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
 
 from minicoulomb.errors import UserError
 
-INSTALL_LINE = "pip install cupy-cuda12x (or cupy-cuda13x, as nvidia-smi's CUDA version says)"
+# What pyproject.toml calls the extras; [ctk] there brings NVRTC, cuBLAS and the headers, which CuPy's wheels lack.
+INSTALL_LINE = "pip install 'minicoulomb[cupy-cuda12x]' (or cupy-cuda13x, as nvidia-smi's CUDA version says)"
+
+# The compute capability of the first GPUs with TF32.
+TF32_SINCE = 8.0
+
+
+class NoGPU(UserError):
+    """CuPy cannot compute here: `reason` says why, in a few words, and the message adds the remedy."""
+
+    def __init__(self, reason: str, remedy: str):
+        super().__init__(f"backend cupy: {reason}; {remedy}, or use --backend numpy")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array library and, for CuPy, one of its devices.
+
+    name     "numpy" or "cupy"
+    xp       the module whose functions make and transform arrays
+    device   which GPU
+    tf32     whether its float32 matrix products may round their factors to 10 bits of mantissa
+    choice   what "auto" chose and why, in a line; None where nothing was left to it
+    """
+
+    name: str
+    xp: ModuleType
+    device: int = 0
+    tf32: bool = False
+    choice: str | None = None
+
+    def to_device(self, array: np.ndarray, dtype=None):
+        """The host array on the backend's device, as `dtype` if given."""
+        return self.xp.asarray(array, dtype=dtype)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given; on the host nothing is ever pending."""
+        if self.name == "cupy":
+            self.xp.cuda.get_current_stream().synchronize()
 
 
 def array_module(array) -> ModuleType:
@@ -27,58 +72,161 @@ def on_gpu(array) -> bool:
     return not isinstance(array, np.ndarray)
 
 
-@dataclass(frozen=True)
-class Backend:
-    """An array library and, for CuPy, one of its devices.
-
-    name   "numpy" or "cupy"
-    xp     the module whose functions make and transform arrays
-    """
-
-    name: str
-    xp: ModuleType
-
-    def to_device(self, array: np.ndarray, dtype=None):
-        """The host array on the backend's device, as `dtype` if given."""
-        return self.xp.asarray(array, dtype=dtype)
-
-    def synchronize(self) -> None:
-        """Wait until the device has done what it was given; on the host nothing is ever pending."""
-        if self.name == "cupy":
-            self.xp.cuda.get_current_stream().synchronize()
-
-
 def to_host(array) -> np.ndarray:
     """A NumPy array with the same numbers; waits for the device."""
     return array if isinstance(array, np.ndarray) else np.asarray(array.get())
 
 
-def open_backend(name: str = "numpy", device: int = 0) -> Backend:
-    """The backend called "numpy" or "cupy"; "auto" is CuPy where a GPU works and NumPy elsewhere.
+def open_backend(name: str = "numpy", device: int = 0, tf32: bool = False) -> Backend:
+    """The backend called "numpy" or "cupy"; "auto" is CuPy where a GPU works and NumPy elsewhere, and says so.
 
-    Raises UserError with the reason when CuPy is asked for and cannot compute.
+    device   which GPU becomes the current one
+    tf32     let matrix products of float32 on it use TF32
+
+    Raises NoGPU, a UserError, with the reason when CuPy is asked for and cannot compute, and UserError for TF32
+    where there is none.
     """
     if name == "auto":
-        try:
-            return open_backend("cupy", device)
-        except UserError:
-            return open_backend("numpy")
+        return _choose(device, tf32)
     if name == "numpy":
+        if tf32:
+            raise UserError("tf32: NumPy has no such matrix products; use --no-tf32, or --backend cupy")
         return Backend("numpy", np)
     if name != "cupy":
         raise UserError(f"backend {name!r}: must be numpy, cupy or auto")
+    cupy = load_cupy()
+    _select(cupy, device)
+    _set_tf32(cupy, device, tf32)
+    _prove(cupy, tf32)
+    return Backend("cupy", cupy, device, tf32)
+
+
+def load_cupy() -> ModuleType:
+    """CuPy, which may still be unable to compute; NoGPU where it is not installed or does not import."""
+    if "cupy" not in sys.modules and find_spec("cupy") is None:
+        raise NoGPU("CuPy is not installed", INSTALL_LINE)
     try:
         import cupy
-    except ImportError as error:
-        raise UserError(
-            f"backend cupy: CuPy does not import ({error}); {INSTALL_LINE}, or use --backend numpy"
+    except Exception as error:  # a library or another package that it needs may raise anything
+        raise NoGPU(
+            f"CuPy is installed but does not import ({_in_a_line(error)})", f"reinstall it: {INSTALL_LINE}"
         ) from None
+    return cupy
+
+
+def device_name(cupy: ModuleType, device: int) -> str:
+    """What NVIDIA calls the GPU."""
+    return cupy.cuda.runtime.getDeviceProperties(device)["name"].decode()
+
+
+def compute_capability(cupy: ModuleType, device: int) -> float:
+    """Of the GPU: 8.0 for an A100, 9.0 for an H100."""
+    return int(cupy.cuda.Device(device).compute_capability) / 10  # CuPy says "80"
+
+
+def cuda_version(number: int) -> str:
+    """CUDA writes 12090 for 12.9."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _choose(device, tf32):
     try:
+        backend = open_backend("cupy", device, tf32)
+    except NoGPU as error:
+        unused = "; --tf32 has no effect" if tf32 else ""
+        return Backend("numpy", np, choice=f"auto: numpy, for {error.reason}{unused}")
+    return Backend("cupy", backend.xp, device, tf32, f"auto: cupy, {device_name(backend.xp, device)}")
+
+
+def _select(cupy, device):
+    """Make the GPU the current one; NoGPU where there is no driver, no GPU, or not so many."""
+    runtime = cupy.cuda.runtime
+    driver, built_for = runtime.driverGetVersion(), cuda_version(runtime.runtimeGetVersion())
+    if not driver:
+        raise NoGPU(
+            "there is no NVIDIA driver", "install one, until nvidia-smi lists the GPU (a container wants --gpus all)"
+        )
+    try:
+        n = runtime.getDeviceCount()
+        if device >= n:
+            there = f"there are {n} GPUs" if n > 1 else "there is 1 GPU"
+            raise NoGPU(f"device {device}: {there}{_visible()}", f"use --device {n - 1} or less")
         cupy.cuda.Device(device).use()
-        float((cupy.ones((2, 2)) @ cupy.ones((2, 2)))[0, 0])  # a real matrix product is the only proof that it works
-    except Exception as error:  # CuPy raises a different class for each missing piece: driver, device, library
-        reason = f"{type(error).__name__}: {error}"
+    except runtime.CUDARuntimeError as error:
+        if "cudaErrorInsufficientDriver" in str(error):
+            raise NoGPU(
+                f"the NVIDIA driver is too old: it is for CUDA {cuda_version(driver)}, and CuPy {cupy.__version__} "
+                f"for CUDA {built_for}",
+                f"update the driver, or install the CuPy of its CUDA version: {INSTALL_LINE}",
+            ) from None
+        if "cudaErrorNoDevice" in str(error):
+            raise NoGPU(
+                f"the driver finds no GPU{_visible()}", "see whether nvidia-smi lists one, and mend that"
+            ) from None
+        raise NoGPU(f"CUDA does not start ({_in_a_line(error)})", "see whether nvidia-smi reports a fault") from None
+
+
+def _set_tf32(cupy, device, tf32):
+    """Both CuPy and we ask CUPY_TF32; but CuPy does so once in a process, so it is also told."""
+    capability = compute_capability(cupy, device)
+    if tf32 and capability < TF32_SINCE:
         raise UserError(
-            f"backend cupy, device {device}: no GPU that computes ({reason}); use --backend numpy"
-        ) from None
-    return Backend("cupy", cupy)
+            f"tf32: {device_name(cupy, device)} has compute capability {capability}, TF32 came with {TF32_SINCE}; "
+            "use --no-tf32"
+        )
+    os.environ["CUPY_TF32"] = "1" if tf32 else "0"
+    linalg = cupy._core._routines_linalg  # no public name: docs.cupy.dev has the variable alone
+    linalg.set_compute_type(np.float32, linalg.COMPUTE_TYPE_TF32 if tf32 else linalg.COMPUTE_TYPE_DEFAULT)
+
+
+def _prove(cupy, tf32):
+    """Compare a kernel's and a matrix product's numbers with the host's; NoGPU where they differ or fail.
+
+    The kernel takes NVRTC and the headers, the product cuBLAS. Every number in both, and every sum on the way, is a
+    multiple of 2^-12 below 2^8: float32 has it exactly. TF32 keeps 10 bits of 1 + k / 2^12, and loses 2^-10 at most.
+    """
+    n = 64
+    i, j = np.indices((n, n))
+    a = (1 + (37 * i + 11 * j) % 17 / 4096).astype(np.float32)
+    b = ((5 * i + 3 * j) % 5 - 2).astype(np.float32)  # -2 .. 2
+    try:
+        doubled = to_host(cupy.asarray(a) * 2 - 1)
+        product = to_host(cupy.matmul(cupy.asarray(a), cupy.asarray(b)))
+    except Exception as error:  # each missing library has its own class: DynamicLibNotFoundError, ImportError, ...
+        raise _failure(cupy, error) from None
+    if (doubled != a * 2 - 1).any():
+        raise NoGPU("the GPU computes 2 x - 1 wrong", "see whether nvidia-smi reports a fault")
+    error = np.abs(product - a.astype(np.float64) @ b).max()
+    if not error <= (n * 2 * 2**-10 if tf32 else 0):  # so that a NaN is an error
+        raise NoGPU(
+            f"a matrix product on the GPU is off by {error:.1e}",
+            "see whether nvidia-smi reports a fault, and unset NVIDIA_TF32_OVERRIDE",
+        )
+
+
+def _failure(cupy, error):
+    """Why the GPU could not compute: a library of the CUDA toolkit is missing, or what CUDA says."""
+    text = str(error)
+    missing = re.search(r"lib[\w-]+(?=\.so)", text)
+    if missing or "CUDA headers" in text:
+        major = cupy.cuda.runtime.runtimeGetVersion() // 1000
+        return NoGPU(
+            f"CuPy finds no {missing[0] if missing else 'CUDA headers'}, a part of the CUDA toolkit",
+            f"pip install 'cupy-cuda{major}x[ctk]'",
+        )
+    return NoGPU(f"the GPU does not compute ({_in_a_line(error)})", "see whether nvidia-smi reports a fault")
+
+
+def _visible():
+    """A hint where the environment hides GPUs."""
+    value = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if value is None else f" (CUDA_VISIBLE_DEVICES is {value!r})"
+
+
+def _in_a_line(error):
+    """The class and the first line that tells something; CuPy puts the cause of a failed import last, below a frame."""
+    lines = [line.strip() for line in str(error).partition("Original error:")[2].splitlines()]
+    lines += [line.strip() for line in str(error).splitlines()]
+    telling = next((line for line in lines if line.strip("=")), "")
+    name = type(error).__name__
+    return telling if telling.startswith(name) else f"{name}: {telling}".rstrip(": ")

@@ -44,7 +44,7 @@ from minicoulomb.threads import set_threads
 from minicoulomb.train import train as train_run
 
 # What may differ when a run goes on; all else is the run's identity.
-RESUMABLE = {"steps", "data", "backend", "device", "threads", "batch_statistics"}
+RESUMABLE = {"steps", "data", "backend", "device", "tf32", "threads", "batch_statistics"}
 RESUMABLE |= {"log_every", "sample_every", "checkpoint_every", "keep_checkpoints"}
 # How many samples are measured; a run ends with it where samples have at most SMALL numbers, and it takes seconds.
 EVALUATED, SMALL = 2500, 512
@@ -123,8 +123,11 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
 def _train(run, checkpoint, dataset, backend, until):
     state, config = checkpoint.state, checkpoint.config
     console = Console(run, state.step, until)
+    if backend.choice:
+        console.line(backend.choice)
     console.line(
-        f"{run.path}: {dataset.name}, step {state.step} to {until}, {backend.name}, {config.dtype}, seed {config.seed}"
+        f"{run.path}: {dataset.name}, step {state.step} to {until}, "
+        f"{backend.name}{', TF32' * backend.tf32}, {config.dtype}, seed {config.seed}"
     )
     with StopRequest() as stop:
         train_run(run, checkpoint, dataset, backend, until, stop, console.report)
@@ -160,7 +163,13 @@ def _load(path, chosen=None):
 def _compute_on(config):
     """The configured backend, with the configured number of threads on the host."""
     set_threads(config.threads)
-    return open_backend(config.backend, config.device)
+    return open_backend(config.backend, config.device, config.tf32)
+
+
+def _tell_choice(backend):
+    """What --backend auto chose and why, beside the output, which may be JSON."""
+    if backend.choice:
+        click.echo(backend.choice, err=True)
 
 
 def _copy_weights(source, target, path):
@@ -189,10 +198,11 @@ def _tell_skipped(name, reason):
 @click.option("-n", "n", type=click.IntRange(1), default=64, help="how many samples  [64]")
 @click.option("-o", "output", type=PATH, required=True, help="a picture.png, a folder for one PNG each, or a file.npz")
 @click.option("--seed", type=click.IntRange(0), default=0, help="sample i depends on the seed and on i alone  [0]")
-@config_options("batch_statistics", "backend", "device", "threads")
+@config_options("batch_statistics", "backend", "device", "tf32", "threads")
 def sample(run, n, output, seed, **options):
     """Draw samples from RUN, a run directory or one of its checkpoints."""
-    _, checkpoint = _load(run, given(options))
+    backend, checkpoint = _load(run, given(options))
+    _tell_choice(backend)
     config, space, G, _, state = checkpoint
     blocks = sample_blocks(G, state, n, seed, config.batch_statistics)
     export(blocks, n, space.shape, output)
@@ -204,10 +214,11 @@ def sample(run, n, output, seed, **options):
 @click.option("-n", "n", type=click.IntRange(2), default=EVALUATED, help=f"how many samples  [{EVALUATED}]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="of the samples  [0]")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
-@config_options("data", "batch_statistics", "backend", "device", "threads")
+@config_options("data", "batch_statistics", "backend", "device", "tf32", "threads")
 def evaluate(run, n, seed, as_json, **options):
     """Measure how good the samples of RUN are, against its data."""
-    _, checkpoint = _load(run, given(options))
+    backend, checkpoint = _load(run, given(options))
+    _tell_choice(backend)
     config = checkpoint.config
     dataset = open_dataset(config, _run_directory(run).parent / "cache", _preparing(), _tell_skipped)
     x = samples(checkpoint.G, checkpoint.state, n, seed, config.batch_statistics)
@@ -259,13 +270,17 @@ def _print_network(title, network):
 @click.option("--size", type=int, default=16, help="side of the images  [16]")
 @click.option("--against", type=click.Choice(["jax", "torch"]), help="a library, instead of finite differences")
 @click.option("--seed", type=click.IntRange(0), default=0, help="of all that is random  [0]")
-def gradcheck(model, size, against, seed):
+@config_options("backend", "device")
+def gradcheck(model, size, against, seed, **options):
     """Check every layer's gradients, the field, and both gradients of Algorithm 1, in float64.
 
     Exits with 1 if one of them is off by more than its bound.
     """
-    config = Config(generator=GENERATOR_OF.get(model, model), discriminator=model, latent=8, d=1.0, eps=1.0)
-    rows = check(config, Space((size, size, 3)), against, seed)
+    networks = {"generator": GENERATOR_OF.get(model, model), "discriminator": model}
+    config = Config(**networks, latent=8, d=1.0, eps=1.0, **given(options))
+    backend = open_backend(config.backend, config.device)
+    _tell_choice(backend)
+    rows = check(config, Space((size, size, 3)), against, seed, backend)
     click.echo(
         f"{'':<36}{'gradient':<16}{'error':>9}{'bound':>9}   (relative, against {against or 'finite differences'})"
     )

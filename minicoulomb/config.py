@@ -74,8 +74,12 @@ class Config:
     batch_size: int = setting(128, "real and generated samples of a step, each", low=1)
     seed: int = setting(0, "of every random draw", low=0)
     dtype: str = setting("float32", "precision", ("float32", "float64"))
-    backend: str = setting("numpy", "array library", ("numpy", "cupy", "auto"))
+    backend: str = setting(
+        "numpy", "array library; auto: cupy where a GPU computes, else numpy", ("numpy", "cupy", "auto")
+    )
     device: int = setting(0, "which GPU", low=0)
+    # Off, so that figures agree with NumPy's: TF32 keeps 10 bits of each factor's mantissa, float32 has 23.
+    tf32: bool = setting(False, "TF32 matrix products on a GPU: faster, 3 digits")
     threads: int | None = setting(None, "threads on the host; one for each core by default", low=1)
     algorithm: str = setting(
         "auto",

@@ -11,12 +11,15 @@ wrong although g is right, but that gets rarer in proportion to h, so steps down
 error counts: a wrong g is wrong at every step. Single layers are fed inputs away from the kink.
 
 Layers are checked on <dy, y> with a random cotangent dy. Against autodiff, error = |g - g'| / |g'|.
+
+Draws, directions and the other library's arrays are the host's; this package's functions compute on the backend.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from minicoulomb.backend import Backend, array_module, open_backend, to_host
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field, potential
 from minicoulomb.gan import Batch, gradients
@@ -44,6 +47,7 @@ STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 LAYER_BOUND = 1e-8
 NETWORK_BOUND = 1e-6  # kinks leave only the small steps, where rounding is 1e-16 / 1e-7
 AUTODIFF_BOUND = 1e-10
+NUMPY = open_backend("numpy")
 
 _UNEVEN = {"stride": (2, 3), "padding": ((1, 2), (0, 1))}
 
@@ -79,33 +83,41 @@ class Row(NamedTuple):
     ok: bool
 
 
-def check(config: Config, space: Space, against: str | None = None, seed: int = 0) -> list[Row]:
+def check(
+    config: Config,
+    space: Space,
+    against: str | None = None,
+    seed: int = 0,
+    backend: Backend = NUMPY,
+) -> list[Row]:
     """Compare every layer's gradients, the field, and both gradients of Algorithm 1 for the config's networks.
 
     against   None for finite differences, or "torch" or "jax"; UserError where that is not installed
+    backend   where the gradients are computed; the draws are the same on each
     """
+    put = backend.to_device
     rng = np.random.default_rng(seed)
     oracle = open_oracle(against) if against else None
     rows = []
     for name, (layer, shape) in LAYERS.items():
         network = Network([layer], shape)
-        rows += _check_layer(name, network, oracle, rng)
+        rows += _check_layer(name, network, oracle, rng, put)
         if network.statistics_size:
-            statistics = rng.uniform(0.5, 1.5, network.statistics_size)
-            rows += _check_layer(f"{name}, given statistics", network, oracle, rng, statistics)
-    rows += [_check_field(config, m, oracle, rng) for m in (2, 20)]  # few coordinates and many: see coulomb.py
-    return [*rows, *_check_algorithm_1(config, space, oracle, rng)]
+            statistics = put(rng.uniform(0.5, 1.5, network.statistics_size))
+            rows += _check_layer(f"{name}, given statistics", network, oracle, rng, put, statistics)
+    rows += [_check_field(config, m, oracle, rng, put) for m in (2, 20)]  # few coordinates and many: see coulomb.py
+    return [*rows, *_check_algorithm_1(config, space, oracle, rng, put)]
 
 
-def _check_layer(name, network, oracle, rng, statistics=None):
-    theta = rng.standard_normal(network.size)
+def _check_layer(name, network, oracle, rng, put, statistics=None):
+    theta = put(rng.standard_normal(network.size))
     x = rng.standard_normal((SAMPLES, *network.input_shape))
-    x += 0.1 * np.sign(x)  # away from the kinks
+    x = put(x + 0.1 * np.sign(x))  # away from the kinks
     y, residuals = network.forward(theta, x, statistics)
-    dy = rng.standard_normal(y.shape)
+    dy = put(rng.standard_normal(y.shape))
     dx, dtheta = network.gradients(residuals, dy)
     if oracle:
-        theirs = oracle.gradients(network, theta, x, dy, statistics)
+        theirs = oracle.gradients(network, *_on_host(theta, x, dy, statistics))
         errors = [_distance(ours, their) for ours, their in zip((dx, dtheta), theirs, strict=True)]
     else:
         of_x = lambda x: (network.forward(theta, x, statistics)[0] * dy).sum()
@@ -116,27 +128,28 @@ def _check_layer(name, network, oracle, rng, statistics=None):
     return rows if network.size else rows[:1]
 
 
-def _check_field(config, m, oracle, rng):
-    a, y, x = (rng.standard_normal((n, m)) for n in (5, 7, 6))
+def _check_field(config, m, oracle, rng, put):
+    a, y, x = (put(rng.standard_normal((n, m))) for n in (5, 7, 6))
     force = field(a, y, x, config.d, config.eps)
     if oracle:
-        error = _distance(force, oracle.field(a, y, x, config.d, config.eps))
+        error = _distance(force, oracle.field(*_on_host(a, y, x), config.d, config.eps))
     else:
         error = _difference(lambda a: potential(a, y, x, config.d, config.eps).sum(), a, force, rng)
     return _row(f"field in {m} dimensions", "grad Phi", error, AUTODIFF_BOUND if oracle else LAYER_BOUND)
 
 
-def _check_algorithm_1(config, space, oracle, rng):
+def _check_algorithm_1(config, space, oracle, rng, put):
     G, D = build(config, space)
     # Off the initial values, where shifts and biases are 0.
-    theta, w = (net.init(rng, np.float64) + 0.01 * rng.standard_normal(net.size) for net in (G, D))
-    z = rng.standard_normal((SAMPLES, config.latent))
-    y = space.scale * rng.uniform(-1, 1, (SAMPLES, *space.shape))
-    noise = [rng.standard_normal(y.shape) for _ in range(2)] if config.noise else []
+    theta, w = (put(net.init(rng, np.float64) + 0.01 * rng.standard_normal(net.size)) for net in (G, D))
+    z = put(rng.standard_normal((SAMPLES, config.latent)))
+    y = put(space.scale * rng.uniform(-1, 1, (SAMPLES, *space.shape)))
+    noise = [put(rng.standard_normal(y.shape)) for _ in range(2)] if config.noise else []
     batch = Batch(z, y, *noise)
     ours = gradients(G, D, theta, w, batch, config, config.eps)
     if oracle:
-        dtheta, dw, _, _ = oracle.algorithm_1(G, D, theta, w, batch, config, config.eps)
+        on_host = Batch(*_on_host(*batch))
+        dtheta, dw, _, _ = oracle.algorithm_1(G, D, *_on_host(theta, w), on_host, config, config.eps)
         errors = _distance(ours.dtheta, dtheta), _distance(ours.dw, dw)
     else:
         loss_g, loss_d = _losses(G, D, theta, w, batch, config)
@@ -174,14 +187,20 @@ def _difference(function, x, gradient, rng):
     if not x.size:
         return 0.0
     # As large as x, so that a step is a relative change.
-    v = rng.standard_normal(x.shape) * np.sqrt(np.mean(x * x))
-    slopes = [(function(x + h * v) - function(x - h * v)) / (2 * h) for h in STEPS]
+    x_on_host, gradient = to_host(x), to_host(gradient)
+    v = rng.standard_normal(x.shape) * np.sqrt(np.mean(x_on_host * x_on_host))
+    direction = array_module(x).asarray(v)
+    slopes = [float(function(x + h * direction) - function(x - h * direction)) / (2 * h) for h in STEPS]
     scale = np.linalg.norm(gradient) * np.sqrt(np.mean(v * v))
     return float(min(abs(slope - (gradient * v).sum()) for slope in slopes) / scale)
 
 
 def _distance(ours, theirs):
-    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)) if ours.size else 0.0
+    return float(np.linalg.norm(to_host(ours) - theirs) / np.linalg.norm(theirs)) if ours.size else 0.0
+
+
+def _on_host(*arrays):
+    return [None if array is None else to_host(array) for array in arrays]
 
 
 def _row(name, what, error, bound):

@@ -1,11 +1,14 @@
 """The command line as a user meets it: what it prints, writes and returns."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from cli_cases import SMALL, SMALL_IMAGES, arrays, pixels, run, tree
 from PIL import Image
+
+from minicoulomb.backend import open_backend
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,18 @@ def test_the_end_of_a_run_tells_its_quality_and_where_the_picture_is(tmp_path):
     log = (tmp_path / "00000-ring" / "log.txt").read_text()
     assert "modes20" in log
     assert "step 5/5" in log
+
+
+def test_auto_tells_what_it_chose_and_numpy_and_cupy_may_take_turns(tmp_path):
+    output = run("train", *SMALL, "--steps", 4, "--until", 2, "--backend", "auto", "--tf32", "--out", tmp_path)
+    path = tmp_path / "00000-ring"
+    choice = output.splitlines()[0]
+    assert choice.startswith(("auto: numpy, for ", "auto: cupy, "))
+    assert (path / "log.txt").read_text().splitlines()[0].endswith(choice)
+    assert json.loads((path / "config.json").read_text())["tf32"]
+    run("train", "--resume", path, "--backend", "numpy", "--no-tf32")
+    assert choice[:11] in run("sample", path, "-n", 3, "-o", tmp_path / "points.npz", "--backend", "auto")
+    assert choice[:11] in run("evaluate", path, "-n", 100, "--backend", "auto")
 
 
 def test_runs_are_numbered(tmp_path):
@@ -304,7 +319,8 @@ def test_a_folder_can_be_prepared_alone(tmp_path):
         (["train", "--data", "/nowhere"], 1, "/nowhere"),
         (["train", "--data", "digits", "--generator", "dcgan", "--size", "9"], 1, "9"),
         (["train", "--generator", "my"], 1, "--generator mlp"),
-        (["train", "--backend", "cupy", "--steps", "1"], 1, "backend cupy"),
+        (["train", "--tf32"], 1, "--no-tf32"),
+        (["gradcheck", "--device", "-1"], 1, "device"),
         (["train", "--resume", "/nowhere"], 1, "/nowhere"),
         (["train", "--out", "/proc/nowhere", "--steps", "1"], 1, "/proc/nowhere"),
         (["sample", "/nowhere", "-o", "a.png"], 1, "/nowhere"),
@@ -318,6 +334,20 @@ def test_a_mistake_is_told_in_a_line_with_its_status(args, status, said, tmp_pat
     output = run(*args, status=status)
     assert said in output.splitlines()[-1]
     assert "Traceback" not in output
+    assert not tree(tmp_path)
+
+
+@pytest.mark.parametrize("command", [["train", "--steps", "1"], ["gradcheck", "--model", "mlp"]])
+def test_without_a_gpu_the_reason_is_told_in_a_line(command, tmp_path, monkeypatch):
+    if open_backend("auto").name == "cupy":
+        pytest.skip("a GPU computes here")
+    monkeypatch.chdir(tmp_path)
+    output = run(*command, "--backend", "cupy", status=1)
+    installed = find_spec("cupy") is not None
+    reasons = ("there is no NVIDIA driver", "the driver finds no GPU", "CuPy finds no")
+    assert len(output.splitlines()) == 1
+    assert output.startswith(tuple(f"Error: backend cupy: {r}" for r in (reasons if installed else ["CuPy is not i"])))
+    assert "or use --backend numpy" in output
     assert not tree(tmp_path)
 
 

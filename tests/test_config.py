@@ -31,6 +31,9 @@ from minicoulomb.presets import PRESETS, resolve
         ("dtype", "float16"),
         ("algorithm", "fft"),
         ("threads", 0),
+        ("device", -1),
+        ("tf32", 1),
+        ("backend", "torch"),
     ],
 )
 def test_a_value_that_no_run_could_use_is_refused_by_name(name, value):
