@@ -16,7 +16,8 @@ d = 1 here), and its potential has the opposite sign.
 Squared distances are taken in tiles of pairs, so memory stays bounded for any number of points. They come
 from differences where points have few coordinates or eps = 0, and else from one matrix product,
 |a|^2 + |b|^2 - 2 a.b, always in float64: in float32 that cancellation makes k wrong by 80% at m = 12288,
-eps = 0.1 and nearly coincident points, and collapsed generators produce just such points.
+eps = 0.1 and nearly coincident points, and collapsed generators produce just such points. On a GPU, sums over points
+with few coordinates store nothing for a pair (pair_sums.py).
 
 Source: Unterthiner et al., Coulomb GANs, ICLR 2018. Sign and factors are the paper's.
 """
@@ -25,8 +26,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minicoulomb.backend import array_module
+from minicoulomb.backend import array_module, on_gpu
 from minicoulomb.errors import UserError
+from minicoulomb.fused import Fused
+from minicoulomb.pair_sums import offset_sums, pair_sums
 from minicoulomb.threads import for_each
 
 # Points on a side of a tile: 1 MB for each float32 array of pairs, which stays in the processor's cache, and work
@@ -69,6 +72,9 @@ def potentials(x, y, d: float, eps: float):
     xp, n_x, n_y = array_module(x), len(x), len(y)
     p = xp.concatenate((x, y))
     q = xp.concatenate((xp.full(n_x, -1 / n_x, x.dtype), xp.full(n_y, 1 / n_y, x.dtype)))
+    if _by_pairs(p):
+        phi = pair_sums(p, p, q, d, eps)
+        return phi[:n_x], phi[n_x:]
     kernel, parts = _kernel(p, p, d, eps), _parts(p)
     sums = xp.zeros((len(parts), n_x + n_y), x.dtype)
 
@@ -103,6 +109,8 @@ def energy(x, y, d: float, eps: float) -> float:
 def _row_means(a, b, d, eps):
     """mean_j k(a_i, b_j), (n_a,)."""
     xp, kernel = array_module(a), _kernel(a, b, d, eps)
+    if _by_pairs(a):
+        return pair_sums(a, b, xp.full(len(b), 1 / len(b), b.dtype), d, eps)
     means, ones = xp.zeros(len(a), a.dtype), xp.ones(len(b), a.dtype)
 
     def add(rows, columns):
@@ -116,6 +124,8 @@ def _row_means(a, b, d, eps):
 def _row_mean_offsets(a, b, d, eps):
     """mean_j (a_i - b_j) k_d(a_i, b_j), (n_a, m)."""
     xp = array_module(a)
+    if _by_pairs(a):
+        return offset_sums(a, b, xp.full(len(b), 1 / len(b), b.dtype), d, eps)
     means = xp.zeros(a.shape, a.dtype)
     if a.shape[1] <= FEW_COORDINATES:
         differences, ones = _differences(a, b), xp.ones(len(b), a.dtype)
@@ -148,6 +158,8 @@ def _kernel(a, b, d, eps) -> Callable:
 def _plummer(r2, d, eps):
     """(r^2 + eps^2)^(-d/2), overwriting r2; 0 where both are 0. Roots and products, where d allows, for `power`."""
     xp, s = array_module(r2), r2
+    if on_gpu(s):
+        return _PLUMMER(s, eps * eps, -d / 2, s)
     if eps == 0:
         s[s == 0] = np.inf
     else:
@@ -163,6 +175,21 @@ def _plummer(r2, d, eps):
     else:
         xp.power(s, -d / 2, out=s)
     return s
+
+
+_PLUMMER = Fused(
+    "T r2, T eps2, T exponent",
+    "T k",
+    """
+    const T s = r2 + eps2;
+    k = s == 0 ? T(0) : pow(s, exponent);
+    """,
+    "plummer_kernel",
+)
+
+
+def _by_pairs(points) -> bool:
+    return on_gpu(points) and points.shape[1] <= FEW_COORDINATES
 
 
 def _squared_distances(a, b, eps) -> Callable:

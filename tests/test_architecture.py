@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 
 LAYOUT = """
     errors backend fused column_sums threads products workspace streams files config
-    direct toom_cook winograd_kernels winograd conv coulomb optim
+    direct toom_cook winograd_kernels winograd conv pair_sums coulomb optim
     layers/layer layers/affine layers/convolution layers/activations layers/normalization layers/composite
     layers/__init__
     network models gan

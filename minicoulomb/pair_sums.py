@@ -1,0 +1,123 @@
+"""Sums over all pairs of points on a GPU, for points of few coordinates: nothing is stored for a pair.
+
+    pair_sums(a, b, q, d, eps)       sum_j q_j k(a_i, b_j)                   (n_a,)
+    offset_sums(a, b, q, d, eps)     sum_j q_j (a_i - b_j) k(a_i, b_j)       (n_a, m)
+
+with k(a, b) = (||a - b||^2 + eps^2)^(-d/2), and 0 where both are 0, for a (n_a, m), b (n_b, m), q (n_b,), m <= 4.
+
+A thread holds POINTS of the a_i, and a part of the b_j pass by; all threads of a block read the same b_j at a time,
+which costs one access for all of them. In the plane, float32 and d = 2 a pair takes 2 subtractions, 2 multiply-adds,
+a reciprocal and a multiply-add for the sum: the arithmetic is the limit, by far. The reciprocal (1/16 of the rate of
+an addition on the special function units) and its kin are the fast ones, off by two units in the last place at most.
+Sums are taken in runs of RUN pairs, then of the runs, so that rounding does not grow with the number of points.
+"""
+
+from functools import lru_cache
+
+from minicoulomb.backend import array_module
+from minicoulomb.fused import Fused
+
+POINTS, RUN = 4, 256
+# As many threads as keep a large GPU busy; with fewer points than that, several share the b_j of each.
+THREADS = 2**18
+
+
+def pair_sums(a, b, q, d: float, eps: float):
+    """sum_j q_j k(a_i, b_j), (n_a,)."""
+    return _sums(a, b, q, d, eps, offsets=False)[:, 0]
+
+
+def offset_sums(a, b, q, d: float, eps: float):
+    """sum_j q_j (a_i - b_j) k(a_i, b_j), (n_a, m)."""
+    return _sums(a, b, q, d, eps, offsets=True)
+
+
+def _sums(a, b, q, d, eps, offsets):
+    xp, m = array_module(a), a.shape[1]
+    groups = -(-len(a) // POINTS)
+    length = max(1, -(-len(b) * groups // THREADS))
+    parts = -(-len(b) // length)
+    sums = xp.empty((parts, len(a), m if offsets else 1), a.dtype)
+    a, b, q = (xp.ascontiguousarray(array) for array in (a, b, q))
+    _kernel(m, float(d), eps == 0, offsets)(a, b, q, eps * eps, len(a), len(b), groups, length, sums, size=parts * groups)
+    return sums.sum(axis=0)
+
+
+# k for s = r^2 + eps^2, which is above 0.
+_KERNELS = {
+    1.0: "reciprocal_root(s)",
+    2.0: "reciprocal(s)",
+    3.0: "cube(reciprocal_root(s))",
+    4.0: "square(reciprocal(s))",
+}
+# The approximate instructions by themselves: CUDA's functions add four others for numbers below 1e-38.
+_PREAMBLE = """
+    __device__ inline float reciprocal(float s) {
+      #ifdef __CUDA_ARCH__
+        asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(s) : "f"(s));
+        return s;
+      #else
+        return 1.0f / s;
+      #endif
+    }
+    __device__ inline float reciprocal_root(float s) {
+      #ifdef __CUDA_ARCH__
+        asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(s) : "f"(s));
+        return s;
+      #else
+        return 1.0f / sqrt(s);
+      #endif
+    }
+    __device__ inline double reciprocal(double s) { return 1.0 / s; }
+    __device__ inline double reciprocal_root(double s) { return 1.0 / sqrt(s); }
+    template <typename T> __device__ T square(T s) { return s * s; }
+    template <typename T> __device__ T cube(T s) { return s * s * s; }
+"""
+
+
+@lru_cache
+def _kernel(m, d, is_singular, offsets):
+    """Of points with m coordinates; singular where eps = 0."""
+    each = lambda code, number: "".join(code.format(k=k) for k in range(number))
+    k = _KERNELS.get(d, f"pow(s, T({-d / 2!r}))")
+    return Fused(
+        "raw T a, raw T b, raw T q, T eps2, int32 n_a, int32 n_b, int32 groups, int32 length",
+        "raw T sums",
+        f"""
+        const int group = i % groups, part = i / groups;
+        const int begin = part * length, end = min(begin + length, n_b);
+        T own[{POINTS}][{m}], total[{POINTS}][{m if offsets else 1}] = {{}};
+        for (int p = 0; p < {POINTS}; ++p) {{
+          const int point = min(group + p * groups, n_a - 1);
+          {each(f"own[p][{{k}}] = a[point * ptrdiff_t({m}) + {{k}}];", m)}
+        }}
+        for (int first = begin; first < end; first += {RUN}) {{
+          T sum[{POINTS}][{m if offsets else 1}] = {{}};
+          #pragma unroll 4
+          for (int j = first; j < min(first + {RUN}, end); ++j) {{
+            {each(f"const T b{{k}} = b[j * ptrdiff_t({m}) + {{k}}];", m)}
+            const T charge = q[j];
+            #pragma unroll
+            for (int p = 0; p < {POINTS}; ++p) {{
+              {each("const T offset{k} = own[p][{k}] - b{k};", m)}
+              T s = eps2;
+              {each("s += offset{k} * offset{k};", m)}
+              const T weight = charge * {f"(s == 0 ? T(0) : {k})" if is_singular else k};
+              {each("sum[p][{k}] += weight * offset{k};", m) if offsets else "sum[p][0] += weight;"}
+            }}
+          }}
+          for (int p = 0; p < {POINTS}; ++p) {{ {each("total[p][{k}] += sum[p][{k}];", m if offsets else 1)} }}
+        }}
+        for (int p = 0; p < {POINTS}; ++p) {{
+          const ptrdiff_t point = group + p * ptrdiff_t(groups);
+          if (point < n_a) {{
+            {each(
+                f"sums[(part * ptrdiff_t(n_a) + point) * {m if offsets else 1} + {{k}}] = total[p][{{k}}];",
+                m if offsets else 1,
+            )}
+          }}
+        }}
+        """,
+        "offset_sums" if offsets else "pair_sums",
+        _PREAMBLE,
+    )
