@@ -5,7 +5,8 @@
     L_G = -1/2 mean_i D(G(z_i; theta); w)
 
 Phi is a target: no gradient flows through it. Both gradients are taken at the current (theta, w) before either
-changes. Options add what the official code does and what training needs:
+changes. A step gives a GPU its work and does not wait for it: what it saw stays there until somebody reads it, and
+where a gradient is not finite, the device itself leaves the state as it was. Options add what the official code does and what training needs:
 
     noise > 0            D learns at x + noise eps N(0, I) and y + noise eps N(0, I): the paper's smoothed p(a)
     half_factors off     no 1/2 in either loss (official code)
@@ -19,16 +20,17 @@ Source: Unterthiner et al., Coulomb GANs, ICLR 2018, Algorithm 1 and section 2.
 """
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicoulomb.backend import array_module
+from minicoulomb.backend import array_module, to_host
 from minicoulomb.config import Config
 from minicoulomb.coulomb import potential, potentials
 from minicoulomb.errors import UserError
 from minicoulomb.network import Network
-from minicoulomb.optim import adam, exponential
+from minicoulomb.optim import adam, exponential, follow
 from minicoulomb.streams import stream
 from minicoulomb.workspace import NoWorkspace
 
@@ -69,6 +71,8 @@ class State:
 
     moments (2, size) are Adam's. statistics are the running ones of G's batch normalization. average and
     average_statistics follow theta with the decay `average`; without averaging they are theta and statistics.
+    finite is one boolean, perhaps on a device: whether all losses and gradients so far were. Once it is false, steps
+    change nothing but their count.
     """
 
     step: int
@@ -79,10 +83,40 @@ class State:
     statistics: Any
     average: Any
     average_statistics: Any
+    finite: Any = True
 
 
 class Diverged(UserError):
-    """A loss or gradient is no finite number; the state is still that of the last good step."""
+    """A loss or gradient is no finite number; the arrays of the state are still those of the last good step, `step`."""
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step
+
+
+# The numbers that a step sees, in the order in which Metrics holds them.
+SEEN = ("loss_d", "loss_g", "r2", "mmd2")
+
+
+class Metrics(NamedTuple):
+    """What one step saw before its last update, still on the device, and the eps and learning rates that it used."""
+
+    step: int  # how many steps there were before
+    numbers: Any  # (7,): SEEN; whether dw and dtheta were finite, and whether all was in this and all earlier steps
+    eps: float
+    lr_g: float
+    lr_d: float
+
+    def read(self) -> dict[str, float]:
+        """All of them by name; waits for the device. Raises Diverged if anything was not finite, now or before."""
+        *seen, dw, dtheta, finite = to_host(self.numbers).tolist()
+        if not finite:
+            checks = {"loss_d": isfinite(seen[0]), "loss_g": isfinite(seen[1]), "gradient dw": dw, "gradient dtheta": dtheta}
+            what = next((name for name, good in checks.items() if not good), "a loss or gradient")
+            raise Diverged(
+                f"{what} is not finite at step {self.step}; lower --lr-g or --lr-d, or use a larger --eps", self.step
+            )
+        return {**dict(zip(SEEN, seen, strict=True)), "eps": self.eps, "lr_g": self.lr_g, "lr_d": self.lr_d}
 
 
 def initial_state(G: Network, D: Network, config: Config, xp=np) -> State:
@@ -174,38 +208,41 @@ def _regress_apart(D, w, points, targets, factor, slopes):
     return d_x, d_y, dw, dx
 
 
-def step(
-    G: Network, D: Network, state: State, batches: list[Batch], config: Config, workspace=NoWorkspace
-) -> dict[str, float]:
+def step(G: Network, D: Network, state: State, batches: list[Batch], config: Config, workspace=NoWorkspace) -> Metrics:
     """One step of Algorithm 1, in place: an update of D for each batch, with the last of them one of G.
 
-    Large temporary arrays come from `workspace`: pass the same Workspace to every step.
-    Returns loss_d, loss_g, r2, mmd2 before the last update, and the eps and learning rates that were used.
-    Raises Diverged, the state unchanged, if anything is not finite.
+    Large temporary arrays come from `workspace`: pass the same Workspace to every step. If anything is not finite, the
+    arrays of the state stay as they are, and reading the result raises Diverged.
     """
     progress = state.step / config.steps
     eps = exponential(config.eps, config.eps if config.eps_end is None else config.eps_end, progress)
     decay = exponential(1.0, config.lr_decay, progress)
     lr_g, lr_d = config.lr_g * decay, config.lr_d * decay
-    w, moments_d = state.w, state.moments_d
+    xp, w, moments_d, finite, finite_dw = array_module(state.theta), state.w, state.moments_d, state.finite, True
     if len(batches) > 1:  # so that a later batch that diverges leaves the state as it was
         w, moments_d = w.copy(), moments_d.copy()
     for number, batch in enumerate(batches, 1):
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # told by name below
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # told by name when it is read
             result = gradients(G, D, state.theta, w, batch, config, eps, number == len(batches), workspace)
-            _check_finite(result, state.step)
+            # A sum of squares is not finite, where one of its numbers is not.
+            finite_dw = finite_dw & xp.isfinite(result.dw @ result.dw)
+            finite_dtheta = result.dtheta is None or xp.isfinite(result.dtheta @ result.dtheta)
+            finite = finite & xp.isfinite(result.loss_d + result.loss_g) & finite_dw & finite_dtheta
         if config.l2 and config.decoupled_l2:
             for kernel in D.kernels:
-                w[kernel] *= 1 - lr_d * config.l2
+                follow(w[kernel], 0.0, 1 - lr_d * config.l2, finite)
         t = state.step * len(batches) + number
-        adam(w, result.dw, moments_d, t, lr_d, config.beta1_d, config.beta2, config.adam_epsilon)
+        adam(w, result.dw, moments_d, t, lr_d, config.beta1_d, config.beta2, config.adam_epsilon, finite)
     t = state.step + 1
-    adam(state.theta, result.dtheta, state.moments_g, t, lr_g, config.beta1_g, config.beta2, config.adam_epsilon)
-    state.w, state.moments_d = w, moments_d
-    _update_averages(G, state, batches[-1], result.residuals_z, config)
-    state.step += 1
-    scalars = {name: float(getattr(result, name)) for name in ("loss_d", "loss_g", "r2", "mmd2")}
-    return {**scalars, "eps": eps, "lr_g": lr_g, "lr_d": lr_d}
+    adam(state.theta, result.dtheta, state.moments_g, t, lr_g, config.beta1_g, config.beta2, config.adam_epsilon, finite)
+    if len(batches) > 1:
+        follow(state.w, w, 0.0, finite)
+        follow(state.moments_d, moments_d, 0.0, finite)
+    _update_averages(G, state, batches[-1], result.residuals_z, config, finite)
+    numbers = xp.stack([*(getattr(result, name) for name in SEEN), finite_dw, finite_dtheta, finite])
+    metrics = Metrics(state.step, numbers, eps, lr_g, lr_d)
+    state.step, state.finite = state.step + 1, finite
+    return metrics
 
 
 def generate(G: Network, state: State, z, batch_statistics: bool = False):
@@ -223,24 +260,14 @@ def _scatter(phi_x, phi_y):
     return ((phi_x - mean) ** 2).sum() + ((phi_y - mean) ** 2).sum()
 
 
-def _update_averages(G, state, batch, residuals_z, config):
+def _update_averages(G, state, batch, residuals_z, config, finite):
     remembered = (1 + state.step) / (10 + state.step)
     momentum = min(STATISTICS_MOMENTUM, remembered)
     if G.statistics_size:
-        G.update_statistics(state.statistics, residuals_z, momentum)
+        G.update_statistics(state.statistics, residuals_z, momentum, finite)
     if not config.average:
         return
-    decay = min(config.average, remembered)
-    state.average *= decay
-    state.average += (1 - decay) * state.theta
+    follow(state.average, state.theta, min(config.average, remembered), finite)
     if G.statistics_size:
         _, residuals = G.forward(state.average, batch.z)
-        G.update_statistics(state.average_statistics, residuals, momentum)
-
-
-def _check_finite(result: Gradients, step: int) -> None:
-    for name in ("loss_d", "loss_g", "dw", "dtheta"):
-        value = getattr(result, name)
-        if value is not None and not np.isfinite(float(value @ value if value.ndim else value)):
-            what = f"gradient {name}" if value.ndim else name
-            raise Diverged(f"{what} is not finite at step {step}; lower --lr-g or --lr-d, or use a larger --eps")
+        G.update_statistics(state.average_statistics, residuals, momentum, finite)

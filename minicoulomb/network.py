@@ -16,6 +16,7 @@ import numpy as np
 from minicoulomb.backend import array_module
 from minicoulomb.errors import UserError
 from minicoulomb.layers import Layer, Sequential
+from minicoulomb.optim import follow
 from minicoulomb.workspace import NoWorkspace
 
 
@@ -110,13 +111,12 @@ class Network:
         flat = [gradients[name].reshape(-1) for _, slots, gradients in leaves for name in slots]
         return array_module(like).concatenate(flat) if flat else array_module(like).empty(0, like.dtype)
 
-    def update_statistics(self, statistics, residuals, momentum: float) -> None:
-        """statistics <- momentum statistics + (1 - momentum) (what this pass measured), in place."""
+    def update_statistics(self, statistics, residuals, momentum: float, where=True) -> None:
+        """statistics <- momentum statistics + (1 - momentum) (what this pass measured), in place; see optim.follow."""
         views = _views(self._statistics, statistics)
         for layer, residual, view in _leaves(self.root, residuals, views):
             for name, measured in layer.batch_statistics(residual).items():
-                view[name] *= momentum
-                view[name] += (1 - momentum) * measured
+                follow(view[name], measured, momentum, where)
 
     def named_views(self, theta) -> dict:
         """{"0.kernel": view, "0.bias": view, "1.scale": view, ...}: writing into a view writes into theta."""
