@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 
 LAYOUT = """
-    errors backend fused column_sums threads products workspace streams files config
+    errors backend fused upload column_sums threads products workspace streams files config
     direct toom_cook winograd_kernels winograd conv pair_sums coulomb optim
     layers/layer layers/affine layers/convolution layers/activations layers/normalization layers/composite
     layers/__init__
