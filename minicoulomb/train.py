@@ -6,6 +6,7 @@ step (streams.py), so a resumed run is the uninterrupted one, bit for bit.
 
 import time
 from collections.abc import Callable
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,18 @@ from minicoulomb.backend import Backend
 from minicoulomb.checkpoint import Checkpoint
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import Dataset, decode
-from minicoulomb.gan import Batch, Diverged, step
+from minicoulomb.gan import Batch, Diverged, Metrics, step
 from minicoulomb.run import Run
 from minicoulomb.sampling import samples
 from minicoulomb.signals import StopRequest
 from minicoulomb.streams import stream
+from minicoulomb.upload import Upload
 from minicoulomb.workspace import Workspace
 
 PICTURE_POINTS = 2500
 PICTURE_IMAGES = 64
+# Seconds after which a step's numbers are read although nobody logs them: a sign of life, and of a divergence.
+READ_EVERY = 0.2
 
 
 def train(
@@ -38,51 +42,94 @@ def train(
 ) -> None:
     """Train the checkpoint's state in place up to step `until`, or until `stop`, and save it whatever the reason.
 
-    After each step report(metrics, logged) hears its scalars and speed, and whether they went to metrics.jsonl.
-    Raises Diverged, with the last good state saved, when a loss or gradient is not finite.
+    A step's metrics are read, which waits for a GPU, when they are to be logged, before a picture or checkpoint, and
+    else every READ_EVERY seconds; report(metrics, logged) then hears its scalars and the speed, and whether they went
+    to metrics.jsonl. Raises Diverged, with the last good state saved, when a loss or gradient is not finite.
     """
     config, _, G, D, state = checkpoint
-    workspace = Workspace()
+    workspace, upload = Workspace(), Upload(backend)
     if state.step == 0 and config.sample_every:
         pictures.save(picture(checkpoint, dataset), run.picture_path(0))
-    seconds, steps_timed, began = 0.0, 0, time.perf_counter()
+    began = time.perf_counter()
+    unread, speed = [], Speed(config.batch_size)
     while state.step < until and not stop:
-        start = time.perf_counter()
-        try:
-            scalars = step(G, D, state, draw_batches(dataset, state.step, config, backend), config, workspace)
-        except Diverged as error:
-            raise Diverged(f"{error}; the last good state is in {run.save(checkpoint)}") from None
-        seconds += time.perf_counter() - start
-        steps_timed += 1
-        speed = {"samples_per_second": round(config.batch_size * steps_timed / seconds, 1)}
-        metrics = {"step": state.step, **scalars, **speed}
+        unread.append(step(G, D, state, draw_batches(dataset, state.step, config, upload), config, workspace))
         logged = state.step in (1, until) or state.step % config.log_every == 0
+        is_picture = _due(state.step, config.sample_every) or state.step == config.steps
+        is_checkpoint = _due(state.step, config.checkpoint_every) and state.step != until
+        if not (logged or is_picture or is_checkpoint or stop or speed.age >= READ_EVERY):
+            continue
+        scalars = _read(unread, run, checkpoint)
+        metrics = {"step": state.step, **scalars, "samples_per_second": speed.over(len(unread))}
+        unread.clear()
         if logged:
             run.log_metrics({**metrics, "seconds": round(time.perf_counter() - began, 3)})
-            seconds, steps_timed = 0.0, 0
+            speed.restart()
         report(metrics, logged)
-        if _due(state.step, config.sample_every) or state.step == config.steps:
+        if is_picture:
             pictures.save(picture(checkpoint, dataset), run.picture_path(state.step))
-        if _due(state.step, config.checkpoint_every) and state.step != until:
+        if is_checkpoint:
             run.save(checkpoint)
+        speed.go_on()
+    if unread:  # stopped while the last step was taken
+        _read(unread, run, checkpoint)
     run.save(checkpoint)
 
 
-def draw_batches(dataset: Dataset, step: int, config: Config, backend: Backend) -> list[Batch]:
-    """The batches of one step, `d_steps` of them, from the streams of the updates of D that they serve."""
+def _read(unread: list[Metrics], run: Run, checkpoint: Checkpoint) -> dict[str, float]:
+    """The last step's numbers; where a step was not finite, the state is saved as that of the step before."""
+    try:
+        return [metrics.read() for metrics in unread][-1]
+    except Diverged as error:
+        checkpoint.state.step = error.step
+        raise Diverged(f"{error}; the last good state is in {run.save(checkpoint)}", error.step) from None
+
+
+class Speed:
+    """Samples per second since the last restart, of steps that were waited for, without what is done between them."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self.restart()
+        self.go_on()
+
+    def restart(self) -> None:
+        self.steps, self.seconds = 0, 0.0
+
+    def go_on(self) -> None:
+        """From here on steps are taken."""
+        self.since = time.perf_counter()
+
+    @property
+    def age(self) -> float:
+        """Seconds since steps were last waited for."""
+        return time.perf_counter() - self.since
+
+    def over(self, steps: int) -> float:
+        """The speed with so many more steps, which took the time since `go_on`."""
+        self.steps += steps
+        self.seconds += self.age
+        return round(self.batch_size * self.steps / self.seconds, 1)
+
+
+def draw_batches(dataset: Dataset, step: int, config: Config, upload: Upload) -> list[Batch]:
+    """The batches of one step, `d_steps` of them, from the streams of the updates of D that they serve.
+
+    They last until the next step's are drawn.
+    """
 
     def draw(update):
         y = dataset.draw(stream(config.seed, "real", update), config.batch_size)
         z = stream(config.seed, "latent", update).standard_normal((config.batch_size, config.latent))
-        batch = [to_device(z), decode(backend.to_device(y), dtype)]
-        if config.noise:
-            noise = stream(config.seed, "noise", update).standard_normal((2, *y.shape))
-            batch += [to_device(noise[0]), to_device(noise[1])]
-        return Batch(*batch)
+        if not config.noise:
+            return [z, y]
+        return [z, y, *stream(config.seed, "noise", update).standard_normal((2, *y.shape))]
 
     dtype = np.dtype(config.dtype)
-    to_device = lambda array: backend.to_device(array, dtype)
-    return [draw(step * config.d_steps + k) for k in range(config.d_steps)]
+    drawn = [draw(step * config.d_steps + k) for k in range(config.d_steps)]
+    arrays = iter(upload(*chain(*drawn), dtype=dtype))
+    batches = (Batch(*islice(arrays, len(batch))) for batch in drawn)
+    return [batch._replace(y=decode(batch.y, dtype)) for batch in batches]
 
 
 def picture(checkpoint: Checkpoint, dataset: Dataset) -> Image.Image:
