@@ -1,0 +1,262 @@
+"""Functions of the array module, with CuPy 14's signatures. Ufuncs are in ufuncs.py."""
+
+import numpy as np
+
+from strict_cupy import memory, record
+from strict_cupy.arrays import contract, device_array, elementwise, ndarray, operand, reduction, wrap
+from strict_cupy.streams import later, launch
+
+__all__ = [
+    "abs",
+    "all",
+    "any",
+    "arange",
+    "array",
+    "asarray",
+    "ascontiguousarray",
+    "broadcast_to",
+    "concatenate",
+    "copyto",
+    "dot",
+    "einsum",
+    "empty",
+    "empty_like",
+    "expand_dims",
+    "full",
+    "full_like",
+    "matmul",
+    "max",
+    "mean",
+    "min",
+    "moveaxis",
+    "nonzero",
+    "ones",
+    "ones_like",
+    "pad",
+    "ravel",
+    "reshape",
+    "stack",
+    "sum",
+    "swapaxes",
+    "transpose",
+    "unique",
+    "where",
+    "zeros",
+    "zeros_like",
+]
+
+# Arrays from the host, and fresh ones
+
+
+def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
+    """Of a device array a copy, of NumPy's arrays, numbers and lists an upload."""
+    if subok or ndmin:
+        raise TypeError("array: the stand-in takes neither subok nor ndmin")
+    if type(obj) is ndarray:
+        return obj.astype(obj.dtype if dtype is None else dtype, copy=bool(copy))
+    if isinstance(obj, list | tuple) and ndarray in map(type, obj):
+        raise TypeError("array: a list of device arrays; use stack")
+    record.uploads("asarray")
+    source = np.array(obj, dtype, order="C" if order in ("K", None) else order)
+    result = ndarray(source.shape, source.dtype)
+    later(lambda: np.copyto(result._a, source))
+    if blocking:
+        record.waits("asarray(blocking=True)")
+        launch("asarray")
+    return result
+
+
+def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
+    return array(a, dtype, copy, order, blocking=blocking)
+
+
+def ascontiguousarray(a, dtype=None):
+    value = device_array(a)
+    if value.flags.c_contiguous and dtype in (None, value.dtype):
+        return a
+    launch("ascontiguousarray")
+    return wrap(np.array(value, dtype, order="C"))
+
+
+def empty(shape, dtype=float, order="C"):
+    return ndarray(shape, dtype, order=order)
+
+
+def full(shape, fill_value, dtype=None, order="C"):
+    if dtype is None:
+        dtype = fill_value.dtype if type(fill_value) is ndarray else np.asarray(operand(fill_value)).dtype
+    result = ndarray(shape, dtype, order=order)
+    result.fill(fill_value)
+    return result
+
+
+def zeros(shape, dtype=float, order="C"):
+    return full(shape, 0, dtype, order)
+
+
+def ones(shape, dtype=float, order="C"):
+    return full(shape, 1, dtype, order)
+
+
+def empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
+    value = device_array(prototype)
+    own = order if order in ("C", "F") else "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
+    return ndarray(value.shape if shape is None else shape, value.dtype if dtype is None else dtype, order=own)
+
+
+def full_like(a, fill_value, dtype=None, order="K", subok=None, shape=None):
+    result = empty_like(a, dtype, order, subok, shape)
+    result.fill(fill_value)
+    return result
+
+
+def zeros_like(a, dtype=None, order="K", subok=None, shape=None):
+    return full_like(a, 0, dtype, order, subok, shape)
+
+
+def ones_like(a, dtype=None, order="K", subok=None, shape=None):
+    return full_like(a, 1, dtype, order, subok, shape)
+
+
+def arange(start, stop=None, step=1, dtype=None):
+    launch("arange")
+    return wrap(np.arange(operand(start), stop, step, dtype) if stop is not None else np.arange(start, dtype=dtype))
+
+
+# Shapes
+
+
+def reshape(a, newshape, order="C", *, copy=None):
+    return a.reshape(newshape, order=order)
+
+
+def ravel(a, order="C"):
+    return a.ravel(order)
+
+
+def swapaxes(a, axis1, axis2):
+    return a.swapaxes(axis1, axis2)
+
+
+def transpose(a, axes=None):
+    return a.transpose(axes)
+
+
+def moveaxis(a, source, destination):
+    return a._view(np.moveaxis(device_array(a), source, destination))
+
+
+def expand_dims(a, axis):
+    return a._view(np.expand_dims(device_array(a), axis))
+
+
+def broadcast_to(array, shape):
+    """A view of which many elements share an address: it can be read."""
+    view = np.broadcast_to(device_array(array), shape)
+    return array._view(np.lib.stride_tricks.as_strided(array._a, view.shape, view.strides))
+
+
+def as_strided(x, shape=None, strides=None):
+    """cupy.lib.stride_tricks.as_strided; MemoryError where the view reaches outside x's memory."""
+    value = device_array(x)
+    shape, strides = (value.shape if shape is None else shape), (value.strides if strides is None else strides)
+    return x._view(memory.at(memory.address(value), tuple(shape), tuple(strides), value.dtype))
+
+
+def concatenate(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
+    return _join(np.concatenate, tup, axis, out, dtype, casting)
+
+
+def stack(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
+    return _join(np.stack, tup, axis, out, dtype, casting)
+
+
+def _join(function, arrays, axis, out, dtype, casting):
+    values = [device_array(value) for value in arrays]
+    launch(function.__name__)
+    if out is None:
+        return wrap(function(values, axis=axis, dtype=dtype, casting=casting))
+    memory.check_target(device_array(out))
+    for value in values:
+        memory.check_apart(out._a, value, function.__name__)
+    function(values, axis=axis, out=out._a, casting=casting)
+    return out
+
+
+def pad(array, pad_width, mode="constant", **kwargs):
+    if mode != "constant" or not kwargs.keys() <= {"constant_values"}:
+        raise TypeError("pad: the stand-in has mode='constant' alone")
+    value = device_array(array)
+    launch("pad")
+    return wrap(np.pad(value, pad_width, mode, **kwargs))
+
+
+# Numbers
+
+
+def where(condition, x=None, y=None):
+    if x is None and y is None:
+        return condition.nonzero()
+    values = [device_array(condition), operand(x), operand(y)]
+    launch("where")
+    return wrap(np.where(*values))
+
+
+def copyto(dst, src, casting="same_kind", where=None):
+    target, value = device_array(dst), operand(src)
+    memory.check_target(target)
+    launch("copyto")
+    np.copyto(target, value, casting=casting, where=True if where is None else device_array(where))
+
+
+def matmul(a, b, out=None):
+    return contract(np.matmul, a, b, out=out)
+
+
+def dot(a, b, out=None):
+    return contract(np.dot, a, b, out=out)
+
+
+def einsum(subscripts, *operands, dtype=None, optimize=False):
+    values = [device_array(value) for value in operands]
+    launch("einsum")
+    with np.errstate(all="ignore"):
+        return wrap(np.array(np.einsum(subscripts, *values, dtype=dtype, optimize=optimize)))
+
+
+def sum(a, axis=None, dtype=None, out=None, keepdims=False):
+    return reduction(np.sum, a, axis, out, keepdims, dtype=dtype)
+
+
+def mean(a, axis=None, dtype=None, out=None, keepdims=False):
+    return reduction(np.mean, a, axis, out, keepdims, dtype=dtype)
+
+
+def max(a, axis=None, out=None, keepdims=False):
+    return reduction(np.max, a, axis, out, keepdims)
+
+
+def min(a, axis=None, out=None, keepdims=False):
+    return reduction(np.min, a, axis, out, keepdims)
+
+
+def all(a, axis=None, out=None, keepdims=False):
+    return reduction(np.all, a, axis, out, keepdims)
+
+
+def any(a, axis=None, out=None, keepdims=False):
+    return reduction(np.any, a, axis, out, keepdims)
+
+
+def abs(x, out=None):
+    return elementwise(np.absolute, x, out=out)
+
+
+def nonzero(a):
+    return a.nonzero()
+
+
+def unique(ar):
+    launch("unique")
+    record.waits("unique")
+    return wrap(np.unique(device_array(ar)))
