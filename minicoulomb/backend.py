@@ -26,11 +26,11 @@ TF32_SINCE = 8.0
 
 
 class NoGPU(UserError):
-    """CuPy cannot compute here: `reason` says why, in a few words, and the message adds the remedy."""
+    """CuPy cannot compute here: `reason` says why, and `remedy` what to do about it, each in a few words."""
 
     def __init__(self, reason: str, remedy: str):
         super().__init__(f"backend cupy: {reason}; {remedy}, or use --backend numpy")
-        self.reason = reason
+        self.reason, self.remedy = reason, remedy
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,12 @@ def compute_capability(cupy: ModuleType, device: int) -> float:
     return int(cupy.cuda.Device(device).compute_capability) / 10  # CuPy says "80"
 
 
+def tf32_is_on(cupy: ModuleType) -> bool:
+    """Whether matrix products of float32 use TF32 in this process."""
+    linalg = cupy._core._routines_linalg  # docs.cupy.dev has the variable CUPY_TF32 alone
+    return linalg.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_TF32
+
+
 def cuda_version(number: int) -> str:
     """CUDA writes 12090 for 12.9."""
     return f"{number // 1000}.{number % 1000 // 10}"
@@ -175,7 +181,7 @@ def _set_tf32(cupy, device, tf32):
             "use --no-tf32"
         )
     os.environ["CUPY_TF32"] = "1" if tf32 else "0"
-    linalg = cupy._core._routines_linalg  # no public name: docs.cupy.dev has the variable alone
+    linalg = cupy._core._routines_linalg
     linalg.set_compute_type(np.float32, linalg.COMPUTE_TYPE_TF32 if tf32 else linalg.COMPUTE_TYPE_DEFAULT)
 
 

@@ -7,6 +7,7 @@
     minicoulomb models      the networks, layer by layer
     minicoulomb gradcheck   every gradient against finite differences, JAX or PyTorch
     minicoulomb benchmark   times and memory side by side with PyTorch
+    minicoulomb info        versions, the processor and the GPU, or why there is none
 
 A mistake in the input is told in one line and exits with 1, a wrong option with 2; Ctrl-C exits with 130 and
 SIGTERM with 143, after the run is saved.
@@ -34,6 +35,7 @@ from minicoulomb.errors import UserError
 from minicoulomb.evaluate import evaluate as evaluate_samples
 from minicoulomb.export import export
 from minicoulomb.gradcheck import check
+from minicoulomb.info import describe, lines
 from minicoulomb.models import DISCRIMINATORS, GENERATORS, Space, build
 from minicoulomb.options import config_options, flag, given
 from minicoulomb.presets import PRESETS, resolve
@@ -318,6 +320,16 @@ def benchmark(cases, threads, repeats, only_list, json_path):
         click.echo(rows[-1].line())
         if json_path:
             json_path.write_text(json.dumps({**about, "rows": [row._asdict() for row in rows]}, indent=2) + "\n")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@config_options("backend", "device", "tf32")
+def info(as_json, **options):
+    """Print versions, the processor, and the GPU, or why CuPy cannot compute on one."""
+    config = Config(**{"backend": "auto", **given(options)})
+    values = describe(config.backend, config.device, config.tf32)
+    click.echo(json.dumps(values, indent=2) if as_json else "\n".join(lines(values)))
 
 
 def _table(metrics):

@@ -14,7 +14,7 @@ LAYOUT = """
     oracles/oracle oracles/torch_oracle oracles/jax_oracle oracles/__init__ gradcheck
     data/dataset data/mixtures data/digits data/images data/arrays data/cache data/sources
     presets pictures metrics evaluate
-    checkpoint run sampling export signals train
+    checkpoint run sampling export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/report benchmark/workloads
     benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps benchmark/memory benchmark/cases
     console options cli __main__

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cupy_cases import CUDARuntimeError, Linalg, fake_cupy
 
 from minicoulomb import backend as backends
 from minicoulomb.backend import NoGPU, array_module, on_gpu, open_backend, to_host
@@ -29,49 +30,6 @@ Original error:
   ImportError: libstdc++.so.6: version `GLIBCXX_3.4.30' not found
 ================================================================
 """
-
-
-class CUDARuntimeError(RuntimeError):
-    """As in cupy.cuda.runtime."""
-
-
-class Linalg:
-    """Where CuPy keeps how float32 matrix products are computed; the numbers are its own."""
-
-    COMPUTE_TYPE_DEFAULT, COMPUTE_TYPE_TF32 = 1, 7
-    chosen = None
-
-    def set_compute_type(self, dtype, compute_type):
-        assert dtype == np.float32
-        self.chosen = compute_type
-
-
-def fake_cupy(driver=12080, n=2, capability="90", asarray=np.asarray, matmul=np.matmul):
-    """As much of CuPy as `open_backend` asks; an exception in the place of a value is raised."""
-
-    def value_or_raise(value):
-        if isinstance(value, Exception):
-            raise value
-        return value
-
-    runtime = SimpleNamespace(
-        CUDARuntimeError=CUDARuntimeError,
-        driverGetVersion=lambda: driver,
-        runtimeGetVersion=lambda: 12090,
-        getDeviceCount=lambda: value_or_raise(n),
-        getDeviceProperties=lambda device: {"name": b"NVIDIA H100 80GB HBM3"},
-    )
-    used = []
-    device = lambda number: SimpleNamespace(compute_capability=capability, use=lambda: used.append(number))
-    return SimpleNamespace(
-        __name__="cupy",
-        __version__="14.2.0",
-        used=used,
-        cuda=SimpleNamespace(runtime=runtime, Device=device),
-        _core=SimpleNamespace(_routines_linalg=Linalg()),
-        asarray=asarray,
-        matmul=matmul,
-    )
 
 
 @pytest.fixture
@@ -259,7 +217,31 @@ def test_numpy_computes_where_it_is():
     backend.synchronize()
 
 
-@pytest.mark.skipif(find_spec("cupy") is None, reason="CuPy is not installed; the reason it gives is tested above")
+WITH_CUPY = pytest.mark.skipif(find_spec("cupy") is None, reason="CuPy is not installed; what it lacks is tested above")
+
+
+@WITH_CUPY
+def test_the_stand_in_has_no_name_that_cupy_lacks():
+    import cupy
+
+    def missing(fake, real, path):
+        for name, value in vars(fake).items():
+            if not hasattr(real, name):
+                yield f"{path}.{name}"
+            elif isinstance(value, SimpleNamespace):
+                yield from missing(value, getattr(real, name), f"{path}.{name}")
+
+    fake = fake_cupy()
+    del fake.used  # the test's own
+    if open_backend("auto").name == "numpy":
+        del fake.cuda.cublas  # CuPy imports it with the library alone
+    assert list(missing(fake, cupy, "cupy")) == []
+    assert list(missing(fake.cuda.Device(0), cupy.cuda.Device, "Device")) == []
+    for name in ("COMPUTE_TYPE_DEFAULT", "COMPUTE_TYPE_TF32", "get_compute_type", "set_compute_type"):
+        assert hasattr(cupy._core._routines_linalg, name)
+
+
+@WITH_CUPY
 def test_the_installed_cupy_computes_or_says_what_is_missing(monkeypatch):
     monkeypatch.setenv("CUPY_TF32", "0")
     backend = open_backend("auto")
