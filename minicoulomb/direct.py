@@ -21,8 +21,8 @@ from minicoulomb.backend import array_module, on_gpu
 from minicoulomb.threads import for_each
 
 # Images are taken in blocks with about this many gathered numbers (2 MB in float32): enough rows for BLAS to be at
-# its best, few enough to be still in the processor's cache when they are used.
-BLOCK_ELEMENTS = 2**19
+# its best, few enough to be still in the processor's cache when they are used. A GPU takes more at a time (1 GB).
+BLOCK_ELEMENTS, GPU_BLOCK_ELEMENTS = 2**19, 2**28
 # Numbers in the partial sums of a kernel's gradient, of which there are at most eight.
 SUM_ELEMENTS = 2**24
 
