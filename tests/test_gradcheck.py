@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import strict_cupy
 from autodiff_cases import MODELS, OPTIONS
 
 from minicoulomb import layers
+from minicoulomb.backend import open_backend
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 from minicoulomb.gradcheck import LAYERS, check
@@ -23,6 +25,18 @@ def failures(rows):
     return [(row.name, row.what) for row in rows if not row.ok]
 
 
+@pytest.fixture(params=["strict", pytest.param("cupy", marks=pytest.mark.gpu)])
+def gpu(request):
+    """The strict stand-in for CuPy, and CuPy."""
+    if request.param == "cupy":
+        return open_backend("cupy")
+    try:
+        strict_cupy.compiler.command()
+    except strict_cupy.NoCompiler as error:
+        pytest.skip(str(error))
+    return strict_cupy.backend()
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("options", [{}, OPTIONS], ids=["defaults", "options"])
 @pytest.mark.parametrize(("generator", "discriminator"), MODELS)
@@ -34,6 +48,17 @@ def test_every_gradient_agrees_with_finite_differences(generator, discriminator,
         f"Algorithm 1, generator {generator}",
         f"Algorithm 1, discriminator {discriminator}",
     ]
+
+
+@pytest.mark.parametrize(("generator", "discriminator"), MODELS)
+def test_every_gradient_on_a_gpu_agrees_with_finite_differences(generator, discriminator, gpu):
+    config = replace(SMALL, generator=generator, discriminator=discriminator, noise=1.0)
+    assert failures(check(config, IMAGES, backend=gpu)) == []
+
+
+def test_every_gradient_on_a_gpu_agrees_with_autodiff(gpu):
+    pytest.importorskip("torch", reason="torch is a further witness; pip install torch to hear it")
+    assert failures(check(SMALL, Space((8, 8, 1)), against="torch", backend=gpu)) == []
 
 
 @pytest.mark.parametrize("library", ["torch", "jax"])

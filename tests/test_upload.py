@@ -4,11 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import strict_cupy
 
 from minicoulomb.backend import Backend, open_backend, to_host
 from minicoulomb.upload import Upload
 
 SMALL, LARGE = (4, 3), (128, 32, 32, 3)
+SHAPES = SMALL, (5, 2), SMALL
 
 
 def batch(k, shape=SMALL):
@@ -134,6 +136,28 @@ def test_a_copy_waits_for_no_step_but_the_one_that_read_its_place():
         assert steps[k - 2] in xp.time.before[copies[k]]
         assert steps[k - 1] not in xp.time.before[copies[k]]
         assert copies[k] in xp.time.before[steps[k]]
+
+
+def test_what_goes_up_arrives_and_the_host_waits_for_old_copies_alone():
+    upload = Upload(strict_cupy.backend())
+    arrived = []
+    with strict_cupy.recorded() as waits:
+        for k in range(30):
+            z, y, noise = upload(*batch(k, SHAPES[k // 10]), dtype=np.float32)
+            arrived.append([z.copy(), y.copy(), noise + 0])  # as a step would read them
+    for k, arrays in enumerate(arrived):
+        assert_arrived(arrays, k, SHAPES[k // 10])
+    assert {name for name, _ in waits} == {"Event.synchronize"}
+    assert len(waits) == 30
+    assert waits.uploads == []  # none from pageable memory
+
+
+def test_an_array_is_overwritten_when_its_time_is_over():
+    upload = Upload(strict_cupy.backend())
+    first, second, third = (upload(np.full(3, float(k)))[0] for k in range(3))
+    assert first is third
+    assert to_host(second).tolist() == [1, 1, 1]
+    assert to_host(first).tolist() == [2, 2, 2]
 
 
 @pytest.mark.gpu
