@@ -21,6 +21,11 @@ from minicoulomb.errors import UserError
 # What pyproject.toml calls the extras; [ctk] there brings NVRTC, cuBLAS and the headers, which CuPy's wheels lack.
 INSTALL_LINE = "pip install 'minicoulomb[cupy-cuda12x]' (or cupy-cuda13x, as nvidia-smi's CUDA version says)"
 
+SEE_NVIDIA_SMI = "see whether nvidia-smi reports a fault"
+
+# The version of CuPy whose functions this package calls.
+CUPY_SINCE = 14
+
 # The compute capability of the first GPUs with TF32.
 TF32_SINCE = 8.0
 
@@ -102,7 +107,7 @@ def open_backend(name: str = "numpy", device: int = 0, tf32: bool = False) -> Ba
 
 
 def load_cupy() -> ModuleType:
-    """CuPy, which may still be unable to compute; NoGPU where it is not installed or does not import."""
+    """CuPy, which may still be unable to compute; NoGPU where it is not installed, does not import, or is too old."""
     if "cupy" not in sys.modules and find_spec("cupy") is None:
         raise NoGPU("CuPy is not installed", INSTALL_LINE)
     try:
@@ -111,6 +116,8 @@ def load_cupy() -> ModuleType:
         raise NoGPU(
             f"CuPy is installed but does not import ({_in_a_line(error)})", f"reinstall it: {INSTALL_LINE}"
         ) from None
+    if int(cupy.__version__.partition(".")[0]) < CUPY_SINCE:
+        raise NoGPU(f"CuPy {cupy.__version__} is too old: it must be {CUPY_SINCE} or later", INSTALL_LINE)
     return cupy
 
 
@@ -154,7 +161,7 @@ def _select(cupy, device):
         )
     try:
         n = runtime.getDeviceCount()
-        if device >= n:
+        if 0 < n <= device:
             there = f"there are {n} GPUs" if n > 1 else "there is 1 GPU"
             raise NoGPU(f"device {device}: {there}{_visible()}", f"use --device {n - 1} or less")
         cupy.cuda.Device(device).use()
@@ -166,10 +173,10 @@ def _select(cupy, device):
                 f"update the driver, or install the CuPy of its CUDA version: {INSTALL_LINE}",
             ) from None
         if "cudaErrorNoDevice" in str(error):
-            raise NoGPU(
-                f"the driver finds no GPU{_visible()}", "see whether nvidia-smi lists one, and mend that"
-            ) from None
-        raise NoGPU(f"CUDA does not start ({_in_a_line(error)})", "see whether nvidia-smi reports a fault") from None
+            hidden = _visible()
+            remedy = "unset that, or choose one that nvidia-smi lists" if hidden else "see whether nvidia-smi lists one"
+            raise NoGPU(f"the driver finds no GPU{hidden}", remedy) from None
+        raise NoGPU(f"CUDA does not start ({_in_a_line(error)})", SEE_NVIDIA_SMI) from None
 
 
 def _set_tf32(cupy, device, tf32):
@@ -201,12 +208,12 @@ def _prove(cupy, tf32):
     except Exception as error:  # each missing library has its own class: DynamicLibNotFoundError, ImportError, ...
         raise _failure(cupy, error) from None
     if (doubled != a * 2 - 1).any():
-        raise NoGPU("the GPU computes 2 x - 1 wrong", "see whether nvidia-smi reports a fault")
+        raise NoGPU("the GPU computes 2 x - 1 wrong", SEE_NVIDIA_SMI)
     error = np.abs(product - a.astype(np.float64) @ b).max()
     if not error <= (n * 2 * 2**-10 if tf32 else 0):  # so that a NaN is an error
         raise NoGPU(
             f"a matrix product on the GPU is off by {error:.1e}",
-            "see whether nvidia-smi reports a fault, and unset NVIDIA_TF32_OVERRIDE",
+            f"{SEE_NVIDIA_SMI}, and unset NVIDIA_TF32_OVERRIDE",
         )
 
 
@@ -220,7 +227,7 @@ def _failure(cupy, error):
             f"CuPy finds no {missing[0] if missing else 'CUDA headers'}, a part of the CUDA toolkit",
             f"pip install 'cupy-cuda{major}x[ctk]'",
         )
-    return NoGPU(f"the GPU does not compute ({_in_a_line(error)})", "see whether nvidia-smi reports a fault")
+    return NoGPU(f"the GPU does not compute ({_in_a_line(error)})", SEE_NVIDIA_SMI)
 
 
 def _visible():

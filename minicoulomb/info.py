@@ -33,7 +33,7 @@ def describe(backend: str = "auto", device: int = 0, tf32: bool = False) -> dict
     try:
         found = _libraries(load_cupy())
     except NoGPU:
-        found = {"CuPy": "none"}
+        found = {"CuPy": "none usable"}
     try:
         cupy = open_backend("cupy", device, tf32).xp
     except NoGPU as error:

@@ -24,7 +24,7 @@ class Linalg:
         return self.chosen
 
 
-def fake_cupy(driver=12080, n=2, capability="90", asarray=np.asarray, matmul=np.matmul):
+def fake_cupy(version="14.2.0", driver=12080, n=2, capability="90", asarray=np.asarray, matmul=np.matmul):
     """As much of CuPy as `open_backend` and `info` ask, on GPUs like an H100.
 
     n   how many of them, or the exception that is raised instead
@@ -55,7 +55,7 @@ def fake_cupy(driver=12080, n=2, capability="90", asarray=np.asarray, matmul=np.
     )
     return SimpleNamespace(
         __name__="cupy",
-        __version__="14.2.0",
+        __version__=version,
         used=used,
         cuda=cuda,
         _core=SimpleNamespace(_routines_linalg=Linalg()),

@@ -93,6 +93,11 @@ def test_a_cupy_that_does_not_import_is_told_with_the_cause(monkeypatch):
     assert "reinstall" in said
 
 
+def test_an_old_cupy_is_told_with_the_version_that_is_needed(install):
+    install(version="13.6.0")
+    assert "CuPy 13.6.0 is too old: it must be 14 or later; pip install" in reason()
+
+
 def test_without_a_driver_no_more_is_asked(install):
     install(driver=0, n=CUDARuntimeError(TOO_OLD))
     assert "no NVIDIA driver; install one" in reason()

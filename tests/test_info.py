@@ -70,7 +70,7 @@ def test_without_cupy_the_line_that_installs_it_is_told(monkeypatch):
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
     about = describe()
-    assert (about["CuPy"], about["GPU"]) == ("none", "none: CuPy is not installed")
+    assert (about["CuPy"], about["GPU"]) == ("none usable", "none: CuPy is not installed")
     assert "pip install" in about["remedy"]
 
 
@@ -86,6 +86,6 @@ def test_values_stand_in_a_column():
 def test_the_command_never_fails_for_want_of_a_gpu():
     about = json.loads(run("info", "--json", "--backend", "cupy"))
     assert set(HOST) < set(about)
-    assert (about["CuPy"] == "none") == (find_spec("cupy") is None)
+    assert (about["CuPy"] == "none usable") == (find_spec("cupy") is None)
     assert about["GPU"].startswith("none: ") == (open_backend("auto").name == "numpy")
     assert [line.split()[0] for line in run("info", "--backend", "numpy").splitlines()] == [*HOST, "backend"]
