@@ -25,6 +25,7 @@ PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 HOST = {
     "backend": "the border itself",
     "data/": "batches are drawn on the host; train.py moves them",
+    "info": "reads versions, no arrays",
     "metrics": "takes host arrays of samples",
     "evaluate": "takes host arrays of samples",
     "pictures": "draws host arrays",
@@ -256,12 +257,14 @@ class Reader(ast.NodeVisitor):
 
     def _resolve(self, path, node):
         """The object at the path, or UNKNOWN; a missing one is reported."""
-        found = self.cupy
+        found, is_instance = self.cupy, False
         for i, name in enumerate(path):
-            if found is UNKNOWN:
+            if is_instance and not callable(found):  # a property, and nothing tells of what
                 return UNKNOWN
             if name == "()":  # an instance has its class's attributes
-                found = found if isinstance(found, type) else UNKNOWN
+                if not isinstance(found, type):
+                    return UNKNOWN
+                is_instance = True
                 continue
             try:
                 found = getattr(found, name)
@@ -269,6 +272,8 @@ class Reader(ast.NodeVisitor):
                 found = Extension(name)
             except AttributeError:
                 self._report(node, f"{_text(path[: i + 1])}: not in CuPy {self.cupy.__version__}")
+                return UNKNOWN
+            if found is UNKNOWN:
                 return UNKNOWN
         return found
 
@@ -388,6 +393,7 @@ RIGHT = {
     "another's name": "def f(maximum, xp):\n    return maximum(1, 2, key=len)",
     "types": "import numpy as np\ny = x.astype(np.float64)\nwith np.errstate(over='ignore'):\n    d = np.dtype(a)",
     "calls": "a.xp.cuda.get_current_stream().synchronize()\nh = a.xp.cuda.Device().cublas_handle",
+    "what a property returns": "n = a.xp.cuda.Device().attributes.get('ClockRate', default=0)",
 }
 
 
