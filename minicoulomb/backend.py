@@ -121,6 +121,12 @@ def load_cupy() -> ModuleType:
     return cupy
 
 
+def blas() -> str:
+    """The library, with its version, that computes NumPy's matrix products."""
+    about = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return f"{about['name']} {about['version']}"
+
+
 def device_name(cupy: ModuleType, device: int) -> str:
     """What NVIDIA calls the GPU."""
     return cupy.cuda.runtime.getDeviceProperties(device)["name"].decode()

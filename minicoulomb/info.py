@@ -8,12 +8,11 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from minicoulomb import __version__
 from minicoulomb.backend import (
     TF32_SINCE,
     NoGPU,
+    blas,
     compute_capability,
     cuda_version,
     device_name,
@@ -61,8 +60,7 @@ def processor() -> str:
 
 def numpy_version() -> str:
     """NumPy's and its BLAS's, and how many threads BLAS uses beside ours, where threadpoolctl can tell."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    return f"{np.__version__} ({blas['name']} {blas['version']}{_blas_threads()})"
+    return f"{version('numpy')} ({blas()}{_blas_threads()})"
 
 
 def system() -> str:
