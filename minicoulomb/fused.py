@@ -11,7 +11,7 @@ of a dtype first meet it, by CuPy (cupy.ElementwiseKernel, which has the grammar
 Each kernel stands beside the plain NumPy operations that it replaces on a GPU, and a test compares the two.
 """
 
-from functools import lru_cache
+from functools import cache
 
 from minicoulomb.backend import array_module
 
@@ -29,6 +29,6 @@ class Fused:
         return kernel(*arguments) if size is None else kernel(*arguments, size=size)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiled(xp, inputs, outputs, operation, name, preamble):
     return xp.ElementwiseKernel(inputs, outputs, operation, name, preamble=preamble)

@@ -5,8 +5,10 @@
     L_G = -1/2 mean_i D(G(z_i; theta); w)
 
 Phi is a target: no gradient flows through it. Both gradients are taken at the current (theta, w) before either
-changes. A step gives a GPU its work and does not wait for it: what it saw stays there until somebody reads it, and
-where a gradient is not finite, the device itself leaves the state as it was. Options add what the official code does and what training needs:
+changes. A step gives a GPU its work and does not wait for it: what the step saw stays there until somebody reads it,
+and where something is not finite, the device itself leaves the state as it was.
+
+Options add what the official code does and what training needs:
 
     noise > 0            D learns at x + noise eps N(0, I) and y + noise eps N(0, I): the paper's smoothed p(a)
     half_factors off     no 1/2 in either loss (official code)
@@ -111,7 +113,12 @@ class Metrics(NamedTuple):
         """All of them by name; waits for the device. Raises Diverged if anything was not finite, now or before."""
         *seen, dw, dtheta, finite = to_host(self.numbers).tolist()
         if not finite:
-            checks = {"loss_d": isfinite(seen[0]), "loss_g": isfinite(seen[1]), "gradient dw": dw, "gradient dtheta": dtheta}
+            checks = {
+                "loss_d": isfinite(seen[0]),
+                "loss_g": isfinite(seen[1]),
+                "gradient dw": dw,
+                "gradient dtheta": dtheta,
+            }
             what = next((name for name, good in checks.items() if not good), "a loss or gradient")
             raise Diverged(
                 f"{what} is not finite at step {self.step}; lower --lr-g or --lr-d, or use a larger --eps", self.step
@@ -225,16 +232,18 @@ def step(G: Network, D: Network, state: State, batches: list[Batch], config: Con
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # told by name when it is read
             result = gradients(G, D, state.theta, w, batch, config, eps, number == len(batches), workspace)
             # A sum of squares is not finite, where one of its numbers is not.
-            finite_dw = finite_dw & xp.isfinite(result.dw @ result.dw)
+            finite_dw = xp.isfinite(result.dw @ result.dw) & finite_dw
             finite_dtheta = result.dtheta is None or xp.isfinite(result.dtheta @ result.dtheta)
-            finite = finite & xp.isfinite(result.loss_d + result.loss_g) & finite_dw & finite_dtheta
+            finite = xp.isfinite(result.loss_d + result.loss_g) & finite_dw & finite_dtheta & finite
         if config.l2 and config.decoupled_l2:
             for kernel in D.kernels:
                 follow(w[kernel], 0.0, 1 - lr_d * config.l2, finite)
         t = state.step * len(batches) + number
         adam(w, result.dw, moments_d, t, lr_d, config.beta1_d, config.beta2, config.adam_epsilon, finite)
     t = state.step + 1
-    adam(state.theta, result.dtheta, state.moments_g, t, lr_g, config.beta1_g, config.beta2, config.adam_epsilon, finite)
+    adam(
+        state.theta, result.dtheta, state.moments_g, t, lr_g, config.beta1_g, config.beta2, config.adam_epsilon, finite
+    )
     if len(batches) > 1:
         follow(state.w, w, 0.0, finite)
         follow(state.moments_d, moments_d, 0.0, finite)

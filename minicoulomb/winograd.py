@@ -66,9 +66,7 @@ def correlate_input(dy, U, plan, padding, size, workspace=NoWorkspace):
         dM = _transform_outputs(dy[block], plan, tiles, workspace)  # (a, t, o)
         dV = workspace.empty("inputs", (*dM.shape[:2], U.shape[1]), dy)  # (a, t, p c)
         transposed = U.swapaxes(1, 2)  # (a, o, p c)
-        multiply_each(
-            (dM[points], transposed[points, :, own], dV[points, :, own]) for points, own in _bands(plan, c)
-        )
+        multiply_each((dM[points], transposed[points, :, own], dV[points, :, own]) for points, own in _bands(plan, c))
         _collect_inputs(dV, dx[block], plan, padding, tiles, workspace)
 
     for block in _images(dy, prod(tiles) * U[..., 0].size):

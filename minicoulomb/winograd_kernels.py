@@ -22,8 +22,9 @@ import numpy as np
 from minicoulomb.fused import Fused
 from minicoulomb.toom_cook import make_plan
 
-# `step` is how many numbers lie between a point and the next.
-_IMAGES = "int32 height, int32 width, int32 channels, int32 tiles0, int32 tiles1, int32 top, int32 left"
+# What kernels for images are told: their sizes, the tiles of each, and how far the first tile begins outside. `step` is
+# how many numbers lie between a point and the next.
+_IMAGES = "int32 height, int32 width, int32 channels, int32 tiles0, int32 tiles1, int32 top, int32 left, int64 step"
 
 
 def transform_inputs(x, V, plan, padding, tiles):
@@ -47,7 +48,7 @@ def collect_inputs(dV, dx, plan, padding, tiles):
         ]
         threads = n * prod(blocks) * prod(group.count) * sizes[-1]
         if threads > 0:
-            kernel(dV, *sizes, *tiles, *begins, *blocks, dV[0].size, dx, size=threads)
+            kernel(dV, *sizes, *tiles, *begins, dV[0].size, *blocks, dx, size=threads)
 
 
 def transform_outputs(dy, dM, plan, tiles):
@@ -79,22 +80,18 @@ def collect_kernel(dU, dw, plan):
 @lru_cache
 def _input_transforms(*key):
     plan = _plan(key)
+    s0, s1 = plan.stride
     return [
         Fused(
-            f"raw T x, {_IMAGES}, int64 step",
+            f"raw T x, {_IMAGES}",
             "raw T V",
-            _thread(("k", "channels"), ("phase", prod(group.count)), ("tx", "tiles1"), ("ty", "tiles0"))
-            + _position(group, plan)
-            + "const ptrdiff_t begin = rest * ptrdiff_t(height) * width * channels + k;\n"
-            + "const ptrdiff_t tile = (rest * ptrdiff_t(tiles0) + ty) * tiles1 + tx;\n"
-            + f"const ptrdiff_t at = (tile * {plan.phases} + {group.start} + phase) * channels + k;\n"
-            + _load(
-                [
-                    _inside(f"row + {plan.stride[0] * i}", f"column + {plan.stride[1] * j}", "x")
-                    for i, j in np.ndindex(group.inputs)
-                ]
-            )
-            + _store(group.B, [f"V[{a} * step + at] = {{}};\n" for a in _numbers(group.points)]),
+            f"""
+            {_thread(("k", "channels"), ("phase", prod(group.count)), ("tx", "tiles1"), ("ty", "tiles0"))}
+            {_first_input(plan, group)}
+            {_point(plan, group, "ty", "tx")}
+            {_load(_number("x", s0 * i, s1 * j) for i, j in np.ndindex(group.inputs))}
+            {_store(group.B, (f"V[{a} * step + at] = {{}};" for a in _range(group.points)))}
+            """,
             "winograd_transform_inputs",
         )
         for group in plan.groups
@@ -104,57 +101,60 @@ def _input_transforms(*key):
 @lru_cache
 def _input_adjoints(*key):
     plan = _plan(key)
+    s0, s1 = plan.stride
     return [
         Fused(
-            f"raw T dV, {_IMAGES}, int32 blocks0, int32 blocks1, int64 step",
+            f"raw T dV, {_IMAGES}, int32 blocks0, int32 blocks1",
             "raw T dx",
-            _thread(("k", "channels"), ("phase", prod(group.count)), ("tx", "blocks1"), ("ty", "blocks0"))
-            + _position(group, plan)
-            + "const ptrdiff_t begin = rest * ptrdiff_t(height) * width * channels + k;\n"
-            + "".join(f"T sum{i}_{j} = 0;\n" for i, j in np.ndindex(plan.tile))
-            + _sums_over_tiles(group, plan)
-            + "".join(
-                f"if (row + {plan.stride[0] * i} >= 0 && row + {plan.stride[0] * i} < height"
-                f" && column + {plan.stride[1] * j} >= 0 && column + {plan.stride[1] * j} < width)\n"
-                f"  dx[begin + ((row + {plan.stride[0] * i}) * ptrdiff_t(width) + column + {plan.stride[1] * j})"
-                f" * channels] = sum{i}_{j};\n"
-                for i, j in np.ndindex(plan.tile)
-            ),
+            f"""
+            {_thread(("k", "channels"), ("phase", prod(group.count)), ("tx", "blocks1"), ("ty", "blocks0"))}
+            {_first_input(plan, group)}
+            {_lines(f"T sum{i}_{j} = 0;" for i, j in np.ndindex(plan.tile))}
+            {_lines(_sums_of_tile(plan, group, back) for back in np.ndindex(*_reach(plan, group)))}
+            {
+                _lines(
+                    f"if ({_is_inside(s0 * i, s1 * j)}) {_at('dx', s0 * i, s1 * j)} = sum{i}_{j};"
+                    for i, j in np.ndindex(plan.tile)
+                )
+            }
+            """,
             "winograd_collect_inputs",
         )
         for group in plan.groups
     ]
 
 
-def _sums_over_tiles(group, plan):
-    """C++ that adds up, for the block (ty, tx) of a tile's length, what the tiles that reach into it say of it."""
-    code = ""
-    for back in np.ndindex(*(-(-q // m) for q, m in zip(group.inputs, plan.tile))):
-        terms = ""
-        for a, row in zip(_numbers(group.points), group.B):
-            own = row.reshape(group.inputs)[tuple(slice(k * m, (k + 1) * m) for k, m in zip(back, plan.tile))]
-            if own.any():
-                terms += f"  const T point{a} = dV[{a} * step + at];\n"
-                terms += "".join(
-                    f"  sum{i}_{j} += T({float(factor)!r}) * point{a};\n" for (i, j), factor in np.ndenumerate(own) if factor
-                )
-        code += (
-            f"if (ty >= {back[0]} && ty - {back[0]} < tiles0 && tx >= {back[1]} && tx - {back[1]} < tiles1) {{\n"
-            f"  const ptrdiff_t tile = (rest * ptrdiff_t(tiles0) + ty - {back[0]}) * tiles1 + tx - {back[1]};\n"
-            f"  const ptrdiff_t at = (tile * {plan.phases} + {group.start} + phase) * channels + k;\n{terms}}}\n"
-        )
-    return code
+def _reach(plan, group):
+    """How many tiles reach into the block of a tile's length that begins where the last of them does, on each axis."""
+    return (-(-q // m) for q, m in zip(group.inputs, plan.tile))
+
+
+def _sums_of_tile(plan, group, back):
+    """C++ that adds to the sums of a block what one tile says of them: the one so many tiles back."""
+    terms = []
+    for a, row in zip(_range(group.points), group.B):
+        own = row.reshape(group.inputs)[tuple(slice(k * m, (k + 1) * m) for k, m in zip(back, plan.tile))]
+        if own.any():
+            terms.append(f"const T point{a} = dV[{a} * step + at];")
+            terms += [f"sum{i}_{j} += T({f!r}) * point{a};" for (i, j), f in np.ndenumerate(own.astype(object)) if f]
+    return f"""
+            if (ty >= {back[0]} && ty - {back[0]} < tiles0 && tx >= {back[1]} && tx - {back[1]} < tiles1) {{
+              {_point(plan, group, f"ty - {back[0]}", f"tx - {back[1]}")}
+              {_lines(terms)}
+            }}"""
 
 
 @lru_cache
 def _output_transform(*key):
     plan = _plan(key)
     return Fused(
-        f"raw T dy, {_IMAGES}, int64 step",
+        f"raw T dy, {_IMAGES}",
         "raw T dM",
-        _output_thread(plan)
-        + _load([_inside(f"row + {i}", f"column + {j}", "dy") for i, j in np.ndindex(plan.tile)])
-        + _store(plan.C, [f"dM[{a} * step + at] = {{}};\n" for a in range(len(plan.C))]),
+        f"""
+        {_output_thread(plan)}
+        {_load(_number("dy", i, j) for i, j in np.ndindex(plan.tile))}
+        {_store(plan.C, (f"dM[{a} * step + at] = {{}};" for a in range(len(plan.C))))}
+        """,
         "winograd_transform_outputs",
     )
 
@@ -163,18 +163,13 @@ def _output_transform(*key):
 def _output_adjoint(*key):
     plan = _plan(key)
     return Fused(
-        f"raw T M, {_IMAGES}, int64 step",
+        f"raw T M, {_IMAGES}",
         "raw T y",
-        _output_thread(plan)
-        + _load([f"M[{a} * step + at]" for a in range(len(plan.C))])
-        + _store(
-            plan.C.T,
-            [
-                f"if (row + {i} < height && column + {j} < width)\n"
-                f"  y[begin + ((row + {i}) * ptrdiff_t(width) + column + {j}) * channels] = {{}};\n"
-                for i, j in np.ndindex(plan.tile)
-            ],
-        ),
+        f"""
+        {_output_thread(plan)}
+        {_load(f"M[{a} * step + at]" for a in range(len(plan.C)))}
+        {_store(plan.C.T, (f"if ({_is_inside(i, j)}) {_at('y', i, j)} = {{}};" for i, j in np.ndindex(plan.tile)))}
+        """,
         "winograd_collect_outputs",
     )
 
@@ -184,11 +179,13 @@ def _kernel_transforms(*key):
     plan = _plan(key)
     return [
         Fused(
-            "raw T w, int32 width, int32 channels, int32 outputs, int64 step",
+            f"raw T w, {_KERNELS}",
             "raw T U",
-            _kernel_thread(group)
-            + _load([f"w[{place}]" for place in _taps(group, plan)])
-            + _store(group.G, [f"U[{a} * step + at] = {{}};\n" for a in _numbers(group.points)]),
+            f"""
+            {_kernel_thread(group)}
+            {_load(f"w[{place}]" for place in _taps(plan, group))}
+            {_store(group.G, (f"U[{a} * step + at] = {{}};" for a in _range(group.points)))}
+            """,
             "winograd_transform_kernel",
         )
         for group in plan.groups
@@ -200,11 +197,13 @@ def _kernel_adjoints(*key):
     plan = _plan(key)
     return [
         Fused(
-            "raw T dU, int32 width, int32 channels, int32 outputs, int64 step",
+            f"raw T dU, {_KERNELS}",
             "raw T dw",
-            _kernel_thread(group)
-            + _load([f"dU[{a} * step + at]" for a in _numbers(group.points)])
-            + _store(group.G.T, [f"dw[{place}] += {{}};\n" for place in _taps(group, plan)]),
+            f"""
+            {_kernel_thread(group)}
+            {_load(f"dU[{a} * step + at]" for a in _range(group.points))}
+            {_store(group.G.T, (f"dw[{place}] += {{}};" for place in _taps(plan, group)))}
+            """,
             "winograd_collect_kernel",
         )
         for group in plan.groups
@@ -215,72 +214,84 @@ def _plan(key):
     return make_plan(*key, np.dtype(np.float64))
 
 
+# The rest writes C++.
+
+
+def _lines(lines):
+    return "\n".join(lines)
+
+
 def _thread(*axes):
-    """C++ that takes the number of a thread apart, the fastest axis first; `rest` is what is left: the image."""
-    code = "unsigned rest = i;\n"
-    for name, size in axes:
-        code += f"const int {name} = rest % {size};\nrest /= {size};\n"
-    return code
+    """The number of a thread taken apart into (name, size), the fastest first; `image` is what is left."""
+    return "unsigned image = i;" + "".join(
+        f"const int {name} = image % {size}; image /= {size};" for name, size in axes
+    )
 
 
-def _position(group, plan):
-    """C++ for where a tile's first input of a phase lies in x."""
+def _first_input(plan, group):
+    """Where the first input of this tile and phase lies in x."""
     (o0, o1), count = group.offset, group.count[1]
     length0, length1 = (s * m for s, m in zip(plan.stride, plan.tile))
-    return (
-        f"const int row = ty * {length0} + {o0} + phase / {count} - top;\n"
-        f"const int column = tx * {length1} + {o1} + phase % {count} - left;\n"
-    )
+    return f"""
+            const int row = ty * {length0} + {o0} + phase / {count} - top;
+            const int column = tx * {length1} + {o1} + phase % {count} - left;"""
+
+
+def _point(plan, group, ty, tx):
+    """Where the numbers of a tile and this phase lie at a point."""
+    tile = f"((image * ptrdiff_t(tiles0) + {ty}) * tiles1 + {tx})"
+    return f"const ptrdiff_t at = ({tile} * {plan.phases} + {group.start} + phase) * channels + k;"
 
 
 def _output_thread(plan):
-    m0, m1 = plan.tile
-    return (
-        _thread(("k", "channels"), ("tx", "tiles1"), ("ty", "tiles0"))
-        + f"const int row = ty * {m0}, column = tx * {m1};\n"
-        + "const ptrdiff_t begin = rest * ptrdiff_t(height) * width * channels + k;\n"
-        + "const ptrdiff_t at = ((rest * ptrdiff_t(tiles0) + ty) * tiles1 + tx) * channels + k;\n"
-    )
+    """A thread has an image, a tile and a channel."""
+    return f"""
+        {_thread(("k", "channels"), ("tx", "tiles1"), ("ty", "tiles0"))}
+        const int row = ty * {plan.tile[0]}, column = tx * {plan.tile[1]};
+        const ptrdiff_t at = ((image * ptrdiff_t(tiles0) + ty) * tiles1 + tx) * channels + k;"""
+
+
+def _is_inside(i, j):
+    return f"row + {i} >= 0 && row + {i} < height && column + {j} >= 0 && column + {j} < width"
+
+
+def _at(name, i, j):
+    """A number of the thread's image."""
+    return f"{name}[((image * ptrdiff_t(height) + row + {i}) * width + column + {j}) * channels + k]"
+
+
+def _number(name, i, j):
+    return f"{_is_inside(i, j)} ? {_at(name, i, j)} : T(0)"
+
+
+_KERNELS = "int32 width, int32 channels, int32 outputs, int64 step"
 
 
 def _kernel_thread(group):
-    """A thread has a phase, an input channel and an output channel o."""
-    return (
-        _thread(("o", "outputs"), ("k", "channels"))
-        + f"const int tap0 = {group.offset[0]} + rest / {group.count[1]};\n"
-        + f"const int tap1 = {group.offset[1]} + rest % {group.count[1]};\n"
-        + f"const ptrdiff_t at = (ptrdiff_t({group.start} + rest) * channels + k) * outputs + o;\n"
-    )
+    """A thread has a phase, an input channel k and an output channel o."""
+    (o0, o1), count = group.offset, group.count[1]
+    return f"""
+            {_thread(("o", "outputs"), ("k", "channels"))}
+            const int phase = image, tap0 = {o0} + phase / {count}, tap1 = {o1} + phase % {count};
+            const ptrdiff_t at = (({group.start} + phase) * ptrdiff_t(channels) + k) * outputs + o;"""
 
 
-def _taps(group, plan):
-    """C++ for where each of a phase's taps lies in w."""
+def _taps(plan, group):
+    """Where each of a phase's taps lies in w."""
     kernel_size = plan.key[0]
     taps = (range(0, k - offset, s) for k, offset, s in zip(kernel_size, group.offset, plan.stride))
-    return [
-        f"((ptrdiff_t(tap0 + {i}) * width + tap1 + {j}) * channels + k) * outputs + o" for i, j in product(*taps)
-    ]
-
-
-def _inside(row, column, name):
-    """C++ for a number of image `rest`, 0 outside."""
-    return (
-        f"{row} >= 0 && {row} < height && {column} >= 0 && {column} < width"
-        f" ? {name}[begin + (({row}) * ptrdiff_t(width) + {column}) * channels] : T(0)"
-    )
+    return [f"(((tap0 + {i}) * width + tap1 + {j}) * ptrdiff_t(channels) + k) * outputs + o" for i, j in product(*taps)]
 
 
 def _load(places):
-    return "".join(f"const T from{j} = {place};\n" for j, place in enumerate(places))
+    return _lines(f"const T from{j} = {place};" for j, place in enumerate(places))
 
 
 def _store(matrix, statements):
-    """C++ that writes matrix @ from, one row by each statement."""
-    rows = (
-        " + ".join(f"T({float(factor)!r}) * from{j}" for j, factor in enumerate(row) if factor) or "T(0)" for row in matrix
-    )
-    return "".join(statement.format(row) for statement, row in zip(statements, rows, strict=True))
+    """Writes matrix @ from, a row by each statement."""
+    terms = ([f"T({f!r}) * from{j}" for j, f in enumerate(row) if f] for row in matrix.tolist())
+    return _lines(statement.format(" + ".join(row) or "T(0)") for statement, row in zip(statements, terms, strict=True))
 
 
-def _numbers(points):
+def _range(points):
     return range(points.start, points.stop)

@@ -154,10 +154,17 @@ def _kernels(activation) -> _Kernels:
     dz = "activation_gradient(y[at], dy[at])"
     return _Kernels(
         Fused(
-            "T x, T mean, T factor, T shift", "T y", "y = activation((x - mean) * factor + shift)", "batch_norm", preamble
+            "T x, T mean, T factor, T shift",
+            "T y",
+            "y = activation((x - mean) * factor + shift)",
+            "batch_norm",
+            preamble,
         ),
         ColumnSums(
-            "raw T x, raw T y, raw T dy, raw T mean", [f"(x[at] - mean[column]) * {dz}", dz], "batch_norm_sums", preamble
+            "raw T x, raw T y, raw T dy, raw T mean",
+            [f"(x[at] - mean[column]) * {dz}", dz],
+            "batch_norm_sums",
+            preamble,
         ),
         Fused("T y, T dy, T factor", "T dx", "dx = activation_gradient(y, dy) * factor", "batch_norm_scale", preamble),
         Fused(
