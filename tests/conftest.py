@@ -1,6 +1,37 @@
-"""Every test: hypothesis without deadlines, for no test measures time."""
+"""Every test: hypothesis without deadlines, for no test measures time. With --on, arrays on a device (elsewhere.py)."""
 
+import elsewhere
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("minicoulomb", deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("minicoulomb")
+# Kernels are compiled for each geometry that a test draws: with --on, fewer, and the same in every run.
+FEW = 8
+
+CHECKS = [HealthCheck.too_slow]
+settings.register_profile("minicoulomb", deadline=None, max_examples=20, suppress_health_check=CHECKS)
+settings.register_profile("elsewhere", deadline=None, max_examples=FEW, suppress_health_check=CHECKS, derandomize=True)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--on", choices=["strict", "cupy"], help="where the tests of the numerics keep their arrays")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "host: about what the host alone does; left out with --on")
+    settings.load_profile("elsewhere" if config.getoption("--on") else "minicoulomb")
+    if config.getoption("--on"):
+        elsewhere.move(elsewhere.library(config.getoption("--on")))
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--on"):
+        stay = [item for item in items if item.path.name not in elsewhere.FILES or item.get_closest_marker("host")]
+        config.hook.pytest_deselected(items=stay)
+        items[:] = [item for item in items if item not in stay]
+        for item in items:
+            own = getattr(item.function, "_hypothesis_internal_use_settings", None)
+            if own and own.max_examples > FEW:
+                item.function._hypothesis_internal_use_settings = settings(own, max_examples=FEW)
+
+
+def pytest_report_header(config):
+    return f"arrays on: {config.getoption('--on') or 'numpy'}"

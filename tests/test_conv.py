@@ -36,6 +36,7 @@ def test_the_three_functions_are_adjoint(geometry, n, c_in, c_out, seed):
     np.testing.assert_allclose(values, values[0], rtol=0, atol=1e-14 * size)
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(("images", "partial_sums"), [(1, 8), (1, 2), (2, 1)])
 def test_taking_images_in_blocks_changes_nothing(monkeypatch, images, partial_sums):
     rng = np.random.default_rng(0)
@@ -48,6 +49,7 @@ def test_taking_images_in_blocks_changes_nothing(monkeypatch, images, partial_su
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
 @given(geometries(), few, few, few, seeds)
 def test_what_fresh_memory_holds_never_reaches_a_result(algorithm, geometry, n, c_in, c_out, seed):
@@ -85,6 +87,7 @@ ON_PIXELS = {"n": 128, "kernel_size": 5, "stride": 2, "padding": 2, "c_in": 3}
 WIDE = {"kernel_size": 5, "stride": 2, "padding": 2, "c_in": 512, "c_out": 1024}
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(
     ("size", "layer", "expected"),
     [

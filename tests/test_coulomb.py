@@ -143,6 +143,7 @@ def everything(a, y, x, eps):
     return *functions, *potentials(x, y, 1, eps)
 
 
+@pytest.mark.host
 @dimensions
 @pytest.mark.parametrize("eps", [0, 0.5])
 def test_tiles_change_nothing_beyond_rounding(monkeypatch, m, eps):
@@ -155,6 +156,7 @@ def test_tiles_change_nothing_beyond_rounding(monkeypatch, m, eps):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.host
 @dimensions
 @pytest.mark.parametrize("eps", [0, 0.5])
 def test_threads_change_nothing(monkeypatch, m, eps):
@@ -239,6 +241,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.host
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no module `resource` to ask for the peak of memory")
 def test_a_hundred_thousand_points_against_themselves_stay_below_one_gigabyte():

@@ -190,6 +190,7 @@ def test_steps_in_memory_of_their_own_are_equal_to_the_last_bit(discriminator, o
         np.testing.assert_array_equal(value, plain[name])
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
 def test_the_number_of_threads_changes_no_bit_of_a_step(monkeypatch, algorithm):
     for module in (direct, winograd):
@@ -206,6 +207,7 @@ def test_the_number_of_threads_changes_no_bit_of_a_step(monkeypatch, algorithm):
         set_threads(1)
 
 
+@pytest.mark.host
 def test_the_passes_of_an_update_share_the_transforms_of_ds_kernels(monkeypatch):
     transformed, transform = [], winograd.transform_kernel
     note = lambda w, plan, out: transformed.append(w) or transform(w, plan, out)
@@ -284,6 +286,7 @@ def test_divergence_in_a_later_update_of_d_leaves_the_state_unchanged():
             np.testing.assert_array_equal(getattr(state, name), value)
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("name", ["loss_d", "loss_g", "dw", "dtheta"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_divergence_is_told_by_the_quantitys_name(monkeypatch, name, value):

@@ -65,6 +65,7 @@ def test_the_first_step_moves_every_number_by_the_learning_rate():
     np.testing.assert_allclose(our_adam(theta, [gradient], 0.1, 0.9, 0.999, 0.0), theta - 0.1 * np.sign(gradient))
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("threads", [1, 3])
 def test_blocks_and_threads_change_nothing(monkeypatch, threads):
     theta, gradients = numbers(np.float32)

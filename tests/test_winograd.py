@@ -110,6 +110,7 @@ def test_in_single_precision_the_error_stays_below_1e5_of_the_largest_output(axi
         assert_close(ours, theirs, 1e-5)
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(("block", "part"), [(1, 1), (2**12, 2**7), (2**15, 2**24)])
 @layers
 def test_blocks_and_parts_change_nothing_but_rounding(monkeypatch, axis, block, part):
@@ -121,6 +122,7 @@ def test_blocks_and_parts_change_nothing_but_rounding(monkeypatch, axis, block, 
         assert_close(ours, theirs)
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("threads", [2, 3])
 @layers
 def test_the_number_of_threads_changes_nothing_to_the_last_bit(monkeypatch, axis, threads):

@@ -161,19 +161,20 @@ class ndarray:
     def _view(self, array):
         return wrap(array, self._buffer)
 
-    def _view_or_copy(self, array, name):
-        """NumPy's answer, which is new memory where a view could not be."""
+    def _view_or_copy(self, shaped, name):
+        """A view of the array that NumPy makes or, where that is new memory, the copy, taken when its turn comes."""
+        array = shaped(self._a)
         if memory.holds(self._buffer, array) or not array.size:
             return self._view(array)
         launch(name)
-        return wrap(array)
+        return wrap(shaped(self._a))
 
     def reshape(self, *shape, order="C", copy=None):
         shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
-        return self._view_or_copy(self._a.reshape(shape, order=order), "reshape")
+        return self._view_or_copy(lambda a: a.reshape(shape, order=order), "reshape")
 
     def ravel(self, order="C"):
-        return self._view_or_copy(self._a.ravel(order), "ravel")
+        return self._view_or_copy(lambda a: a.ravel(order), "ravel")
 
     def transpose(self, *axes):
         return self._view(self._a.transpose(*axes))
