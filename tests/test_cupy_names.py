@@ -14,10 +14,11 @@ import inspect
 import re
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import numpy as np
 import pytest
+import strict_cupy
 
 PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 
@@ -354,6 +355,45 @@ def test_all_names_and_keywords_are_those_of_the_installed_cupy(cupy):
         wrong += findings_in(path.read_text(), cupy, module=module, host=host)
     assert len(files) > 40
     assert not wrong
+
+
+def stand_in():
+    """(path, what strict_cupy has there) for all that stands for something of CuPy's."""
+    from strict_cupy import cuda, functions, ndarray, ufuncs
+
+    for name in [*functions.__all__, *ufuncs.NAMES, "ndarray", "ElementwiseKernel"]:
+        yield (name,), getattr(strict_cupy, name)
+    for name in cuda.__all__:
+        yield ("cuda", name), getattr(cuda, name)
+    for module in (cuda.runtime, cuda.cublas):
+        home = module.__name__.rpartition(".")[2]
+        for name, value in vars(module).items():
+            own = isinstance(value, int) or getattr(value, "__module__", "") == module.__name__
+            if own and isinstance(value, FunctionType | int) and name[0] != "_" and name != "HANDLE":
+                yield ("cuda", home, name), value
+    for path, owner in [(("ndarray",), ndarray), *((("cuda", c.__name__), c) for c in (cuda.Device, cuda.Stream))]:
+        for name, value in vars(owner).items():
+            if name[0] != "_":
+                yield (*path, name), value
+
+
+def agrees(ours, theirs, name):
+    """Whether numbers are equal, and a function's parameters have names that CuPy's has."""
+    if isinstance(ours, int):
+        return ours == theirs
+    signature = signature_of(theirs, name) if isinstance(ours, FunctionType) else None
+    if signature is None or any(each.kind == each.VAR_POSITIONAL for each in signature.parameters.values()):
+        return True
+    return all(_takes(signature, parameter) for parameter in inspect.signature(ours).parameters if parameter != "self")
+
+
+def test_the_stand_in_has_nothing_that_cupy_has_not(cupy):
+    reader, different = Reader(cupy), []
+    for path, ours in stand_in():
+        theirs = reader._resolve(path, ast.Name(id="", lineno=0))
+        if theirs is not UNKNOWN and not agrees(ours, theirs, ".".join(path)):
+            different.append(f"{_text(path)}: {signature_of(ours) or ours}, CuPy's is {signature_of(theirs) or theirs}")
+    assert reader.findings + different == []
 
 
 def test_a_library_that_does_not_load_tells_its_names(cupy):
