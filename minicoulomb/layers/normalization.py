@@ -15,13 +15,11 @@ are in the cache, or on a GPU in the same kernels; dy then stands for f' dy abov
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from minicoulomb.backend import array_module, on_gpu
-from minicoulomb.column_sums import ColumnSums, column_sums
 from minicoulomb.errors import UserError
-from minicoulomb.fused import Fused
+from minicoulomb.layers import batch_norm_kernels as kernels
 from minicoulomb.layers.activations import Activation
 from minicoulomb.layers.layer import Layer, Parameter, ones, zeros
 from minicoulomb.threads import blocks, for_each
@@ -57,8 +55,8 @@ def batch_norm(x, scale, shift, epsilon=EPSILON, statistics=None, activation: Ac
     inverse_std = 1 / xp.sqrt(variance + epsilon)
     own = variance if statistics is None else None
     factor = inverse_std * scale
-    if _is_fused(x, activation):
-        y = _kernels(activation).normalize(rows, mean, factor, shift).reshape(x.shape)
+    if kernels.take(x, activation):
+        y = kernels.normalize(rows, mean, factor, shift, activation).reshape(x.shape)
         return y, BatchNormResiduals(x, y if activation else None, mean, inverse_std, scale, own, activation)
     y = xp.empty_like(rows)
 
@@ -77,11 +75,11 @@ def batch_norm(x, scale, shift, epsilon=EPSILON, statistics=None, activation: Ac
 
 def batch_norm_param_gradient(residuals, dy):
     """(dscale, dshift) = (sum dy xhat, sum dy), (c,) each."""
-    if _is_fused(dy, residuals.activation):
-        x, y, drows = _rows(residuals, dy)
-        dscale, dshift = _kernels(residuals.activation).sums(*x.shape, x, y, drows, residuals.mean)
+    rows, y, drows = _rows(residuals, dy)
+    if kernels.take(dy, residuals.activation):
+        dscale, dshift = kernels.gradient_sums(rows, y, drows, residuals.mean, residuals.activation)
         return dscale * residuals.inverse_std, dshift
-    rows, behind = residuals.x.reshape(-1, dy.shape[-1]), _gradient_behind(residuals, dy)
+    behind = _gradient_behind(residuals.activation, y, drows)
 
     def sums(block, ones):
         dz = behind(block)
@@ -98,18 +96,18 @@ def batch_norm_input_gradient(residuals, dy, param_gradient=None):
 
     Both means are the parameter gradient over the batch's size: pass it where it is known.
     """
-    xp, rows = array_module(dy), residuals.x.reshape(-1, dy.shape[-1])
+    xp, (rows, y, drows) = array_module(dy), _rows(residuals, dy)
     factor = residuals.scale * residuals.inverse_std
     if residuals.variance is not None:
         dscale, dshift = param_gradient or batch_norm_param_gradient(residuals, dy)
         slope, offset = residuals.inverse_std * dscale / -len(rows), dshift / len(rows)
-    if _is_fused(dy, residuals.activation):
-        x, y, drows = _rows(residuals, dy)
-        kernels = _kernels(residuals.activation)
+    if kernels.take(dy, residuals.activation):
         if residuals.variance is None:
-            return kernels.scale(y, drows, factor).reshape(dy.shape)
-        return kernels.differentiate(x, y, drows, residuals.mean, slope, offset, factor).reshape(dy.shape)
-    behind, dx = _gradient_behind(residuals, dy), xp.empty_like(rows)
+            dx = kernels.scale(y, drows, factor, residuals.activation)
+        else:
+            dx = kernels.differentiate(rows, y, drows, residuals.mean, slope, offset, factor, residuals.activation)
+        return dx.reshape(dy.shape)
+    behind, dx = _gradient_behind(residuals.activation, y, drows), xp.empty_like(rows)
 
     def differentiate(block):
         dz, out = behind(block), dx[block]
@@ -126,77 +124,23 @@ def batch_norm_input_gradient(residuals, dy, param_gradient=None):
     return dx.reshape(dy.shape)
 
 
-def _gradient_behind(residuals, dy):
-    """The function block -> dy between normalization and activation, of that block of rows."""
-    drows, activation = dy.reshape(-1, dy.shape[-1]), residuals.activation
-    if not activation:
-        return lambda block: drows[block]
-    y = residuals.y.reshape(drows.shape)
-    return lambda block: activation.gradient(y[block], drows[block], *activation.arguments)
-
-
-def _is_fused(array, activation):
-    return on_gpu(array) and (not activation or activation.code)
-
-
-class _Kernels(NamedTuple):
-    """What a GPU computes in one pass each; y is dy itself where there is no activation."""
-
-    normalize: Fused
-    sums: ColumnSums
-    scale: Fused
-    differentiate: Fused
-
-
-@lru_cache
-def _kernels(activation) -> _Kernels:
-    preamble = activation.preamble if activation else _IDENTITY
-    dz = "activation_gradient(y[at], dy[at])"
-    return _Kernels(
-        Fused(
-            "T x, T mean, T factor, T shift",
-            "T y",
-            "y = activation((x - mean) * factor + shift)",
-            "batch_norm",
-            preamble,
-        ),
-        ColumnSums(
-            "raw T x, raw T y, raw T dy, raw T mean",
-            [f"(x[at] - mean[column]) * {dz}", dz],
-            "batch_norm_sums",
-            preamble,
-        ),
-        Fused("T y, T dy, T factor", "T dx", "dx = activation_gradient(y, dy) * factor", "batch_norm_scale", preamble),
-        Fused(
-            "T x, T y, T dy, T mean, T slope, T offset, T factor",
-            "T dx",
-            "dx = ((x - mean) * slope + activation_gradient(y, dy) - offset) * factor",
-            "batch_norm_input_gradient",
-            preamble,
-        ),
-    )
-
-
-_IDENTITY = """
-    template <typename T> __device__ T activation(T x) { return x; }
-    template <typename T> __device__ T activation_gradient(T y, T dy) { return dy; }
-"""
-_SQUARES = ColumnSums("raw T x, raw T mean", ["(x[at] - mean[column]) * (x[at] - mean[column])"], "squares")
-
-
 def _rows(residuals, dy):
-    """x, y and dy as contiguous rows (n, c)."""
+    """x, y and dy as rows (n, c); in the place of y dy itself, where there is no activation."""
     y = dy if residuals.y is None else residuals.y
-    xp = array_module(dy)
-    return [xp.ascontiguousarray(array).reshape(-1, dy.shape[-1]) for array in (residuals.x, y, dy)]
+    return [array.reshape(-1, dy.shape[-1]) for array in (residuals.x, y, dy)]
+
+
+def _gradient_behind(activation, y, dy):
+    """The function block -> dy between normalization and activation, of that block of rows."""
+    if not activation:
+        return lambda block: dy[block]
+    return lambda block: activation.gradient(y[block], dy[block], *activation.arguments)
 
 
 def _mean_and_variance(rows):
     """Of each column of rows (n, c), in two passes, so that a large mean leaves the variance its digits."""
     if on_gpu(rows):
-        rows = array_module(rows).ascontiguousarray(rows)
-        mean = column_sums(rows) / len(rows)
-        return mean, _SQUARES(*rows.shape, rows, mean)[0] / len(rows)
+        return kernels.mean_and_variance(rows)
     (total,) = _sum_over_blocks(lambda block, ones: [ones @ rows[block]], rows)
     mean = total / len(rows)
 
