@@ -16,7 +16,8 @@ LAYOUT = """
     presets pictures metrics evaluate
     checkpoint run sampling export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/report benchmark/workloads
-    benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps benchmark/memory benchmark/cases
+    benchmark/limit benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
+    benchmark/memory benchmark/cases
     console options cli __main__
 """.split()
 

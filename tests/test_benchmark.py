@@ -3,16 +3,20 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import strict_cupy
 from cli_cases import run
 
-from minicoulomb.backend import open_backend
+from minicoulomb.backend import Backend, open_backend, to_host
 from minicoulomb.benchmark import cases as benchmark_cases
-from minicoulomb.benchmark.agreement import Disagreement, agree
+from minicoulomb.benchmark import memory
+from minicoulomb.benchmark.agreement import Disagreement, agree, bounds
 from minicoulomb.benchmark.cases import Case, Setting, cases, open_torch, select
-from minicoulomb.benchmark.measure import BUDGET, FEWEST, Contest, measure
+from minicoulomb.benchmark.limit import plane_limit
+from minicoulomb.benchmark.measure import BUDGET, FEWEST, WARM_UP, Contest, Times, measure, quick_time
 from minicoulomb.benchmark.report import HEADER, Row
 from minicoulomb.benchmark.workloads import WORKLOADS, Workload
 from minicoulomb.config import Config
@@ -37,6 +41,19 @@ def torch():
     return pytest.importorskip("torch", reason="the benchmark compares with PyTorch; pip install torch to run it")
 
 
+@pytest.fixture(params=["numpy", "strict"])
+def backend(request, torch, monkeypatch):
+    """The host; or the stand-in for CuPy, beside which PyTorch computes on the host."""
+    if request.param == "numpy":
+        return NUMPY
+    from minicoulomb.benchmark import device, pieces, steps
+
+    for module in (device, pieces, steps):
+        monkeypatch.setattr(module, "torch_device", lambda backend: torch.device("cpu"))
+    monkeypatch.setattr(pieces, "plane_limit", lambda n, backend: (1e-3, "the count"))
+    return strict_cupy.backend()
+
+
 def small(generator, discriminator, shape, settings, dtype="float64"):
     widths = {"g_width": 4, "d_width": 4, "latent": 3, "batch_size": 5, "dtype": dtype}
     config = Config(generator=generator, discriminator=discriminator, **widths, **{"d": 1.0, "eps": 1.0} | settings)
@@ -49,17 +66,19 @@ def small(generator, discriminator, shape, settings, dtype="float64"):
 @pytest.mark.parametrize(
     "family", FAMILIES, ids=lambda family: f"{family[0]}-{family[1]}-{'x'.join(map(str, family[2]))}"
 )
-def test_the_rivals_step_has_our_losses_gradients_and_weights(torch, family):
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_rivals_step_has_our_losses_gradients_and_weights(backend, family, channels_last):
     from minicoulomb.benchmark.steps import Pair
 
-    pair = Pair(small(*family), NUMPY)
+    pair = Pair(small(*family), backend)
+    pair.set_up_theirs(channels_last)
     pair.check(1e-10, 1e-10)
-    start = [pair.state.theta.copy(), pair.state.w.copy()]
+    start = [to_host(pair.state.theta).copy(), to_host(pair.state.w).copy()]
     for _ in range(3):
         pair.step()
         pair.their_step()
     for ours, peer, before in zip((pair.state.theta, pair.state.w), pair.peers, start, strict=True):
-        agree("the way of three steps", ours - before, peer.flat(peer.parameters) - before, 1e-6)
+        agree("the way of three steps", to_host(ours) - before, peer.flat(peer.parameters) - before, 1e-6)
 
 
 def test_a_rival_that_is_off_is_refused(torch):
@@ -140,19 +159,208 @@ def test_a_layer_without_a_rival_is_named(torch):
         Peer(Network([Conv(2, 3, (5,))], (9, 2)))
 
 
+@pytest.mark.parametrize("pairs", [2**27, 1000])
 @pytest.mark.parametrize("form", ["cdist", "addmm"])
-def test_both_forms_of_the_rivals_potential_agree(torch, form):
+def test_both_forms_of_the_rivals_potential_agree_in_one_block_or_many(backend, monkeypatch, form, pairs):
+    from minicoulomb.benchmark import torch_step
     from minicoulomb.benchmark.pieces import potentials_contest
 
+    monkeypatch.setattr(torch_step, "PAIRS", pairs)
     for m, d in ((2, 2.0), (40, 1.0)):
-        potentials_contest(150, m, d, 1.0, 1.0, form, NUMPY)
+        potentials_contest(150, m, d, 1.0, 1.0, form, backend)
 
 
 @pytest.mark.parametrize("form", [{}, {"foreach": True}, {"fused": True}])
-def test_every_form_of_the_rivals_adam_agrees(torch, form):
+def test_every_form_of_the_rivals_adam_agrees(backend, form):
     from minicoulomb.benchmark.pieces import adam_contest
 
-    adam_contest(1000, form, NUMPY)
+    adam_contest(1000, form, backend)
+
+
+def test_images_and_kernels_lie_as_they_are_told_to(torch):
+    from minicoulomb.benchmark.peer import Peer
+
+    _, D = small("my", "my", (16, 16, 3), {}).networks()
+    for channels_last, layout in ((False, torch.contiguous_format), (True, torch.channels_last)):
+        peer = Peer(D, torch.float64, channels_last=channels_last)
+        images = peer.to_torch(np.zeros((2, 16, 16, 3)))
+        kernels = [parameter for parameter in peer.parameters if parameter.ndim == 4]
+        assert kernels
+        assert all(tensor.is_contiguous(memory_format=layout) for tensor in (images, *kernels))
+
+
+# A GPU that this machine has not
+
+
+@pytest.fixture
+def gpu(torch, monkeypatch):
+    """PyTorch's device is called cuda, and what it would be told is written down."""
+    from minicoulomb.benchmark import device
+
+    told = []
+    monkeypatch.setattr(device, "torch_device", lambda backend: torch.device("cuda", backend.device))
+    for name in ("set_device", "synchronize", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, name=name: told.append(name))
+    return told
+
+
+class Waits(SimpleNamespace):
+    """As much of a backend as is asked where PyTorch is told about its device."""
+
+    name, device, tf32 = "cupy", 0, False
+
+    def synchronize(self):
+        self.told.append("ours")
+
+
+def waiting(told, **settings):
+    pool = SimpleNamespace(free_all_blocks=lambda: told.append("free_all_blocks"))
+    return Waits(told=told, xp=SimpleNamespace(get_default_memory_pool=lambda: pool), **settings)
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_pytorch_computes_at_our_precision_and_at_its_best(torch, gpu, monkeypatch, tf32):
+    from minicoulomb.benchmark.device import prepare_torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    settings = {
+        (torch.backends.cuda.matmul, "allow_tf32"): tf32,
+        (torch.backends.cudnn, "allow_tf32"): tf32,
+        (torch.backends.cudnn, "benchmark"): True,
+        (torch.backends.cudnn, "deterministic"): False,
+    }
+    before = {key: getattr(*key) for key in settings}
+    try:
+        prepare_torch(waiting(gpu, tf32=tf32))
+        assert {key: getattr(*key) for key in settings} == settings
+    finally:
+        for (where, name), value in before.items():  # these are no attributes that monkeypatch could put back
+            setattr(where, name, value)
+    assert gpu == ["set_device"]
+
+
+def test_a_pytorch_without_the_gpu_is_told(torch, gpu, monkeypatch):
+    from minicoulomb.benchmark.device import prepare_torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="finds no GPU.*--backend numpy"):
+        prepare_torch(waiting(gpu))
+
+
+def test_both_sides_are_waited_for_and_give_their_memory_back(gpu):
+    from minicoulomb.benchmark.device import free_memory
+
+    free_memory(waiting(gpu))
+    assert gpu == ["ours", "synchronize", "free_all_blocks", "empty_cache"]
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [((0.3, 0.2), True), ((0.2, 0.3), False)])
+def test_pytorch_has_the_layout_that_is_faster(gpu, monkeypatch, seconds, chosen):
+    from minicoulomb.benchmark import device
+
+    tried, times = [], iter(seconds)
+    monkeypatch.setattr(device, "quick_time", lambda work, synchronize: next(times))
+    note = device.faster_layout(tried.append, lambda: None, waiting(gpu))
+    assert tried == [False, True, chosen]
+    assert f"channels {'last' if chosen else 'first'}, in 0.67" in note
+
+
+def test_on_the_host_pytorch_has_its_default_layout(torch):
+    from minicoulomb.benchmark.device import faster_layout
+
+    assert faster_layout(pytest.fail, pytest.fail, NUMPY) == ""
+
+
+def gpu_of(capability, multiprocessors, kilohertz):
+    device = SimpleNamespace(
+        compute_capability=capability,
+        attributes={"MultiProcessorCount": multiprocessors, "ClockRate": kilohertz},
+    )
+    return Backend("cupy", SimpleNamespace(cuda=SimpleNamespace(Device=lambda number: device)))
+
+
+def test_the_limit_of_a_gpu_is_that_of_the_unit_with_most_to_do():
+    """5 additions and a reciprocal for each of 4e10 pairs: on an H100 the one lasts longer, on an A100 the others."""
+    seconds, count = plane_limit(200_000, gpu_of("90", 132, 1_980_000))
+    assert seconds == pytest.approx(4e10 / 16 / (132 * 1.98e9))
+    assert "reciprocals bind, 9.57 ms at best" in count
+    seconds, count = plane_limit(200_000, gpu_of("80", 108, 1_410_000))
+    assert seconds == pytest.approx(4e10 * 5 / 64 / (108 * 1.41e9))
+    assert "float32 bind, 20.5 ms at best" in count
+
+
+def test_of_an_unknown_gpu_no_limit_is_told():
+    assert plane_limit(100, gpu_of("61", 20, 1_700_000)) is None
+    assert plane_limit(100, gpu_of("90", 132, 0)) is None
+    assert plane_limit(100, NUMPY) is None
+
+
+def test_our_peak_is_that_of_the_last_step():
+    """Each step takes a new array of 3, 2 and gives back that of the step before."""
+
+    class Hook:
+        def __enter__(self):
+            hooks.append(self)
+            return self
+
+        def __exit__(self, *_):
+            hooks.remove(self)
+
+    hooks = []
+    pool = SimpleNamespace(total_bytes=lambda: 5000)
+    xp = SimpleNamespace(cuda=SimpleNamespace(MemoryHook=Hook), get_default_memory_pool=lambda: pool)
+
+    def steps(workload, backend):
+        (hook,) = hooks
+        hook.malloc_postprocess(device_id=0, size=1000, mem_size=1024, mem_ptr=1, pmem_id=1)
+        sizes = iter([3072, 2048])
+
+        def one_step():
+            size = next(sizes)
+            hook.malloc_postprocess(device_id=0, size=size, mem_size=size, mem_ptr=2, pmem_id=2)
+            hook.free_postprocess(device_id=0, mem_size=size, mem_ptr=2, pmem_id=2)
+
+        return one_step
+
+    backend = Backend("numpy", xp)  # whose synchronize does nothing
+    assert memory._our_peak(steps, None, backend) == memory.Peak(1024 + 2048, 5000)
+    assert not hooks
+
+
+@pytest.mark.parametrize("where", ["cupy.cuda.memory", "torch"])
+def test_a_gpu_without_the_memory_for_a_case_is_told(where):
+    def run(name, setting):
+        raise type("OutOfMemoryError", (MemoryError,), {"__module__": where})("30 GB")
+
+    with pytest.raises(UserError, match="step-large: the GPU's memory does not hold both sides.*30 GB"):
+        Case("step-large", run)(Setting())
+
+
+def test_tf32_leaves_fewer_digits_to_agree_in():
+    loose, strict = (bounds(Backend("cupy", np, tf32=tf32)) for tf32 in (True, False))
+    assert all(a > b for a, b in zip(loose, strict, strict=True))
+
+
+def test_every_case_runs_on_a_device(backend, monkeypatch):
+    """With networks of few channels, few points, and one call for a time."""
+    images = lambda generator, discriminator, size, n: small(generator, discriminator, (16, 16, 3), {}, "float32")
+
+    def once(both, repeats, synchronize, **_):
+        both.ours()
+        both.theirs()
+        synchronize()
+        return Times(1.0, 2.0, 0.5, repeats)
+
+    monkeypatch.setattr("minicoulomb.benchmark.workloads._images", images)
+    monkeypatch.setattr(benchmark_cases, "measure", once)
+    monkeypatch.setattr(benchmark_cases, "SAMPLES", 2)
+    monkeypatch.setattr(benchmark_cases, "ADAM_SIZE", 1000)
+    few = {name: {**sizes, "n": 60, "m": min(sizes["m"], 50)} for name, sizes in benchmark_cases.POTENTIALS.items()}
+    monkeypatch.setattr(benchmark_cases, "POTENTIALS", few)
+    setting = Setting(1, 1, backend)
+    rows = {case.name: case(setting) for case in cases(gpu=True) if not case.name.startswith("memory")}
+    assert "minicoulomb at 0% of the limit: the count" in rows["potential-plane-1e5"].note or backend is NUMPY
+    assert {(row.ours, row.theirs, row.ratio) for row in rows.values()} == {(1000.0, 2000.0, 0.5)}
 
 
 # Agreement and measuring
@@ -209,6 +417,19 @@ def test_the_ratio_is_the_median_of_the_pairs():
     assert measure(clock.contest, 4, clock=clock).ratio == pytest.approx(0.5)
 
 
+def test_on_a_gpu_the_first_calls_warm_up():
+    clock = Clock(0.5, 0.25)
+    times = measure(clock.contest, 3, clock=clock, warm_up=2)
+    assert clock.calls == "otot" + "ot" + 3 * "ot"
+    assert times == (0.5, 0.25, 2.0, 3)
+
+
+def test_a_quick_time_is_the_shortest_sample_after_a_warm_up():
+    seconds = iter([9.0] * WARM_UP + [0.5, 0.3, 0.2, 0.4])
+    clock = Clock(lambda: next(seconds), 0)
+    assert quick_time(clock.contest.ours, lambda: None, clock) == pytest.approx(0.2)
+
+
 def test_slow_work_counts_from_the_first_pair_and_stops_in_time():
     clock = Clock(BUDGET, BUDGET)
     assert measure(clock.contest, 10, clock=clock).repeats == FEWEST
@@ -226,7 +447,7 @@ def test_the_device_is_waited_for_before_and_after_each_sample():
 
 
 def test_every_case_has_its_own_name_and_every_workload_its_step():
-    names = [case.name for case in cases()]
+    names = [case.name for case in cases(gpu=True)]
     assert len(names) == len(set(names))
     assert {f"step-{workload}" for workload in WORKLOADS} <= set(names)
     assert {"conv-128-256-5x5-at-32-forward", "convt-1024-512-5x5-at-4-parameters"} <= set(names)
@@ -234,6 +455,12 @@ def test_every_case_has_its_own_name_and_every_workload_its_step():
 
 def test_cases_are_selected_by_how_they_begin():
     assert len(select([])) == len(cases())
+    assert {case.name for case in select(["potential-plane-1e5"], gpu=True)} == {
+        "potential-plane-1e5",
+        "potential-plane-1e5-addmm",
+    }
+    with pytest.raises(UserError, match="step-my-64-b512"):
+        select(["step-my-64-b512"])
     assert [case.name for case in select(["adam-fused", "step-my"])] == [
         "step-my-64-b64",
         "step-my-64-b128",
@@ -249,9 +476,9 @@ def test_the_command_lists_cases_and_tells_of_unknown_ones():
 
 
 def test_the_command_prints_a_table_and_writes_json(torch, monkeypatch, tmp_path):
-    rows = [Row("fast", 0.01234, 1.5, 0.0082, "ms", 5), Row("large", 1234.5, 99.96, 12.35, "MiB", 1)]
+    rows = [Row("fast", 0.01234, 1.5, 0.0082, "ms", 5, "a note"), Row("large", 1234.5, 99.96, 12.35, "MiB", 1)]
     listed = [Case(row.case, lambda name, setting, row=row: row) for row in rows]
-    monkeypatch.setattr(benchmark_cases, "cases", lambda: listed)
+    monkeypatch.setattr(benchmark_cases, "cases", lambda gpu: listed)
     output = run("benchmark", "--threads", 1, "--json", tmp_path / "figures.json").splitlines()
     assert "threads 1" in output[0]
     assert torch.__version__ in output[0]
@@ -269,7 +496,7 @@ def test_a_case_that_does_not_agree_ends_the_command(torch, monkeypatch):
     def off(name, setting):
         agree("dL_D / dw", np.ones(2), np.zeros(2), 1e-10)
 
-    monkeypatch.setattr(benchmark_cases, "cases", lambda: [Case("off", off)])
+    monkeypatch.setattr(benchmark_cases, "cases", lambda gpu: [Case("off", off)])
     assert "Error: dL_D / dw: differs from PyTorch's by" in run("benchmark", status=1)
 
 

@@ -3,15 +3,39 @@
 error = |ours - theirs| / |theirs|        norms over all numbers
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
+from minicoulomb.backend import Backend
 from minicoulomb.errors import UserError
 
-# In float64 only rounding is left. In float32 a ReLU whose input is nearly 0 may fall on either side of its kink, which
-# moves a whole network's gradients by some thousandths, PyTorch's own against float64 as well.
+# In float64 only rounding is left.
 FLOAT64 = 1e-10
-FLOAT32 = 1e-4
-FLOAT32_NETWORK = 2e-2
+
+
+class Bounds(NamedTuple):
+    """The largest errors that the rounding of float32 explains."""
+
+    layer: float
+    losses: float
+    gradients: float  # of a network
+    potentials: float
+
+
+# A ReLU whose input is nearly 0 may fall on either side of its kink, which moves a whole network's gradients by some
+# thousandths, PyTorch's own against float64 as well. Both of PyTorch's forms of r^2 cancel: 1e-7 (|a|^2 + |b|^2) is
+# left of each, at any distance.
+FLOAT32 = Bounds(1e-4, 1e-4, 2e-2, 5e-3)
+# TF32 rounds factors at 2^-11. That is 4e-4 of a sum of products, 2e-3 through Winograd's transforms, up to 1e-2 of the
+# losses and, the share of turned ReLUs growing with it, a tenth of a network's gradients; of PyTorch's potentials it is
+# 1e-2. (Measured on the host with factors so rounded.)
+TF32 = Bounds(2e-2, 5e-2, 0.4, 0.1)
+
+
+def bounds(backend: Backend) -> Bounds:
+    """What holds for both sides' float32 on the backend's device."""
+    return TF32 if backend.tf32 else FLOAT32
 
 
 class Disagreement(UserError):

@@ -2,14 +2,17 @@
 
 step-...      whole steps of Algorithm 1, both Adams included
 memory-...    peak memory of whole steps, each side in a process of its own
+
+On a GPU both sides have it to themselves, and the batch is there already: no case copies from or to the host.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from minicoulomb.backend import Backend, open_backend
-from minicoulomb.benchmark.measure import REST, measure
+from minicoulomb.benchmark.measure import REST, WARM_UP, measure
 from minicoulomb.benchmark.memory import peak_memory
 from minicoulomb.benchmark.report import Row
 from minicoulomb.benchmark.workloads import WORKLOADS
@@ -28,11 +31,14 @@ ADAM_SIZE = 19_000_000
 POTENTIALS = {
     "potential-images": {"n": 128, "m": 64 * 64 * 3, "d": 1.0, "eps": 1.0, "scale": 0.5},
     "potential-plane": {"n": 10_000, "m": 2, "d": 2.0, "eps": 3.0, "scale": 15.0},
+    "potential-plane-1e5": {"n": 100_000, "m": 2, "d": 2.0, "eps": 3.0, "scale": 15.0},
 }
+# What takes a processor minutes: parts of the names.
+ON_A_GPU_ALONE = ("-b512", "-1e5")
 
 
 class Setting(NamedTuple):
-    """How to measure: on how many threads, and how many pairs of samples."""
+    """How to measure: on how many threads of the host, how many pairs of samples, and where."""
 
     threads: int = 1
     repeats: int = 5
@@ -44,12 +50,17 @@ class Case(NamedTuple):
     run: Callable[[str, Setting], Row]
 
     def __call__(self, setting: Setting) -> Row:
-        """The row of this case; Disagreement where both sides do not compute the same."""
-        return self.run(self.name, setting)
+        """The row of this case; Disagreement where both sides do not compute the same, UserError without memory."""
+        try:
+            return self.run(self.name, setting)
+        except Exception as error:
+            if type(error).__name__ != "OutOfMemoryError":  # CuPy's or PyTorch's, neither of which is imported here
+                raise
+            raise UserError(f"{self.name}: the GPU's memory does not hold both sides ({error})") from None
 
 
-def cases() -> list[Case]:
-    """All of them, in the order in which they are run."""
+def cases(gpu: bool = False) -> list[Case]:
+    """All of them, for a GPU or for the host, in the order in which they are run."""
     steps = [Case(f"step-{name}", _timed(_step(workload))) for name, workload in WORKLOADS.items()]
     memory = [Case(f"memory-{name}", _memory(name)) for name in LARGE]
     adams = [Case(name, _timed(_adam(form))) for name, form in ADAMS.items()]
@@ -58,12 +69,13 @@ def cases() -> list[Case]:
         for name, sizes in POTENTIALS.items()
         for suffix, form in (("", "cdist"), ("-addmm", "addmm"))
     ]
-    return [*steps, *memory, *_convolutions(), *_normalizations(), *adams, *potentials]
+    all_of_them = [*steps, *memory, *_convolutions(), *_normalizations(), *adams, *potentials]
+    return [case for case in all_of_them if gpu or not any(part in case.name for part in ON_A_GPU_ALONE)]
 
 
-def select(names: Iterable[str]) -> list[Case]:
+def select(names: Iterable[str], gpu: bool = False) -> list[Case]:
     """The cases whose name begins with one of `names`, all of them for none; UserError for a name that finds none."""
-    known, names = cases(), tuple(names)
+    known, names = cases(gpu), tuple(names)
     for name in names:
         if not any(case.name.startswith(name) for case in known):
             raise UserError(f"case {name!r}: no case begins with that; minicoulomb benchmark --list has them")
@@ -87,12 +99,27 @@ def _timed(contest):
     """contest(backend) -> Contest, once it is checked."""
 
     def run(name, setting):
-        rest = REST if setting.threads > 1 else 0.0
-        both, wait = contest(setting.backend), setting.backend.synchronize
-        ours, theirs, ratio, repeats = measure(both, setting.repeats, wait, rest=rest)
-        return Row(name, 1e3 * ours, 1e3 * theirs, ratio, "ms", repeats)
+        from minicoulomb.benchmark.device import free_memory, prepare_torch, synchronize
+
+        backend, rest = setting.backend, REST if setting.threads > 1 else 0.0
+        prepare_torch(backend)
+        free_memory(backend)
+        both, warm_up = contest(backend), WARM_UP if backend.name == "cupy" else 0
+        free_memory(backend)
+        wait = partial(synchronize, backend)
+        ours, theirs, ratio, repeats = measure(both, setting.repeats, wait, rest=rest, warm_up=warm_up)
+        return Row(name, 1e3 * ours, 1e3 * theirs, ratio, "ms", repeats, _note(both, ours))
 
     return run
+
+
+def _note(contest, seconds):
+    """What is to be known of a row's times: PyTorch's choice, and what share of the device's limit ours is."""
+    notes = [contest.note] if contest.note else []
+    if contest.limit:
+        least, count = contest.limit
+        notes.append(f"minicoulomb at {least / seconds:.0%} of the limit: {count}")
+    return "; ".join(notes)
 
 
 def _step(workload):
@@ -162,7 +189,14 @@ def _potential(**sizes):
 
 def _memory(workload):
     def run(name, setting):
-        ours, theirs = (peak_memory(side, workload, setting.threads) / 2**20 for side in ("ours", "theirs"))
-        return Row(name, ours, theirs, ours / theirs, "MiB", 1)
+        if setting.backend.name == "cupy":
+            from minicoulomb.benchmark.device import free_memory
+
+            free_memory(setting.backend)
+        peaks = [peak_memory(side, workload, setting.threads, setting.backend) for side in ("ours", "theirs")]
+        ours, theirs = (peak.used / 2**20 for peak in peaks)
+        held = " and ".join(f"{peak.held / 2**20:,.0f}" for peak in peaks if peak.held)
+        note = f"the pools then hold {held} MiB of the device" if held else ""
+        return Row(name, ours, theirs, ours / theirs, "MiB", 1, note)
 
     return run

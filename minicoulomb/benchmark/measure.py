@@ -3,8 +3,9 @@
     ratio = median over the repeats of  ours_i / theirs_i
 
 What slows the machine down for a while then falls on neighbours, and cancels in their ratio. A sample repeats its
-function until it takes at least SAMPLE seconds. The first calls are to warm up; they count as a pair where both take
-SLOW seconds or more, which little can change. With no time left after BUDGET seconds, FEWEST repeats must do.
+function until it takes at least SAMPLE seconds, by the clock on the wall from when the device has nothing to do until
+it has nothing to do again. The first calls are to warm up; they count as a pair where both take SLOW seconds or more,
+which little can change. With no time left after BUDGET seconds, FEWEST repeats must do.
 """
 
 import time
@@ -18,13 +19,21 @@ REST = 0.3
 SLOW = 1.0
 BUDGET = 120.0
 FEWEST = 3
+# Calls of each side on a GPU before its first sample: kernels are compiled, and cuDNN tries its algorithms, in the
+# first; memory is asked for anew until the second has given the first's back.
+WARM_UP = 3
 
 
 class Contest(NamedTuple):
-    """The same piece of work, once, by this package and by PyTorch."""
+    """The same piece of work, once, by this package and by PyTorch; `note` is what to know of either's time.
+
+    limit   seconds below which the device cannot do the work, with its reason, or None where nobody counted
+    """
 
     ours: Callable[[], object]
     theirs: Callable[[], object]
+    note: str = ""
+    limit: tuple[float, str] | None = None
 
 
 class Times(NamedTuple):
@@ -42,11 +51,13 @@ def measure(
     synchronize: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
     rest: float = 0.0,
+    warm_up: int = 0,
 ) -> Times:
     """Time both sides, in turns, `repeats` times, or at least FEWEST times once BUDGET seconds have passed.
 
     synchronize   waits until a device has done what it was given
     rest          seconds before each sample
+    warm_up       calls of each side whose time nobody takes
     """
     began = clock()
 
@@ -54,12 +65,28 @@ def measure(
         time.sleep(rest)
         return _seconds(contest[side], calls, synchronize, clock)
 
+    for _ in range(warm_up):
+        contest.ours()
+        contest.theirs()
     first = sample(0, 1), sample(1, 1)
     pairs = [first] if min(first) >= SLOW else []
     calls = [_enough_calls(lambda n, side=side: sample(side, n), first[side]) for side in (0, 1)]
     while len(pairs) < repeats and (len(pairs) < FEWEST or clock() - began < BUDGET):
         pairs.append((sample(0, calls[0]), sample(1, calls[1])))
     return Times(*map(median, zip(*pairs, strict=True)), median(a / b for a, b in pairs), len(pairs))
+
+
+def quick_time(
+    function: Callable[[], object],
+    synchronize: Callable[[], None],
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Seconds per call, the shortest of FEWEST samples after a warm-up: enough to choose between two ways."""
+    for _ in range(WARM_UP):
+        function()
+    sample = lambda calls: _seconds(function, calls, synchronize, clock)
+    calls = _enough_calls(sample, sample(1))
+    return min(sample(calls) for _ in range(FEWEST))
 
 
 def _enough_calls(sample, seconds):

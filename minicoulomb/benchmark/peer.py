@@ -13,6 +13,9 @@ TensorFlow's 'same' is (1, 2). Zeros added in a pass of their own would cost PyT
 (2, 1) is (1, 2) of the image turned by 180 degrees, so a network with such layers has a peer that works on turned
 images, with turned kernels: Conv2d(padding=2) and ConvTranspose2d(padding=2, output_padding=1), as they would have
 been written in PyTorch.
+
+Images are (n, c, h, w) to PyTorch wherever their numbers lie. With `channels_last` those of a pixel lie side by side,
+kernels' too, which is faster on some GPUs and for some shapes.
 """
 
 from typing import NamedTuple
@@ -56,13 +59,26 @@ class Slot(NamedTuple):
 class Peer:
     """`module` computes what `network` does; its parameters start as PyTorch's own until `load` is called.
 
-    turned   images are turned by 180 degrees: by default where that saves padding. G and D need the same.
+    turned          images are turned by 180 degrees: by default where that saves padding. G and D need the same.
+    device          where parameters and what `to_torch` makes are
+    channels_last   how images and kernels lie in memory
     """
 
-    def __init__(self, network: Network, dtype: torch.dtype = torch.float32, turned: bool | None = None):
+    def __init__(
+        self,
+        network: Network,
+        dtype: torch.dtype = torch.float32,
+        turned: bool | None = None,
+        device: torch.device | str = "cpu",
+        channels_last: bool = False,
+    ):
         self.turned = better_turned(network) if turned is None else turned
+        self.device = device
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.slots: list[Slot] = []
-        self.module = self._chain(network.root.children, network.input_shape).to(dtype)
+        with torch.device(device):
+            module = self._chain(network.root.children, network.input_shape)
+        self.module = module.to(dtype=dtype, memory_format=self.memory_format)
         self.parameters = [slot.parameter for slot in self.slots]
 
     def load(self, theta: np.ndarray) -> None:
@@ -78,7 +94,7 @@ class Peer:
         """Tensors shaped as the parameters, as one flat vector of ours, (size,)."""
         parts = []
         for tensor, (_, shape, axes, flips) in zip(tensors, self.slots, strict=True):
-            array = tensor.detach().numpy().reshape([shape[axis] for axis in axes])
+            array = tensor.detach().cpu().numpy().reshape([shape[axis] for axis in axes])
             parts.append(np.flip(array.transpose(np.argsort(axes)), flips).ravel())
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
@@ -86,11 +102,12 @@ class Peer:
         """Images (n, h, w, c) as (n, c, h, w), turned where the peer's are; other arrays as they are. A copy."""
         if x.ndim == 4:
             x = np.moveaxis(np.flip(x, (1, 2)) if self.turned else x, -1, 1)
-        return torch.from_numpy(x.copy("C"))
+        tensor = torch.from_numpy(x.copy("C")).to(self.device)
+        return tensor.contiguous(memory_format=self.memory_format) if x.ndim == 4 else tensor
 
     def to_ours(self, x: torch.Tensor) -> np.ndarray:
         """The inverse of to_torch."""
-        array = x.detach().numpy()
+        array = x.detach().cpu().numpy()
         if array.ndim == 4:
             array = np.moveaxis(array, 1, -1)
             array = np.flip(array, (1, 2)) if self.turned else array

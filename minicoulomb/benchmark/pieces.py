@@ -8,7 +8,9 @@ import torch
 
 from minicoulomb.backend import Backend, to_host
 from minicoulomb.benchmark import torch_step
-from minicoulomb.benchmark.agreement import FLOAT32, FLOAT64, agree
+from minicoulomb.benchmark.agreement import FLOAT32, FLOAT64, agree, bounds
+from minicoulomb.benchmark.device import faster_layout, torch_device
+from minicoulomb.benchmark.limit import plane_limit
 from minicoulomb.benchmark.measure import Contest
 from minicoulomb.benchmark.peer import Peer
 from minicoulomb.coulomb import potentials
@@ -19,8 +21,6 @@ from minicoulomb.workspace import Workspace
 
 # Samples of a comparison in float64.
 SMALL = 4
-# Both of PyTorch's forms of r^2 cancel in float32: 1e-7 (|a|^2 + |b|^2) is left of each, at any distance.
-FLOAT32_POTENTIALS = 5e-3
 
 
 class Layers:
@@ -37,8 +37,13 @@ class Layers:
         self.theta, self.x, self.dy = map(backend.to_device, (theta, x, dy))
         self.workspace = Workspace()
         _, self.residuals = self.network.forward(self._params(), self.x)
+        self._host, self._device = (theta, x, dy), torch_device(backend)
+        self.set_up_theirs()
 
-        self.peer = Peer(self.network, getattr(torch, dtype))
+    def set_up_theirs(self, channels_last: bool = False) -> None:
+        """PyTorch's side at our numbers, with its images in that layout."""
+        theta, x, dy = self._host
+        self.peer = Peer(self.network, getattr(torch, str(x.dtype)), None, self._device, channels_last)
         self.peer.load(theta)
         self.their_x = self.peer.to_torch(x).requires_grad_()
         self.their_dy = self.peer.to_torch(dy)
@@ -85,8 +90,10 @@ def layers_contest(layers: list[Layer], shape: tuple[int, ...], n: int, directio
     """Layers on a batch of n, in one direction, after comparisons in float64 and float32."""
     Layers(layers, shape, SMALL, "float64", backend).check(direction, FLOAT64)
     pair = Layers(layers, shape, n, "float32", backend)
-    pair.check(direction, FLOAT32)
-    return Contest(partial(pair.ours, direction), partial(pair.theirs, direction))
+    theirs = partial(pair.theirs, direction)
+    note = faster_layout(pair.set_up_theirs, theirs, backend)
+    pair.check(direction, bounds(backend).layer)
+    return Contest(partial(pair.ours, direction), theirs, note)
 
 
 def adam_contest(size: int, form: dict[str, bool], backend: Backend) -> Contest:
@@ -96,8 +103,9 @@ def adam_contest(size: int, form: dict[str, bool], backend: Backend) -> Contest:
     our_gradient = backend.to_device(gradient)
     # From 0, so that rounding is relative to the updates.
     theta, moments = backend.xp.zeros(size, np.float32), backend.xp.zeros((2, size), np.float32)
-    parameter = torch.zeros(size, requires_grad=True)
-    parameter.grad = torch.from_numpy(gradient)
+    device = torch_device(backend)
+    parameter = torch.zeros(size, requires_grad=True, device=device)
+    parameter.grad = torch.from_numpy(gradient).to(device)
     optimizer = torch.optim.Adam([parameter], lr, (beta1, beta2), epsilon, **form)
     t = 0
 
@@ -109,7 +117,7 @@ def adam_contest(size: int, form: dict[str, bool], backend: Backend) -> Contest:
     for _ in range(3):
         ours()
         optimizer.step()
-    agree("parameters after three updates", to_host(theta), parameter.detach().numpy(), FLOAT32)
+    agree("parameters after three updates", to_host(theta), parameter.detach().cpu().numpy(), FLOAT32.layer)
     return Contest(ours, optimizer.step)
 
 
@@ -117,16 +125,17 @@ def potentials_contest(n: int, m: int, d: float, eps: float, scale: float, form:
     """Phi at n generated and n real points of m coordinates; PyTorch's distances by `form`, "cdist" or "addmm"."""
     their_potentials: Callable = {"cdist": torch_step.potentials_by_cdist, "addmm": torch_step.potentials}[form]
     points = scale * np.random.default_rng(0).standard_normal((2, n, m))
+    device = torch_device(backend)
 
     def sides(n, dtype):
         x, y = points[:, :n].astype(dtype)
         our_x, our_y = map(backend.to_device, (x, y))
-        their_x, their_y = map(torch.from_numpy, (x, y))
+        their_x, their_y = (torch.from_numpy(array).to(device) for array in (x, y))
         ours = lambda: potentials(our_x, our_y, d, eps)
         theirs = lambda: their_potentials(their_x, their_y, d, eps)
-        return Contest(ours, theirs)
+        return Contest(ours, theirs, limit=plane_limit(2 * n, backend) if (m, d) == (2, 2.0) else None)
 
-    for contest, bound in ((sides(100, np.float64), FLOAT64), (sides(n, np.float32), FLOAT32_POTENTIALS)):
+    for contest, bound in ((sides(100, np.float64), FLOAT64), (sides(n, np.float32), bounds(backend).potentials)):
         for what, our, their in zip(("Phi(x)", "Phi(y)"), contest.ours(), contest.theirs(), strict=True):
-            agree(f"{what} of {len(our)} points, {our.dtype}", to_host(our), their.numpy(), bound)
+            agree(f"{what} of {len(our)} points, {our.dtype}", to_host(our), their.cpu().numpy(), bound)
     return contest

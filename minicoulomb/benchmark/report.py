@@ -5,14 +5,21 @@ import platform
 from typing import NamedTuple
 
 from minicoulomb import __version__
-from minicoulomb.info import numpy_version, processor, system
+from minicoulomb.backend import Backend
+from minicoulomb.info import describe, numpy_version, processor, system
 from minicoulomb.threads import available_cores
 
+# Of minicoulomb.info, and of _gpu below.
+GPU_FACTS = ("GPU", "compute capability", "multiprocessors", "clocks", "GPU memory", "TF32")
+GPU_FACTS += ("CuPy", "CUDA driver", "CUDA runtime", "cuBLAS")
 HEADER = ("| case | minicoulomb | PyTorch | ratio |", "|---|---:|---:|---:|")
 
 
 class Row(NamedTuple):
-    """One case's figures: `unit` is ms or MiB; ratio is ours to theirs, repeats how many pairs it is the median of."""
+    """One case's figures: `unit` is ms or MiB; ratio is ours to theirs, repeats how many pairs it is the median of.
+
+    note   what else is to be known of them, or nothing
+    """
 
     case: str
     ours: float
@@ -20,13 +27,14 @@ class Row(NamedTuple):
     ratio: float
     unit: str
     repeats: int
+    note: str = ""
 
     def line(self) -> str:
         ours, theirs = (f"{_rounded(value)} {self.unit}" for value in (self.ours, self.theirs))
         return f"| `{self.case}` | {ours} | {theirs} | {self.ratio:.2f} |"
 
 
-def environment(threads: int, torch_version: str) -> dict[str, str | int]:
+def environment(threads: int, torch_version: str, backend: Backend | None = None) -> dict[str, str | int]:
     """What the figures depend on, by name."""
     return {
         "date": datetime.date.today().isoformat(),
@@ -39,7 +47,17 @@ def environment(threads: int, torch_version: str) -> dict[str, str | int]:
         "torch": torch_version,
         "python": platform.python_version(),
         "system": system(),
+        **(_gpu(backend) if backend and backend.name == "cupy" else {}),
     }
+
+
+def _gpu(backend):
+    """The GPU, its libraries, whether both sides use TF32, and the highest clocks, where CUDA tells them."""
+    facts = describe(backend.name, backend.device, backend.tf32)
+    attributes = backend.xp.cuda.Device(backend.device).attributes
+    clocks = [attributes.get(name, 0) / 1e6 for name in ("ClockRate", "MemoryClockRate")]
+    facts["clocks"] = "{:.2f} GHz, memory {:.2f} GHz at most".format(*clocks) if all(clocks) else "unknown"
+    return {name: facts[name] for name in GPU_FACTS}
 
 
 def _rounded(value):

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from minicoulomb.backend import Backend, to_host
-from minicoulomb.benchmark.agreement import FLOAT32, FLOAT32_NETWORK, FLOAT64, agree
+from minicoulomb.benchmark.agreement import FLOAT64, agree, bounds
+from minicoulomb.benchmark.device import faster_layout, torch_device
 from minicoulomb.benchmark.measure import Contest
 from minicoulomb.benchmark.peer import Peer, better_turned
 from minicoulomb.benchmark.torch_step import TorchStep
@@ -23,13 +24,18 @@ class Pair:
         self.config = workload.config
         self.G, self.D = workload.networks()
         self.workspace = Workspace()
+        self.device = torch_device(backend)
         rng = np.random.default_rng(0)
         self.batch = workload.batch(rng, backend)
         self.state = initial_state(self.G, self.D, self.config, backend.xp)
         for vector in (self.state.theta, self.state.w):  # off the initial values, where shifts and biases are 0
             vector += backend.to_device(0.01 * rng.standard_normal(len(vector)), vector.dtype)
-        turned = better_turned(self.G, self.D)
-        self.peers = [Peer(net, getattr(torch, self.config.dtype), turned) for net in (self.G, self.D)]
+        self.set_up_theirs()
+
+    def set_up_theirs(self, channels_last: bool = False) -> None:
+        """PyTorch's side at our parameters, with its images in that layout."""
+        turned, dtype = better_turned(self.G, self.D), getattr(torch, self.config.dtype)
+        self.peers = [Peer(net, dtype, turned, self.device, channels_last) for net in (self.G, self.D)]
         for peer, vector in zip(self.peers, (self.state.theta, self.state.w), strict=True):
             peer.load(to_host(vector))
         self.torch_step = TorchStep(*self.peers, self.config)
@@ -56,6 +62,7 @@ class Pair:
 def step_contest(workload: Workload, backend: Backend) -> Contest:
     """A step of either side, after a comparison in float64 on few samples, and one in float32 on all."""
     Pair(workload.small(SMALL), backend).check(FLOAT64, FLOAT64)
-    pair = Pair(workload, backend)
-    pair.check(FLOAT32, FLOAT32_NETWORK)
-    return Contest(pair.step, pair.their_step)
+    pair, bound = Pair(workload, backend), bounds(backend)
+    note = faster_layout(pair.set_up_theirs, pair.their_step, backend) if len(workload.space.shape) == 3 else ""
+    pair.check(bound.losses, bound.gradients)
+    return Contest(pair.step, pair.their_step, note)

@@ -1,7 +1,12 @@
 """Algorithm 1 as a user of PyTorch writes it: two modules, autograd, and an Adam for each.
 
 x = G(z);  L_D and its gradient in w;  L_G and its gradient in theta, through the same pass of D;  both Adams
+
+Adam has its default form on the host. On a GPU it is the fused one, which there is the fastest, though a user has to
+ask for it.
 """
+
+from collections.abc import Callable
 
 import torch
 
@@ -14,7 +19,7 @@ class TorchStep:
 
     def __init__(self, G: Peer, D: Peer, config: Config):
         self.G, self.D, self.config = G, D, config
-        rates = {"eps": config.adam_epsilon}
+        rates = {"eps": config.adam_epsilon, "fused": True if torch.device(G.device).type == "cuda" else None}
         self.adam_g = torch.optim.Adam(G.parameters, config.lr_g, (config.beta1_g, config.beta2), **rates)
         self.adam_d = torch.optim.Adam(D.parameters, config.lr_d, (config.beta1_d, config.beta2), **rates)
 
@@ -53,12 +58,32 @@ def potentials(x: torch.Tensor, y: torch.Tensor, d: float, eps: float) -> tuple[
         r2 = torch.addmm(b2, a, b.T, alpha=-2).add_(a2[:, None]).clamp_min_(0)
         return r2.add_(eps**2).pow_(-d / 2)
 
-    cross = kernel(x, x2, y, y2)
-    return cross.mean(1) - kernel(x, x2, x, x2).mean(1), kernel(y, y2, y, y2).mean(1) - cross.mean(0)
+    return _potentials((x, x2), (y, y2), kernel)
 
 
 def potentials_by_cdist(x: torch.Tensor, y: torch.Tensor, d: float, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
     """The same with torch.cdist."""
-    kernel = lambda a, b: torch.cdist(a, b).square_().add_(eps**2).pow_(-d / 2)
-    cross = kernel(x, y)
-    return cross.mean(1) - kernel(x, x).mean(1), kernel(y, y).mean(1) - cross.mean(0)
+    return _potentials((x,), (y,), lambda a, b: torch.cdist(a, b).square_().add_(eps**2).pow_(-d / 2))
+
+
+# Pairs whose kernel is in memory at a time, 512 MB of them: all pairs of 10^4 points.
+PAIRS = 2**27
+
+
+def _potentials(x: tuple[torch.Tensor, ...], y: tuple[torch.Tensor, ...], kernel: Callable):
+    """(Phi(x), Phi(y)) of points with what the kernel wants to know of each, in blocks of rows that fit in memory."""
+    n_x, n_y = len(x[0]), len(y[0])
+    if max(n_x, n_y) ** 2 <= PAIRS:
+        cross = kernel(*x, *y)
+        return cross.mean(1) - kernel(*x, *x).mean(1), kernel(*y, *y).mean(1) - cross.mean(0)
+    phi_x, phi_y, sums = [], [], torch.zeros_like(y[0][:, 0])
+    rows = max(1, PAIRS // max(n_x, n_y))
+    for some in zip(*(t.split(rows) for t in x), strict=True):
+        cross = kernel(*some, *y)
+        sums += cross.sum(0)
+        phi = cross.mean(1)
+        del cross
+        phi_x.append(phi - kernel(*some, *x).mean(1))
+    for some in zip(*(t.split(rows) for t in y), strict=True):
+        phi_y.append(kernel(*some, *y).mean(1))
+    return torch.cat(phi_x), torch.cat(phi_y) - sums / n_x

@@ -54,4 +54,5 @@ WORKLOADS: dict[str, Callable[[], Workload]] = {
     "dcgan-32-b128": lambda: _images("dcgan", "dcgan", 32, 128),
     "my-64-b64": lambda: _images("my", "my-big", 64, 64),
     "my-64-b128": lambda: _images("my", "my-big", 64, 128),
+    "my-64-b512": lambda: _images("my", "my-big", 64, 512),
 }
