@@ -1,9 +1,13 @@
 """Every test: hypothesis without deadlines, for no test measures time. With --on, arrays on a device (elsewhere.py)."""
 
 import elsewhere
+import pytest
 from hypothesis import HealthCheck, settings
+from strict_cupy import NoCompiler
 
-# Kernels are compiled for each geometry that a test draws: with --on, fewer, and the same in every run.
+from minicoulomb.errors import UserError
+
+# With --on kernels are compiled for each geometry that a test draws: fewer examples, and the same in every run.
 FEW = 8
 
 CHECKS = [HealthCheck.too_slow]
@@ -17,20 +21,34 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "host: about what the host alone does; left out with --on")
-    settings.load_profile("elsewhere" if config.getoption("--on") else "minicoulomb")
-    if config.getoption("--on"):
-        elsewhere.move(elsewhere.library(config.getoption("--on")))
+    place = config.getoption("--on")
+    settings.load_profile("elsewhere" if place else "minicoulomb")
+    if place:
+        try:
+            elsewhere.move(elsewhere.library(place))
+        except UserError as error:
+            raise pytest.UsageError(str(error)) from None
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--on"):
-        stay = [item for item in items if item.path.name not in elsewhere.FILES or item.get_closest_marker("host")]
-        config.hook.pytest_deselected(items=stay)
-        items[:] = [item for item in items if item not in stay]
-        for item in items:
-            own = getattr(item.function, "_hypothesis_internal_use_settings", None)
-            if own and own.max_examples > FEW:
-                item.function._hypothesis_internal_use_settings = settings(own, max_examples=FEW)
+    if not config.getoption("--on"):
+        return
+    stay = [item for item in items if item.path.name not in elsewhere.FILES or item.get_closest_marker("host")]
+    config.hook.pytest_deselected(items=stay)
+    items[:] = [item for item in items if item not in stay]
+    for item in items:
+        own = getattr(item.function, "_hypothesis_internal_use_settings", None)  # those of the decorator
+        if own and own.max_examples > FEW:
+            item.function._hypothesis_internal_use_settings = settings(own, max_examples=FEW)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """The stand-in for CuPy compiles its kernels."""
+    try:
+        return (yield)
+    except NoCompiler as error:
+        pytest.skip(str(error))
 
 
 def pytest_report_header(config):

@@ -18,6 +18,9 @@ import importlib
 from types import FunctionType
 
 import numpy as np
+import strict_cupy
+
+from minicoulomb import backend
 
 # The tests that compute something worth computing elsewhere.
 FILES = {f"test_{name}.py" for name in "conv winograd layers coulomb optim network gan".split()}
@@ -32,12 +35,8 @@ HOST = {"initial_state", "output_size", "transposed_size", "normalize_geometry",
 
 
 def library(name: str):
-    """The array library called "strict" or "cupy"."""
-    if name == "strict":
-        import strict_cupy
-
-        return strict_cupy
-    return importlib.import_module("minicoulomb.backend").open_backend("cupy").xp
+    """The array library called "strict" or "cupy"; UserError without a GPU that computes."""
+    return strict_cupy if name == "strict" else backend.open_backend("cupy").xp
 
 
 def move(xp) -> None:

@@ -164,7 +164,7 @@ class ndarray:
     def _view_or_copy(self, shaped, name):
         """A view of the array that NumPy makes or, where that is new memory, the copy, taken when its turn comes."""
         array = shaped(self._a)
-        if memory.holds(self._buffer, array) or not array.size:
+        if np.may_share_memory(self._buffer, array) or not array.size:
             return self._view(array)
         launch(name)
         return wrap(shaped(self._a))
@@ -224,6 +224,7 @@ class ndarray:
         """CuPy counts the true elements of a mask on the host, whatever is assigned to them."""
         key, kind = _index(key)
         value = operand(value)
+        launch("copy")
         if kind == "mask":
             record.waits("x[mask] = ")
         elif kind == "integers":
@@ -234,7 +235,6 @@ class ndarray:
             memory.check_target(self._a[key])
             if isinstance(value, np.ndarray):
                 memory.check_apart(self._a[key], value, "assignment")
-        launch("copy")
         with np.errstate(all="ignore"):
             self._a[key] = value
 

@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-# Optimised so far that loops are fast; rounding as the code says, so that a*b + c is two roundings.
+# Not optimised, for most kernels run on few numbers and compiling takes longer; a*b + c is two roundings, as written.
 FLAGS = shlex.split(
-    "-x c++ -std=c++17 -O1 -shared -fPIC -ffp-contract=off -fno-exceptions -fno-math-errno -nostdlib -pipe"
+    "-x c++ -std=c++17 -O0 -shared -fPIC -ffp-contract=off -fno-exceptions -fno-math-errno -nostdlib -pipe"
     " -Wall -Wdouble-promotion -Wno-unused"
 )
 

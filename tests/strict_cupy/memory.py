@@ -52,16 +52,13 @@ def address(array: np.ndarray) -> int:
 def at(pointer: int, shape, strides, dtype) -> np.ndarray:
     """The array at a raw address, strides in bytes; MemoryError unless one live array's memory holds all of it."""
     dtype = np.dtype(dtype)
-    last = pointer + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + dtype.itemsize
+    reaches = [(n - 1) * stride for n, stride in zip(shape, strides, strict=True)]
+    first = pointer + sum(min(reach, 0) for reach in reaches)
+    last = pointer + sum(max(reach, 0) for reach in reaches) + dtype.itemsize
     for start, buffer in list(_live.items()):
-        if start <= pointer and last <= start + buffer.nbytes:
+        if start <= first and last <= start + buffer.nbytes:
             return np.ndarray(shape, dtype, buffer, pointer - start, strides)
     raise MemoryError(f"{dtype} array of shape {shape}, strides {strides}: reaches outside every live array's memory")
-
-
-def holds(buffer: np.ndarray, array: np.ndarray) -> bool:
-    """Whether the array is a view of the buffer."""
-    return 0 <= address(array) - address(buffer) <= buffer.nbytes and np.may_share_memory(buffer, array)
 
 
 def overlaps_itself(array: np.ndarray) -> bool:

@@ -38,7 +38,9 @@ class Event:
 
     @property
     def done(self) -> bool:
-        return all(work._function is None for work in self._work)
+        """It is, once somebody asks."""
+        self._reach()
+        return True
 
     def record(self, stream=None) -> None:
         self._work = list((stream or get_current_stream())._pending)
@@ -74,7 +76,9 @@ class Stream:
 
     @property
     def done(self) -> bool:
-        return not self._pending
+        """It is, once somebody asks."""
+        self._reach()
+        return True
 
     def synchronize(self) -> None:
         record.waits("Stream.synchronize")
