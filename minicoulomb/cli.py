@@ -301,22 +301,26 @@ def gradcheck(model, size, against, seed, **options):
 )
 @click.option("--list", "only_list", is_flag=True, help="print the names of the cases and stop")
 @click.option("--json", "json_path", type=PATH, metavar="FILE", help="write the figures there as well")
-def benchmark(cases, threads, repeats, only_list, json_path):
+@config_options("backend", "device", "tf32")
+def benchmark(cases, threads, repeats, only_list, json_path, **options):
     """Compare times and memory with PyTorch's, on this machine, in float32.
 
     CASES are names of cases or how they begin: step, step-grid, memory, ...; by default all are run. Each is first
     checked to compute the same on both sides. A ratio below 1 is in favour of minicoulomb.
     """
-    selected = select(cases)
+    config = Config(**given(options))
     if only_list:
-        click.echo("\n".join(case.name for case in selected))
+        click.echo("\n".join(case.name for case in select(cases, gpu=config.backend != "numpy")))
         return
-    about = environment(threads, open_torch(threads))
+    backend = open_backend(config.backend, config.device, config.tf32)
+    _tell_choice(backend)
+    selected = select(cases, gpu=backend.name == "cupy")
+    about = environment(threads, open_torch(threads), backend)
     click.echo(", ".join(f"{name} {value}" for name, value in about.items()) + "\n")
     click.echo("\n".join(HEADER))
     rows = []
     for case in selected:
-        rows.append(case(Setting(threads, repeats)))
+        rows.append(case(Setting(threads, repeats, backend)))
         click.echo(rows[-1].line())
         if json_path:
             json_path.write_text(json.dumps({**about, "rows": [row._asdict() for row in rows]}, indent=2) + "\n")

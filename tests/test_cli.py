@@ -337,7 +337,7 @@ def test_a_mistake_is_told_in_a_line_with_its_status(args, status, said, tmp_pat
     assert not tree(tmp_path)
 
 
-@pytest.mark.parametrize("command", [["train", "--steps", "1"], ["gradcheck", "--model", "mlp"]])
+@pytest.mark.parametrize("command", [["train", "--steps", "1"], ["gradcheck", "--model", "mlp"], ["benchmark", "adam"]])
 def test_without_a_gpu_the_reason_is_told_in_a_line(command, tmp_path, monkeypatch):
     if open_backend("auto").name == "cupy":
         pytest.skip("a GPU computes here")
