@@ -5,7 +5,6 @@ functions are refused where CuPy would raise, and also where CuPy would copy in 
 among them, whatever they are reduced to. Fresh memory is garbage.
 """
 
-import ctypes
 import operator
 from typing import NamedTuple
 
@@ -14,35 +13,6 @@ import numpy as np
 from strict_cupy import memory, record
 from strict_cupy.cuda import Device, is_pinned
 from strict_cupy.streams import later, launch
-
-
-class MemoryPointer:
-    """Where an array's numbers lie."""
-
-    def __init__(self, array: np.ndarray, buffer: np.ndarray):
-        self.ptr, self._buffer = memory.address(array), buffer
-
-    device_id = 0
-
-    def __int__(self):
-        return self.ptr
-
-    def copy_from_host_async(self, mem, size, stream=None):
-        """From a host address; from pinned memory it happens only when somebody needs it."""
-        source = _host_bytes(mem, size)
-        if not is_pinned(_address_of(mem), size):
-            record.uploads("copy_from_host_async")
-            source = source.copy()
-        target = memory.at(self.ptr, (size,), (1,), np.uint8)
-        later(lambda: np.copyto(target, source), stream)
-
-    def copy_to_host_async(self, mem, size, stream=None):
-        """To a host address, which holds the numbers after the stream's next synchronisation."""
-        launch("copy_to_host_async", stream)
-        if not is_pinned(_address_of(mem), size):
-            record.waits("copy_to_host_async")
-        source, target = memory.at(self.ptr, (size,), (1,), np.uint8).copy(), _host_bytes(mem, size)
-        later(lambda: np.copyto(target, source), stream)
 
 
 class Flags(NamedTuple):
@@ -87,7 +57,7 @@ class ndarray:
     size = property(lambda self: self._a.size)
     nbytes = property(lambda self: self._a.nbytes)
     itemsize = property(lambda self: self._a.itemsize)
-    data = property(lambda self: MemoryPointer(self._a, self._buffer))
+    data = property(lambda self: memory.MemoryPointer(self._a, self._buffer))
     device = property(lambda self: Device(0))
     T = property(lambda self: self._view(self._a.T))
 
@@ -375,11 +345,3 @@ def _index(key):
     if not any(part is Ellipsis for part in parts):
         parts.append(Ellipsis)
     return tuple(parts), kind
-
-
-def _address_of(mem) -> int:
-    return mem if isinstance(mem, int) else mem.value
-
-
-def _host_bytes(mem, size):
-    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(_address_of(mem)))

@@ -7,42 +7,16 @@ their parameter, an output shares no memory with another argument but element fo
 the same element of a raw output (unless the code has an atomic function). `compiled` lists every kernel that ran.
 """
 
+import ctypes
 import re
-from functools import cache
 from math import prod
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from strict_cupy import compiler, memory
+from strict_cupy import code, compiler, memory
 from strict_cupy.arrays import ndarray, operand
 from strict_cupy.streams import launch
-
-TYPES = {
-    "float64": "double",
-    "float32": "float",
-    "int64": "long long",
-    "int32": "int",
-    "int16": "short",
-    "int8": "signed char",
-    "uint64": "unsigned long long",
-    "uint32": "unsigned int",
-    "uint16": "unsigned short",
-    "uint8": "unsigned char",
-    "bool": "bool",
-}
-ROW, LAYOUT = 40, 8  # as in cuda.hpp
-_PRELUDE = Path(__file__).with_name("cuda.hpp").read_text()
-
-
-class Parameter(NamedTuple):
-    """One of a kernel's: `type` is a letter or the name of a dtype."""
-
-    name: str
-    type: str
-    raw: bool
-    output: bool
 
 
 class Compiled(NamedTuple):
@@ -82,7 +56,7 @@ class ElementwiseKernel:
     ):
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise ValueError(f'Invalid kernel name: "{name}"')
-        self.in_params, self.out_params = _parse(in_params, False), _parse(out_params, True)
+        self.in_params, self.out_params = code.parameters(in_params, False), code.parameters(out_params, True)
         self.params = self.in_params + self.out_params
         names = [parameter.name for parameter in self.params]
         if "i" in names or len(set(names)) < len(names):
@@ -102,13 +76,13 @@ class ElementwiseKernel:
         for value in args:
             operand(value)
         shape = self._shape(args, size)
-        types = self._types(args)
-        outs = args[n_in:] or self._new_outputs(shape, types, size)
+        letters = self._letters(args)
+        outs = args[n_in:] or self._new_outputs(shape, letters, size)
         arguments = [*args[:n_in], *outs]
         self._check(arguments, shape)
         launch(self.name, stream)
         if prod(shape):
-            self._run(arguments, types, shape)
+            self._run(arguments, letters, shape)
         if self.no_return:
             return None
         return outs[0] if len(outs) == 1 and not self.return_tuple else tuple(outs)
@@ -126,7 +100,7 @@ class ElementwiseKernel:
             raise ValueError(f"size {size!r}: an int >= 0")
         return (size,)
 
-    def _types(self, args):
+    def _letters(self, args):
         """{letter: dtype} that the arrays decide, outputs before inputs; numbers decide nothing."""
         letters = {}
         n_in = len(self.in_params)
@@ -146,111 +120,86 @@ class ElementwiseKernel:
             raise TypeError(f"{self.name}: no array decides the type {', '.join(sorted(missing))}")
         return letters
 
-    def _dtype(self, parameter, types):
-        return types[parameter.type] if len(parameter.type) == 1 else np.dtype(parameter.type)
-
-    def _new_outputs(self, shape, types, size):
+    def _new_outputs(self, shape, letters, size):
         if size is None and any(parameter.raw for parameter in self.out_params):
             raise ValueError("Output array size is Undecided")
-        return tuple(ndarray(shape, self._dtype(parameter, types)) for parameter in self.out_params)
+        return tuple(ndarray(shape, parameter.dtype(letters)) for parameter in self.out_params)
 
     def _check(self, arguments, shape):
-        arrays = [
-            (p, value._a if p.raw else np.broadcast_to(value._a, shape))
-            for p, value in zip(self.params, arguments)
-            if type(value) is ndarray
-        ]
-        for parameter, array in arrays:
-            if parameter.raw and not array.flags.c_contiguous:
-                raise ValueError(f"{self.name}, {parameter.name}: a raw array must be C-contiguous")
-            if not parameter.output:
+        """Contiguous raw arrays, outputs of the loop's shape, and no element in two places where one is written."""
+        arrays = {}
+        for parameter, value in zip(self.params, arguments):
+            if type(value) is not ndarray:
                 continue
-            if not parameter.raw and arguments[self.params.index(parameter)].shape != shape:
+            if parameter.raw and not value.flags.c_contiguous:
+                raise ValueError(f"{self.name}, {parameter.name}: a raw array must be C-contiguous")
+            if parameter.output and not parameter.raw and value.shape != shape:
                 raise ValueError("Out shape is mismatched")
-            memory.check_target(array)
-            for other, operand_ in arrays:
-                if other is not parameter:
-                    both_raw_or_not = parameter.raw == other.raw and not (parameter.raw or other.output)
-                    what = f"{self.name}, {other.name} beside {parameter.name}"
-                    if both_raw_or_not:
-                        memory.check_apart(array, operand_, what)
-                    elif np.shares_memory(array, operand_):
-                        raise ValueError(f"{what}: they overlap in memory")
+            arrays[parameter] = value._a if parameter.raw else np.broadcast_to(value._a, shape)
+        for output, target in arrays.items():
+            if output.output:
+                memory.check_target(target)
+                for other, array in arrays.items():
+                    if other is not output:
+                        self._check_apart(output, target, other, array)
 
-    def _run(self, arguments, types, shape):
-        dtypes = [self._dtype(parameter, types) for parameter in self.params]
+    def _check_apart(self, output, target, other, array):
+        what = f"{self.name}, {other.name} beside {output.name}"
+        if output.raw or other.raw or other.output:
+            if np.shares_memory(target, array):
+                raise ValueError(f"{what}: they overlap in memory")
+        else:
+            memory.check_apart(target, array, what)
+
+    def _run(self, arguments, letters, shape):
         kinds = tuple(
             "number" if type(value) is not ndarray else "raw" if parameter.raw else "array"
             for parameter, value in zip(self.params, arguments)
         )
+        dtypes = tuple(str(parameter.dtype(letters)) for parameter in self.params)
+        types = tuple(sorted((letter, str(dtype)) for letter, dtype in letters.items()))
+        library = compiler.build(code.source(self.params, kinds, dtypes, types, self.operation, self.preamble))
+        self._note(arguments, kinds, dtypes, types, library.warnings)
+        table, _alive = self._table(arguments, kinds, dtypes, shape)
+        library.run(table.ctypes.data_as(ctypes.c_void_p))
+        self._raise(*map(int, table[-1, :4]))
+
+    def _table(self, arguments, kinds, dtypes, shape):
+        """The table that the function takes (see code.py), and the arrays that it refers to."""
         layouts = [
             np.broadcast_to(value._a, shape).strides if kind == "array" else () for kind, value in zip(kinds, arguments)
         ]
         axes, layouts = _merge(shape, layouts)
-        table = np.zeros((len(self.params) + 2, ROW), np.int64)
+        table = np.zeros((len(self.params) + 2, code.ROW), np.int64)
         table[0, :2] = prod(shape), len(axes)
-        table[0, LAYOUT : LAYOUT + len(axes)] = axes
-        alive = []
-        tracked = "atomic" not in self.operation + self.preamble
-        for row, parameter, kind, value, dtype, strides in zip(
-            table[1:], self.params, kinds, arguments, dtypes, layouts
+        table[0, code.LAYOUT : code.LAYOUT + len(axes)] = axes
+        tracked, alive = "atomic" not in self.operation + self.preamble, []
+        for row, parameter, value, kind, dtype, layout in zip(
+            table[1:], self.params, arguments, kinds, dtypes, layouts
         ):
-            if kind == "number":
-                value = _number(parameter, value, dtype)
-            if kind == "raw" and parameter.output and tracked:
-                touched = np.zeros(value.size, np.int64)
-                alive.append(touched)
-                row[2] = memory.address(touched)
-            array = value if kind == "number" else value._a
+            array = _number(parameter, value, np.dtype(dtype)) if kind == "number" else value._a
+            if kind == "raw":
+                layout = array.shape
+                if parameter.output and tracked:
+                    alive.append(np.zeros(array.size, np.int64))
+                    row[2] = memory.address(alive[-1])
             alive.append(array)
             row[:2] = memory.address(array), array.size
-            layout = strides if kind == "array" else array.shape
-            row[LAYOUT : LAYOUT + len(layout)] = layout
-        library = compiler.build(self._source(kinds, tuple(map(str, dtypes)), tuple(sorted(types.items()))))
-        self._note(kinds, dtypes, types, arguments, library.warnings)
-        library.run(table.ctypes.data_as(compiler.ctypes.c_void_p))
-        self._raise(*map(int, table[-1, :4]))
+            row[code.LAYOUT : code.LAYOUT + len(layout)] = layout
+        return table, alive
 
     def _raise(self, fault, number, index, other):
-        if fault == 1:
+        if fault == code.OUTSIDE:
             raise IndexError(f"{self.name}: {self.params[number].name}[{index}] of an array of {other}")
-        if fault == 2:
+        if fault == code.TOUCHED:
             name = self.params[number].name
             raise ValueError(f"{self.name}: {name}[{index}] is touched by thread {other} and another, in no order")
 
-    def _source(self, kinds, dtypes, types):
-        return _source(self.params, kinds, dtypes, types, self.operation, self.preamble)
-
-    def _note(self, kinds, dtypes, types, arguments, warnings):
-        entry = Compiled(
-            self.name,
-            *self._texts,
-            self.operation,
-            self.preamble,
-            tuple(sorted((letter, str(dtype)) for letter, dtype in types.items())),
-            tuple(
-                (kind, str(dtype), *((0, True) if kind == "number" else (value.ndim, value.flags.c_contiguous)))
-                for kind, dtype, value in zip(kinds, dtypes, arguments)
-            ),
-            warnings,
-        )
+    def _note(self, arguments, kinds, dtypes, types, warnings):
+        layout = lambda kind, value: (0, True) if kind == "number" else (value.ndim, value.flags.c_contiguous)
+        described = ((kind, dtype, *layout(kind, value)) for kind, dtype, value in zip(kinds, dtypes, arguments))
+        entry = Compiled(self.name, *self._texts, self.operation, self.preamble, types, tuple(described), warnings)
         compiled.setdefault(entry[:-1], entry)
-
-
-@cache
-def _parse(text, output):
-    """The parameters in "raw T x, int32 n"."""
-    parameters = []
-    for part in text.split(",") if text.strip() else []:
-        *keywords, kind, name = part.split()
-        if keywords not in ([], ["raw"]):
-            raise ValueError(f'Unknown keyword in "{part.strip()}"')
-        if len(kind) > 1:
-            kind = str(np.dtype(kind))
-            if kind not in TYPES:
-                raise ValueError(f'Unknown type in "{part.strip()}"')
-        parameters.append(Parameter(name, kind, bool(keywords), output))
-    return tuple(parameters)
 
 
 def _number(parameter, value, dtype):
@@ -274,31 +223,3 @@ def _merge(shape, layouts):
             axes.append([n, strides])
     axes = axes or [[1, [0] * len(layouts)]]
     return [n for n, _ in axes], [[strides[k] for _, strides in axes] for k in range(len(layouts))]
-
-
-@cache
-def _source(params, kinds, dtypes, types, operation, preamble):
-    """The kernel as a C++ function of the table."""
-    typedefs = "".join(f"typedef {TYPES[str(dtype)]} {letter};\n" for letter, dtype in types)
-    before, each = "", ""
-    for number, (parameter, kind, dtype) in enumerate(zip(params, kinds, dtypes)):
-        row, const = f"(table_ + {(number + 1) * ROW})", "" if parameter.output else "const "
-        ctype = f"{const}{TYPES[dtype]}"
-        if kind == "raw":
-            before += f"    {const}Raw<{ctype}> {parameter.name}({row}, {number});\n"
-        elif kind == "number":
-            before += f"    {ctype} {parameter.name} = *({ctype} *){row}[0];\n"
-        else:
-            address = f"({row}[0] + offset_(i, table_, {row}))"
-            each += f"        {ctype} &{parameter.name} = *({ctype} *){address};\n"
-    return f"""{_PRELUDE}
-{typedefs}{preamble}
-extern "C" void run(const ptrdiff_t *table_) {{
-    fault_ = (Fault *)(table_ + {(len(params) + 1) * ROW});
-    const Indexer _ind = {{table_[0]}};
-{before}    for (ptrdiff_t i = 0; i < _ind.size(); ++i) {{
-        thread_ = i;
-{each}{operation};
-    }}
-}}
-"""

@@ -14,6 +14,15 @@ GARBAGE = 0xA5  # in every byte of fresh memory that holds no floats, which are 
 _live: WeakValueDictionary = WeakValueDictionary()
 
 
+class MemoryPointer:
+    """Where an array's numbers lie, `array.data`."""
+
+    device_id = 0
+
+    def __init__(self, array: np.ndarray, buffer: np.ndarray):
+        self.ptr, self._buffer = address(array), buffer
+
+
 def allocate(shape, dtype, order: str = "C"):
     """(array, buffer): fresh memory with garbage in it, as an array and as the bytes that own it."""
     dtype = np.dtype(dtype)
