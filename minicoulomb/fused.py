@@ -31,4 +31,5 @@ class Fused:
 
 @cache
 def _compiled(xp, inputs, outputs, operation, name, preamble):
-    return xp.ElementwiseKernel(inputs, outputs, operation, name, preamble=preamble)
+    # A name of its own: CUDA has functions called tanh, and the like.
+    return xp.ElementwiseKernel(inputs, outputs, operation, f"minicoulomb_{name}", preamble=preamble)

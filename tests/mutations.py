@@ -2,7 +2,8 @@
 
 `python tests/mutations.py conv.py gan.py` does so in these files alone. Each mutation is made in a copy of the
 repository, where the fast tests then must fail. Prints which test noticed; exits with status 1 if one survives. Only
-the light `test` extra is used: neither PyTorch nor JAX.
+the light `test` extra is used, neither PyTorch nor JAX, and a C++ compiler, with which the stand-in for CuPy runs
+kernels.
 """
 
 import os
@@ -14,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TESTS = ["conv", "winograd", "workspace", "layers", "network", "coulomb", "optim", "gan"]
+TESTS = ["conv", "winograd", "workspace", "layers", "network", "coulomb", "optim", "gan", "device"]
 
 # (file, a text that stands there once, what takes its place)
 MUTATIONS = [
@@ -36,7 +37,7 @@ MUTATIONS = [
     ("layers/layer.py", "self.param_gradient(residuals, _weighted(dy, weights))", "self.param_gradient(residuals, dy)"),
     ("layers/affine.py", "else dy @ kernel.T", "else 1.001 * dy @ kernel.T"),
     ("layers/affine.py", "return x.T @ dy, dy.sum(axis=0)", "return x.T @ dy, dy.mean(axis=0)"),
-    ("layers/convolution.py", "dy.shape[-1]).sum(axis=0)", "dy.shape[-1]).mean(axis=0)"),
+    ("layers/convolution.py", "else rows.sum(axis=0)", "else rows.mean(axis=0)"),
     ("layers/convolution.py", "correlate(dy, kernel, self.stride", "correlate(dy, kernel, 1"),
     ("layers/convolution.py", "correlate_kernel(dy, x, self", "-correlate_kernel(dy, x, self"),
     ("layers/normalization.py", "dscale / -len(rows)", "dscale / len(rows)"),
@@ -65,10 +66,28 @@ MUTATIONS = [
     ("gan.py", "slopes * (-half / n_x)", "slopes * (-1 / n_x)"),
     ("gan.py", "d_x, residuals = D.forward(prepared, x)", "_, residuals = D.forward(prepared, x)"),
     ("gan.py", "dw[kernel] += config.l2", "dw[kernel] += 2 * config.l2"),
-    ("gan.py", "*= 1 - lr_d * config.l2", "*= 1 - config.l2"),
+    ("gan.py", "0.0, 1 - lr_d * config.l2", "0.0, 1 - config.l2"),
+    ("gan.py", "finite_dw & finite_dtheta & finite\n", "finite_dw & finite_dtheta\n"),
+    ("gan.py", "finite_dw & finite_dtheta & finite\n", "finite_dw & finite\n"),
     ("optim.py", "work = (1 - beta1) * g", "work = 1 * g"),
     ("optim.py", "lr * correction", "lr / correction"),
     ("optim.py", "epsilon *= correction", "epsilon /= correction"),
+    ("optim.py", "    if (where) {", "    {"),
+    ("optim.py", "if (where) target", "target"),
+    ("products.py", "for matrix in (b, a)", "for matrix in (a, b)"),
+    ("products.py", "return True, max(column, n)", "return False, max(column, n)"),
+    ("column_sums.py", "while parts > 1:", "while parts > RUN:"),
+    ("column_sums.py", "row < rows; row += parts) {", "row < parts; row += parts) {"),
+    ("pair_sums.py", "s == 0 ? T(0) : {kernel}", "{kernel}"),
+    ("pair_sums.py", "term -= lost", "term += lost"),
+    ("winograd_kernels.py", "dx[...] = 0", "pass"),
+    ("winograd_kernels.py", "dw[{place}] += {{}};", "dw[{place}] = {{}};"),
+    ("winograd_kernels.py", "if (ty >= {back[0]}", "if (ty > {back[0]}"),
+    ("winograd_kernels.py", "row + {i} >= 0 && row", "row"),
+    ("layers/batch_norm_kernels.py", "dz - offset[column]) *", "dz) *"),
+    ("layers/batch_norm_kernels.py", "mean[column]) * {dz}", "mean[column])"),
+    ("layers/activations.py", "y > 0 ? dy : {0} * dy", "y > 0 ? dy : dy"),
+    ("coulomb.py", "s == 0 ? T(0) : pow", "pow"),
 ]  # fmt: skip
 
 

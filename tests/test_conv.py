@@ -36,14 +36,14 @@ def test_the_three_functions_are_adjoint(geometry, n, c_in, c_out, seed):
     np.testing.assert_allclose(values, values[0], rtol=0, atol=1e-14 * size)
 
 
-@pytest.mark.host
 @pytest.mark.parametrize(("images", "partial_sums"), [(1, 8), (1, 2), (2, 1)])
 def test_taking_images_in_blocks_changes_nothing(monkeypatch, images, partial_sums):
     rng = np.random.default_rng(0)
     x, w, dy = (rng.standard_normal(shape) for shape in ((5, 8, 7, 3), (5, 4, 3, 2), (5, 4, 3, 2)))
     geometry = (2, 2), ((1, 2), (0, 1))
     whole = our_sums(x, w, dy, *geometry, "direct")
-    monkeypatch.setattr(direct, "BLOCK_ELEMENTS", images * (4 * 3) * (5 * 4 * 3))
+    for name in ("BLOCK_ELEMENTS", "GPU_BLOCK_ELEMENTS"):
+        monkeypatch.setattr(direct, name, images * (4 * 3) * (5 * 4 * 3))
     monkeypatch.setattr(direct, "SUM_ELEMENTS", partial_sums * w.size)
     for ours, theirs in zip(our_sums(x, w, dy, *geometry, "direct"), whole):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)

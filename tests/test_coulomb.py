@@ -143,7 +143,6 @@ def everything(a, y, x, eps):
     return *functions, *potentials(x, y, 1, eps)
 
 
-@pytest.mark.host
 @dimensions
 @pytest.mark.parametrize("eps", [0, 0.5])
 def test_tiles_change_nothing_beyond_rounding(monkeypatch, m, eps):
@@ -151,9 +150,20 @@ def test_tiles_change_nothing_beyond_rounding(monkeypatch, m, eps):
     whole = everything(a, y, x, eps)
     for tile, coordinates in ((1, 1), (3, 7)):
         monkeypatch.setattr(coulomb, "TILE", tile)
+        monkeypatch.setattr(coulomb, "GPU_TILE", tile)
         monkeypatch.setattr(coulomb, "COORDINATES", coordinates)
         for ours, theirs in zip(everything(a, y, x, eps), whole):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 1.5])
+def test_in_single_precision_rounding_does_not_grow_with_the_number_of_points(d):
+    """Phi is the small difference of two means: each must keep all its digits, over any number of points."""
+    rng = np.random.default_rng(0)
+    a, y = (rng.standard_normal((n, 2)).astype(np.float32) for n in (50, 20_050))
+    far = np.full((1, 2), 1e6, np.float32)  # whose potential is nothing
+    exact = potential(*(points.astype(np.float64) for points in (a, y, far)), d, 0.3)
+    np.testing.assert_allclose(potential(a, y, far, d, 0.3), exact, rtol=4 * np.finfo(np.float32).eps)
 
 
 @pytest.mark.host

@@ -110,13 +110,13 @@ def test_in_single_precision_the_error_stays_below_1e5_of_the_largest_output(axi
         assert_close(ours, theirs, 1e-5)
 
 
-@pytest.mark.host
 @pytest.mark.parametrize(("block", "part"), [(1, 1), (2**12, 2**7), (2**15, 2**24)])
 @layers
 def test_blocks_and_parts_change_nothing_but_rounding(monkeypatch, axis, block, part):
     case = layer(axis, n=5, c_in=6, c_out=4)
     whole = our_sums(*case, "winograd")
-    monkeypatch.setattr(winograd, "BLOCK_ELEMENTS", block)
+    for name in ("BLOCK_ELEMENTS", "GPU_BLOCK_ELEMENTS"):
+        monkeypatch.setattr(winograd, name, block)
     monkeypatch.setattr(winograd, "PART_ELEMENTS", part)
     for ours, theirs in zip(our_sums(*case, "winograd"), whole):
         assert_close(ours, theirs)

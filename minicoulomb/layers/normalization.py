@@ -17,9 +17,9 @@ are in the cache, or on a GPU in the same kernels; dy then stands for f' dy abov
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import minicoulomb.layers.batch_norm_kernels as kernels
 from minicoulomb.backend import array_module, on_gpu
 from minicoulomb.errors import UserError
-from minicoulomb.layers import batch_norm_kernels as kernels
 from minicoulomb.layers.activations import Activation
 from minicoulomb.layers.layer import Layer, Parameter, ones, zeros
 from minicoulomb.threads import blocks, for_each
