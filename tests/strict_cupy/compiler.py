@@ -16,7 +16,7 @@ from typing import NamedTuple
 # Not optimised, for most kernels run on few numbers and compiling takes longer; a*b + c is two roundings, as written.
 FLAGS = shlex.split(
     "-x c++ -std=c++17 -O0 -shared -fPIC -ffp-contract=off -fno-exceptions -fno-math-errno -nostdlib -pipe"
-    " -Wall -Wdouble-promotion -Wno-unused"
+    " -Wall -Wdouble-promotion -Wno-unused -Wno-unknown-pragmas"
 )
 
 
@@ -74,9 +74,10 @@ def _compile(call, source, library, warnings):
 @cache
 def _folder() -> Path:
     """The user's own; nobody else's library is ever loaded."""
-    folder = Path(tempfile.gettempdir()) / f"strict-cupy-{os.getuid()}"
+    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has a folder for each user
+    folder = Path(tempfile.gettempdir()) / f"strict-cupy-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
+    if folder.stat().st_uid != user:
         return Path(tempfile.mkdtemp(prefix="strict-cupy-"))
     return folder
 
