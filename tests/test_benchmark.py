@@ -486,18 +486,30 @@ def test_the_command_prints_a_table_and_writes_json(torch, monkeypatch, tmp_path
         *HEADER,
         "| `fast` | 0.0123 ms | 1.5 ms | 0.01 |",
         "| `large` | 1,234 MiB | 100 MiB | 12.35 |",
+        "",
+        "- `fast`: a note",
     ]
     written = json.loads((tmp_path / "figures.json").read_text())
     assert written["threads"] == 1
     assert written["rows"] == [row._asdict() for row in rows]
 
 
-def test_a_case_that_does_not_agree_ends_the_command(torch, monkeypatch):
+def test_a_case_that_does_not_agree_fails_the_command_after_the_others(torch, monkeypatch, tmp_path):
+    """An hour on a rented GPU is not to be lost to its first case."""
+
     def off(name, setting):
         agree("dL_D / dw", np.ones(2), np.zeros(2), 1e-10)
 
-    monkeypatch.setattr(benchmark_cases, "cases", lambda gpu: [Case("off", off)])
-    assert "Error: dL_D / dw: differs from PyTorch's by" in run("benchmark", status=1)
+    fine = Row("fine", 1.0, 2.0, 0.5, "ms", 5)
+    listed = [Case("off", off), Case("fine", lambda name, setting: fine)]
+    monkeypatch.setattr(benchmark_cases, "cases", lambda gpu: listed)
+    output = run("benchmark", "--json", tmp_path / "figures.json", status=1).splitlines()
+    assert output[-3].startswith("| `off` | dL_D / dw: differs from PyTorch's by")
+    assert output[-2] == fine.line()
+    assert output[-1] == "Error: 1 of 2 cases: no times, for the reason that stands in the table"
+    written = json.loads((tmp_path / "figures.json").read_text())
+    assert written["rows"] == [fine._asdict()]
+    assert "differs from PyTorch's" in written["failed"]["off"]
 
 
 def test_without_pytorch_the_command_says_how_to_get_it(monkeypatch):

@@ -34,7 +34,7 @@ class Row(NamedTuple):
         return f"| `{self.case}` | {ours} | {theirs} | {self.ratio:.2f} |"
 
 
-def environment(threads: int, torch_version: str, backend: Backend | None = None) -> dict[str, str | int]:
+def environment(threads: int, torch_version: str, backend: Backend) -> dict[str, str | int]:
     """What the figures depend on, by name."""
     return {
         "date": datetime.date.today().isoformat(),
@@ -47,7 +47,7 @@ def environment(threads: int, torch_version: str, backend: Backend | None = None
         "torch": torch_version,
         "python": platform.python_version(),
         "system": system(),
-        **(_gpu(backend) if backend and backend.name == "cupy" else {}),
+        **(_gpu(backend) if backend.name == "cupy" else {}),
     }
 
 
