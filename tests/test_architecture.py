@@ -15,8 +15,8 @@ LAYOUT = """
     data/dataset data/mixtures data/digits data/images data/arrays data/cache data/sources
     presets pictures metrics evaluate
     checkpoint run sampling export signals train info
-    benchmark/__init__ benchmark/agreement benchmark/measure benchmark/report benchmark/workloads
-    benchmark/limit benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
+    benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads
+    benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
     benchmark/memory benchmark/cases
     console options cli __main__
 """.split()

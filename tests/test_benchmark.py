@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import strict_cupy
 from cli_cases import run
+from cupy_cases import fake_cupy
 
 from minicoulomb.backend import Backend, open_backend, to_host
 from minicoulomb.benchmark import cases as benchmark_cases
@@ -17,7 +18,7 @@ from minicoulomb.benchmark.agreement import Disagreement, agree, bounds
 from minicoulomb.benchmark.cases import Case, Setting, cases, open_torch, select
 from minicoulomb.benchmark.limit import plane_limit
 from minicoulomb.benchmark.measure import BUDGET, FEWEST, WARM_UP, Contest, Times, measure, quick_time
-from minicoulomb.benchmark.report import HEADER, Row
+from minicoulomb.benchmark.report import HEADER, Row, environment
 from minicoulomb.benchmark.workloads import WORKLOADS, Workload
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
@@ -189,6 +190,18 @@ def test_images_and_kernels_lie_as_they_are_told_to(torch):
         assert all(tensor.is_contiguous(memory_format=layout) for tensor in (images, *kernels))
 
 
+def test_gradients_lie_as_their_parameters_do(torch):
+    from minicoulomb.benchmark.torch_step import _laid_out_as
+
+    plain = torch.arange(4 * 3 * 5 * 5.0).reshape(4, 3, 5, 5)
+    turned = plain.to(memory_format=torch.channels_last).requires_grad_()
+    assert _laid_out_as(plain, plain) is plain
+    moved = _laid_out_as(turned, plain)
+    assert moved.stride() == turned.stride()
+    assert not moved.requires_grad
+    assert (moved == plain).all()
+
+
 # A GPU that this machine has not
 
 
@@ -271,12 +284,23 @@ def test_on_the_host_pytorch_has_its_default_layout(torch):
     assert faster_layout(pytest.fail, pytest.fail, NUMPY) == ""
 
 
+def with_attributes(cupy, **attributes):
+    """The stand-in, where CUDA tells these attributes of its GPU and refuses all others."""
+
+    def tell(attribute, device):
+        if attribute not in attributes:
+            raise cupy.cuda.runtime.CUDARuntimeError("cudaErrorInvalidValue")
+        return attributes[attribute]
+
+    for name in ("MultiProcessorCount", "ClockRate", "MemoryClockRate"):
+        setattr(cupy.cuda.runtime, f"cudaDevAttr{name}", name)
+    cupy.cuda.runtime.deviceGetAttribute = tell
+    return cupy
+
+
 def gpu_of(capability, multiprocessors, kilohertz):
-    device = SimpleNamespace(
-        compute_capability=capability,
-        attributes={"MultiProcessorCount": multiprocessors, "ClockRate": kilohertz},
-    )
-    return Backend("cupy", SimpleNamespace(cuda=SimpleNamespace(Device=lambda number: device)))
+    attributes = {"MultiProcessorCount": multiprocessors, "ClockRate": kilohertz}
+    return Backend("cupy", with_attributes(fake_cupy(capability=capability), **attributes))
 
 
 def test_the_limit_of_a_gpu_is_that_of_the_unit_with_most_to_do():
@@ -292,7 +316,25 @@ def test_the_limit_of_a_gpu_is_that_of_the_unit_with_most_to_do():
 def test_of_an_unknown_gpu_no_limit_is_told():
     assert plane_limit(100, gpu_of("61", 20, 1_700_000)) is None
     assert plane_limit(100, gpu_of("90", 132, 0)) is None
+    assert plane_limit(100, Backend("cupy", with_attributes(fake_cupy()))) is None
+    assert plane_limit(100, Backend("cupy", fake_cupy())) is None
     assert plane_limit(100, NUMPY) is None
+
+
+def test_the_gpu_its_clocks_its_libraries_and_the_precision_are_told(monkeypatch):
+    cupy = with_attributes(fake_cupy(), ClockRate=1_980_000, MemoryClockRate=2_619_000)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setenv("CUPY_TF32", "unset")  # so that it is put back
+    about = environment(1, "2.13.0", Backend("cupy", cupy, tf32=True))
+    assert {name: about[name] for name in ("GPU", "clocks", "TF32", "CuPy", "cuBLAS", "torch")} == {
+        "GPU": "0 of 2: NVIDIA H100 80GB HBM3",
+        "clocks": "1.98 GHz, memory 2.62 GHz at most",
+        "TF32": "on",
+        "CuPy": "14.2.0",
+        "cuBLAS": "12.9.1",
+        "torch": "2.13.0",
+    }
+    assert "GPU" not in environment(1, "2.13.0", NUMPY)
 
 
 def test_our_peak_is_that_of_the_last_step():

@@ -27,11 +27,9 @@ def plane_limit(n: int, backend: Backend) -> tuple[float, str] | None:
     """(seconds, the count in words) for all n^2 pairs of n points on the backend's GPU; None where nothing is known."""
     if backend.name == "numpy":
         return None
-    device = backend.xp.cuda.Device(backend.device)
-    attributes, capability = device.attributes, int(device.compute_capability)
-    lanes = FLOAT32_LANES.get(capability)
-    multiprocessors, kilohertz = attributes["MultiProcessorCount"], attributes.get("ClockRate", 0)
-    if not lanes or not kilohertz:
+    lanes = FLOAT32_LANES.get(int(backend.xp.cuda.Device(backend.device).compute_capability))
+    multiprocessors, kilohertz = (attribute(name, backend) for name in ("MultiProcessorCount", "ClockRate"))
+    if not (lanes and multiprocessors and kilohertz):
         return None
     clocks = {"float32": ADDITIONS / lanes, "reciprocals": RECIPROCALS / RECIPROCAL_LANES}
     binding = max(clocks, key=clocks.get)
@@ -41,3 +39,12 @@ def plane_limit(n: int, backend: Backend) -> tuple[float, str] | None:
         f"{RECIPROCAL_LANES} a clock on each of {multiprocessors} multiprocessors at {kilohertz / 1e6:.2f} GHz: "
         f"{binding} bind, {1e3 * seconds:.3g} ms at best"
     )
+
+
+def attribute(name: str, backend: Backend) -> int:
+    """What CUDA tells of the backend's GPU under cudaDevAttr..., clocks in kHz; 0 where it does not tell."""
+    runtime = backend.xp.cuda.runtime
+    try:
+        return runtime.deviceGetAttribute(getattr(runtime, f"cudaDevAttr{name}"), backend.device)
+    except (AttributeError, runtime.CUDARuntimeError):
+        return 0

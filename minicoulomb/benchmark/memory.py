@@ -48,7 +48,8 @@ def peak_memory(side: str, workload: str, threads: int, backend: Backend) -> Pea
     command = [sys.executable, "-c", program + repr(arguments)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
-        raise UserError(f"memory: the process of {workload}, {side}, ended with {result.returncode}: {result.stderr}")
+        reason = (result.stderr.strip().splitlines() or ["without a word"])[-1]
+        raise UserError(f"memory: the process of {workload}, {side}, ended with {result.returncode}: {reason}")
     return Peak(*map(int, result.stdout.split()))
 
 

@@ -42,9 +42,19 @@ class TorchStep:
         dtheta, dw, _, _ = self.gradients(z, y)
         for peer, gradients in ((self.G, dtheta), (self.D, dw)):
             for parameter, gradient in zip(peer.parameters, gradients, strict=True):
-                parameter.grad = gradient
+                parameter.grad = _laid_out_as(parameter, gradient)
         self.adam_d.step()
         self.adam_g.step()
+
+
+def _laid_out_as(parameter, gradient):
+    """The gradient with its numbers in the parameter's order, as the fused Adam wants it and backward() would give it.
+
+    It nearly always has that order, and nothing is copied.
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter, requires_grad=False).copy_(gradient)
 
 
 def potentials(x: torch.Tensor, y: torch.Tensor, d: float, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
