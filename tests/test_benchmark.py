@@ -317,7 +317,6 @@ def test_of_an_unknown_gpu_no_limit_is_told():
     assert plane_limit(100, gpu_of("61", 20, 1_700_000)) is None
     assert plane_limit(100, gpu_of("90", 132, 0)) is None
     assert plane_limit(100, Backend("cupy", with_attributes(fake_cupy()))) is None
-    assert plane_limit(100, Backend("cupy", fake_cupy())) is None
     assert plane_limit(100, NUMPY) is None
 
 

@@ -28,7 +28,7 @@ def plane_limit(n: int, backend: Backend) -> tuple[float, str] | None:
     if backend.name == "numpy":
         return None
     lanes = FLOAT32_LANES.get(int(backend.xp.cuda.Device(backend.device).compute_capability))
-    multiprocessors, kilohertz = (attribute(name, backend) for name in ("MultiProcessorCount", "ClockRate"))
+    multiprocessors, kilohertz, _ = rates(backend)
     if not (lanes and multiprocessors and kilohertz):
         return None
     clocks = {"float32": ADDITIONS / lanes, "reciprocals": RECIPROCALS / RECIPROCAL_LANES}
@@ -41,10 +41,22 @@ def plane_limit(n: int, backend: Backend) -> tuple[float, str] | None:
     )
 
 
-def attribute(name: str, backend: Backend) -> int:
-    """What CUDA tells of the backend's GPU under cudaDevAttr..., clocks in kHz; 0 where it does not tell."""
+def rates(backend: Backend) -> tuple[int, int, int]:
+    """Multiprocessors of the backend's GPU, and the highest clocks of these and of its memory in kHz.
+
+    0 where CUDA does not tell.
+    """
     runtime = backend.xp.cuda.runtime
-    try:
-        return runtime.deviceGetAttribute(getattr(runtime, f"cudaDevAttr{name}"), backend.device)
-    except (AttributeError, runtime.CUDARuntimeError):
-        return 0
+
+    def tell(attribute):
+        try:
+            return runtime.deviceGetAttribute(attribute, backend.device)
+        except runtime.CUDARuntimeError:
+            return 0
+
+    attributes = (
+        runtime.cudaDevAttrMultiProcessorCount,
+        runtime.cudaDevAttrClockRate,
+        runtime.cudaDevAttrMemoryClockRate,
+    )
+    return tuple(map(tell, attributes))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from minicoulomb import __version__
 from minicoulomb.backend import Backend
-from minicoulomb.benchmark.limit import attribute
+from minicoulomb.benchmark.limit import rates
 from minicoulomb.info import describe, numpy_version, processor, system
 from minicoulomb.threads import available_cores
 
@@ -55,8 +55,8 @@ def environment(threads: int, torch_version: str, backend: Backend) -> dict[str,
 def _gpu(backend):
     """The GPU, its libraries, whether both sides use TF32, and the highest clocks, where CUDA tells them."""
     facts = describe(backend.name, backend.device, backend.tf32)
-    clocks = [attribute(name, backend) / 1e6 for name in ("ClockRate", "MemoryClockRate")]
-    facts["clocks"] = "{:.2f} GHz, memory {:.2f} GHz at most".format(*clocks) if all(clocks) else "unknown"
+    _, clock, memory = (number / 1e6 for number in rates(backend))
+    facts["clocks"] = f"{clock:.2f} GHz, memory {memory:.2f} GHz at most" if clock and memory else "unknown"
     return {name: facts[name] for name in GPU_FACTS}
 
 
