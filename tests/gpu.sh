@@ -80,7 +80,9 @@ fi
 
 # Warnings are errors for the versions that the project is developed with; those of others are shown.
 pytest=("$python" -m pytest -q -p no:cacheprovider -W default --tb=short --maxfail=40 --durations=5)
-"$python" -c "import xdist" 2>/dev/null && pytest+=(-n 4)
+# Most of their time is the compiler's, whom several processes keep busy; each has some hundred MB of the GPU.
+workers=$(($(nproc) / 2 > 8 ? 8 : $(nproc) / 2))
+((workers > 1)) && "$python" -c "import xdist" 2>/dev/null && pytest+=(-n "$workers")
 
 {
   nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem --format=csv

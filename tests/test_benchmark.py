@@ -1,8 +1,11 @@
 """The benchmark: its rival computes what we do, a case that does not agree is refused, and no test takes a time."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -402,6 +405,23 @@ def test_every_case_runs_on_a_device(backend, monkeypatch):
     rows = {case.name: case(setting) for case in cases(gpu=True) if not case.name.startswith("memory")}
     assert "minicoulomb at 0% of the limit: the count" in rows["potential-plane-1e5"].note or backend is NUMPY
     assert {(row.ours, row.theirs, row.ratio) for row in rows.values()} == {(1000.0, 2000.0, 0.5)}
+
+
+def test_the_script_for_a_gpu_says_why_there_is_nothing_to_measure(torch, tmp_path):
+    pytest.importorskip("cupy", reason="the script would fetch CuPy; pip install cupy-cuda12x to run this")
+    if shutil.which("bash") is None:
+        pytest.skip("there is no bash")
+    if open_backend("auto").name == "cupy":
+        pytest.skip("there is a GPU: bash tests/gpu.sh shows more")
+    settings = os.environ | {"OUT": str(tmp_path), "PYTHON": sys.executable, "PYTHONPATH": ""}
+    script = Path(__file__).with_name("gpu.sh")
+    result = subprocess.run(["bash", script], env=settings, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert "backend cupy: " in (tmp_path / "proof.log").read_text()
+    assert (
+        (tmp_path / "summary.txt").read_text().splitlines()[-1].startswith("proof                FAILED with status 1")
+    )
+    assert not (tmp_path / "steps.log").exists()
 
 
 # Agreement and measuring

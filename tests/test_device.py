@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from minicoulomb import checkpoint as checkpoints
 from minicoulomb import cli
 from minicoulomb.backend import Backend, on_gpu, open_backend, to_host
+from minicoulomb.column_sums import column_sums
 from minicoulomb.config import Config
 from minicoulomb.coulomb import energy, field, plummer_kernel, potential, potentials
 from minicoulomb.data.digits import digits
@@ -27,7 +28,7 @@ from minicoulomb.gan import Batch, Diverged, State, generate, gradients, initial
 from minicoulomb.layers import BatchNorm, LeakyReLU
 from minicoulomb.models import Space, build
 from minicoulomb.network import Network
-from minicoulomb.optim import adam
+from minicoulomb.optim import adam, follow
 from minicoulomb.run import Run
 from minicoulomb.sampling import samples
 from minicoulomb.train import draw_batches
@@ -126,6 +127,13 @@ def test_batch_normalization_sums_any_number_of_rows(device, shape, activation):
     agree_all(compute(*on(device, *numbers)), compute(*numbers), terms=1e2 * np.linalg.norm(dy))
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (64, 5), (65, 5), (4097, 33), (300_000, 3), (3, 50_000)])
+def test_sums_over_rows_leave_none_out(device, shape):
+    """One run of rows, one more, runs of runs; and columns that no block of threads divides."""
+    x = np.random.default_rng(0).standard_normal(shape)
+    agree_all([column_sums(device.to_device(x))], [x.sum(axis=0)], 1e-12)
+
+
 @drawn
 @given(charges())
 def test_potential_and_field_are_those_of_the_host(device, charges):
@@ -174,6 +182,21 @@ def test_adam_takes_the_steps_of_the_host(device, size):
         adam(theta, gradient[t - 1], moments, t, 0.1, 0.5, 0.9, 1e-8)
         adam(ours[0], device.to_device(gradient[t - 1]), ours[1], t, 0.1, 0.5, 0.9, 1e-8)
     agree_all(ours, (theta, moments), 1e-13)
+
+
+@pytest.mark.parametrize("where", [True, False])
+def test_what_follows_or_learns_stands_still_where_the_device_says_so(device, where):
+    """The device alone knows whether a gradient was finite; on the host the answer is a plain boolean."""
+    rng = np.random.default_rng(0)
+    target, value, gradient, moments = *rng.standard_normal((3, 1000)), np.zeros((2, 1000))
+    ours = on(device, target, value, gradient, moments)
+    finite = device.xp.isfinite(device.to_device(np.array([1.0 if where else np.inf])))[0]
+    follow(ours[0], ours[1], 0.9, finite)
+    adam(ours[0], ours[2], ours[3], 1, 0.1, 0.5, 0.9, 1e-8, finite)
+    if where:
+        target = 0.9 * target + 0.1 * value
+        adam(target, gradient, moments, 1, 0.1, 0.5, 0.9, 1e-8)
+    agree_all((ours[0], ours[3]), (target, moments), 1e-13)
 
 
 # Whole steps
