@@ -371,12 +371,16 @@ def test_our_peak_is_that_of_the_last_step():
     assert not hooks
 
 
-@pytest.mark.parametrize("where", ["cupy.cuda.memory", "torch"])
-def test_a_gpu_without_the_memory_for_a_case_is_told(where):
-    def run(name, setting):
-        raise type("OutOfMemoryError", (MemoryError,), {"__module__": where})("30 GB")
+@pytest.mark.parametrize("kind", [MemoryError, RuntimeError])
+def test_what_a_gpu_fails_at_is_told_with_the_place(kind):
+    """CuPy's OutOfMemoryError is a MemoryError, PyTorch's and all of CUDA's, cuBLAS's and cuDNN's are RuntimeErrors."""
 
-    with pytest.raises(UserError, match="step-large: the GPU's memory does not hold both sides.*30 GB"):
+    def run(name, setting):
+        raise type("OutOfMemoryError", (kind,), {})("30 GB\nand an explanation")
+
+    with pytest.raises(UserError, match=r"^step-large: OutOfMemoryError at test_benchmark.py:\d+: 30 GB$"):
+        Case("step-large", run)(Setting(backend=strict_cupy.backend()))
+    with pytest.raises(kind):  # on the host it is a mistake of ours
         Case("step-large", run)(Setting())
 
 

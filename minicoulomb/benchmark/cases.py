@@ -6,9 +6,11 @@ memory-...    peak memory of whole steps, each side in a process of its own
 On a GPU both sides have it to themselves, and the batch is there already: no case copies from or to the host.
 """
 
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from minicoulomb.backend import Backend, open_backend
@@ -50,13 +52,20 @@ class Case(NamedTuple):
     run: Callable[[str, Setting], Row]
 
     def __call__(self, setting: Setting) -> Row:
-        """The row of this case; Disagreement where both sides do not compute the same, UserError without memory."""
+        """The row of this case; Disagreement where both sides do not compute the same.
+
+        UserError too, with the place, where the GPU fails one of them: its memory is too small, or one of NVIDIA's
+        libraries has no answer for a shape. What CuPy and PyTorch raise then is of two kinds.
+        """
         try:
             return self.run(self.name, setting)
-        except Exception as error:
-            if type(error).__name__ != "OutOfMemoryError":  # CuPy's or PyTorch's, neither of which is imported here
+        except (RuntimeError, MemoryError) as error:
+            if setting.backend.name == "numpy":
                 raise
-            raise UserError(f"{self.name}: the GPU's memory does not hold both sides ({error})") from None
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            reason = (str(error).splitlines() or [""])[0]
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            raise UserError(f"{self.name}: {type(error).__name__} at {where}: {reason}") from None
 
 
 def cases(gpu: bool = False) -> list[Case]:

@@ -9,8 +9,9 @@ For each of the n^2 ordered pairs, k(a, b) = 1 / (|a - b|^2 + eps^2) and its sha
     1 multiply-add      the charge times k, onto the sum
     1 reciprocal        on the special function units
 
-Loads are shared by many pairs and count for nothing, nor does the memory, from which n points are read once or a few
-times. That k(a, b) = k(b, a) could halve the work; neither side makes use of that within a set of points.
+as NVIDIA's compiler has them in its inner loop for an H100: 32 FADD, 48 FFMA and 16 MUFU.RCP for 16 pairs. Loads are
+shared by many pairs and count for nothing, nor does the memory, from which n points are read once or a few times.
+That k(a, b) = k(b, a) could halve the work; neither side makes use of that within a set of points.
 """
 
 from minicoulomb.backend import Backend
