@@ -110,7 +110,7 @@ fi
     printf '\n%s\n' "$name"
     shown='^(\||- |Error)'
     [ "$name" = layers ] && shown='^(\||Error)'
-    grep -E "$shown" "$out/$name.log" | cut -c 1-250
+    grep -E "$shown" "$out/$name.log" | cut -c 1-330
   done
   printf '\n'
   for name in tests numerics; do
