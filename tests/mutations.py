@@ -53,7 +53,7 @@ MUTATIONS = [
     ("layers/activations.py", "dy - (y * dy).sum(", "dy - (y * dy).mean("),
     ("layers/composite.py", "shortcut.input_gradient(residuals[1], dy) + branch", "dy + branch"),
     ("layers/composite.py", "branch.gradients(residuals[0], self.scale * dy)", "branch.gradients(residuals[0], dy)"),
-    ("layers/composite.py", "shortcut.gradients(residuals[1], dy)", "shortcut.gradients(residuals[1], self.scale * dy)"),
+    ("layers/composite.py", "shortcut.gradients(residuals[1], dy)", "shortcut.gradients(residuals[1], -dy)"),
     ("layers/composite.py", "(residuals[0], self.scale * dy, weights)", "(residuals[0], dy, weights)"),
     ("layers/composite.py", "return g + self.scale * f", "return x + self.scale * f"),
     ("layers/resampling.py", "y[block] = (x[block]", "y[block] = (x[block][::-1]"),
