@@ -32,8 +32,8 @@ class Config:
     hold_out_every: int = setting(10, "keep every n-th sample out of training, for evaluate; 0: none", low=0)
 
     # The networks
-    generator: str = setting("mlp", "generator network", ("mlp", "my", "dcgan"))
-    discriminator: str = setting("mlp", "discriminator network", ("mlp", "my", "my-big", "dcgan"))
+    generator: str = setting("mlp", "generator network", ("mlp", "my", "dcgan", "resnet"))
+    discriminator: str = setting("mlp", "discriminator network", ("mlp", "my", "my-big", "dcgan", "resnet"))
     latent: int = setting(2, "dimension of z ~ N(0, I)", low=1)
     g_width: int | None = setting(None, "units of G's hidden layers (mlp), or channels before its last layer", low=1)
     d_width: int | None = setting(None, "units of D's hidden layers (mlp), or channels of its first layer", low=1)

@@ -17,13 +17,16 @@ import numpy as np
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import ArrayDataset, Dataset, decode
 from minicoulomb.data.mixtures import Mixture
-from minicoulomb.metrics import class_metrics, frechet_distance, mixture_metrics, mmd2, nearest_neighbours
+from minicoulomb.errors import UserError
+from minicoulomb.metrics import class_metrics, frechet_distance, k_nearest, mixture_metrics, mmd2, nearest_neighbours
 from minicoulomb.streams import stream
 
 # Above this many pixels a covariance matrix takes more samples than anybody draws.
 FRECHET_DIMENSIONS = 512
 # Training samples compared at a time.
 BLOCK = 1024
+# Their numbers at a time, where more samples may be asked for: 32 MB in float64.
+NEIGHBOUR_NUMBERS = 2**22
 
 
 def evaluate(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, Any]:
@@ -49,6 +52,23 @@ def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float:
             np.minimum(best, nearest_neighbours(points, decode(block, x.dtype))[1], out=best)
     medians = [float(np.median(best)) for best in nearest]
     return medians[0] / medians[1] if medians[1] else float("inf")
+
+
+def nearest_training(x: np.ndarray, dataset: ArrayDataset, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(images, distances): for samples x (n, *shape) the k nearest training samples, nearest first.
+
+    Images (n, k, *shape) as stored, distances (n, k) of their coordinates, pixels in [-1, 1]. The data pass through
+    memory in blocks. Raises UserError where x has another shape, or there are less than k.
+    """
+    if x.shape[1:] != dataset.shape:
+        raise UserError(f"data {dataset.name}: of shape {dataset.shape}, the samples of {x.shape[1:]}; use --data")
+    if k > dataset.n_train:
+        raise UserError(f"neighbours {k}: {dataset.name} has {dataset.n_train} training samples; use at most those")
+    blocks = dataset.train_blocks(max(1, NEIGHBOUR_NUMBERS // x[0].size))
+    index = k_nearest(x, (decode(block, np.dtype(np.float64)) for block in blocks), k)
+    images = dataset.array[dataset.train_index(index)]  # (n, k, *shape)
+    offsets = (x[:, None] - decode(images, np.dtype(np.float64))).reshape(*index.shape, -1)
+    return images, np.sqrt((offsets * offsets).sum(axis=-1))
 
 
 def _mmd2(x, dataset, config):

@@ -44,6 +44,19 @@ def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target:
         _write_folder(blocks, n, target)
 
 
+def check_rows(what: str, n: int, columns: int, shape: tuple[int, ...], target: Path) -> None:
+    """UserError unless a picture of n rows and so many columns of samples of `shape` can be written to `target`.
+
+    what   the option that asks for it
+    """
+    if len(shape) != 3:
+        raise UserError(f"{what}: rows of images, and these samples are points of {shape[0]} numbers; leave {what} out")
+    if target.suffix.lower() != ".png":
+        raise UserError(f"{target}: {what} draws one picture; use -o {target.stem}.png")
+    if n * columns > LARGEST_GRID:
+        raise UserError(f"{target}: {n} rows of {columns} images: at most {LARGEST_GRID} can be seen; ask for less")
+
+
 def _write_npz(blocks, n, shape, target):
     is_image = len(shape) == 3
     header = {"descr": "|u1" if is_image else "<f4", "fortran_order": False, "shape": (n, *shape)}

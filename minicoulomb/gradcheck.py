@@ -25,9 +25,11 @@ from minicoulomb.coulomb import field, potential
 from minicoulomb.gan import Batch, gradients
 from minicoulomb.layers import (
     ELU,
+    AveragePool,
     BatchNorm,
     Conv,
     ConvTranspose,
+    Identity,
     LayerNorm,
     LeakyReLU,
     Linear,
@@ -36,7 +38,9 @@ from minicoulomb.layers import (
     Residual,
     Scale,
     ScaledTanh,
+    Sequential,
     Softmax,
+    Upsample,
 )
 from minicoulomb.models import Space, build
 from minicoulomb.network import Network
@@ -68,6 +72,17 @@ LAYERS = {
     "ScaledTanh": (ScaledTanh(), (6,)),
     "Softmax": (Softmax(), (6, 4)),
     "Residual": (Residual(Linear(6, 6), ScaledTanh(), Linear(6, 6), scale=0.3), (6,)),
+    "Residual, up": (
+        Residual(Upsample(), Conv(3, 2, 3, padding=1), scale=0.3, shortcut=Sequential(Conv(3, 2, 1), Upsample())),
+        (3, 4, 3),
+    ),
+    "Residual, down": (
+        Residual(AveragePool(), Conv(2, 3, 3, padding=1), shortcut=Sequential(AveragePool(), Conv(2, 3, 1))),
+        (4, 6, 2),
+    ),
+    "Identity": (Identity(), (6,)),
+    "Upsample": (Upsample(), (3, 4, 2)),
+    "AveragePool": (AveragePool(), (6, 4, 2)),
     "Scale": (Scale(0.7), (6,)),
     "Reshape": (Reshape((6,)), (2, 3)),
 }

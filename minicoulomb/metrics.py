@@ -9,6 +9,8 @@
 Sets of samples are (n, ...), flattened to (n, m).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from minicoulomb.coulomb import potentials
@@ -54,6 +56,25 @@ def nearest_neighbours(a, b) -> tuple[np.ndarray, np.ndarray]:
     for start in range(0, len(a), BLOCK):
         index[start : start + BLOCK] = (squares - 2 * (a[start : start + BLOCK] - centre) @ b.T).argmin(axis=1)
     return index, np.sqrt(np.square(a - centre - b[index]).sum(axis=1))
+
+
+def k_nearest(a, blocks: Iterable, k: int) -> np.ndarray:
+    """For each a_i (n, ...) the k nearest of all rows of `blocks`, arrays (m, ...), nearest first, (n, k).
+
+    Rows are counted through all blocks, and equally near ones come in their order. One block is in memory at a time.
+    """
+    a = _flat(a)
+    index, squares, start = np.empty((len(a), 0), np.intp), np.empty((len(a), 0)), 0
+    for block in blocks:
+        b = _flat(block)
+        # |a - b|^2 without |a|^2, which all have
+        own = np.einsum("ij,ij->i", b, b) - 2 * a @ b.T  # (n, m)
+        numbers = np.broadcast_to(np.arange(start, start + len(b)), own.shape)
+        squares, index = np.hstack([squares, own]), np.hstack([index, numbers])
+        nearest = squares.argsort(axis=1, kind="stable")[:, :k]
+        squares, index = (np.take_along_axis(array, nearest, axis=1) for array in (squares, index))
+        start += len(b)
+    return index
 
 
 def frechet_distance(a, b) -> float:

@@ -10,6 +10,19 @@ double towards 4x4. PAPER's 64x64 is k = 4: generator `my` from 4x4x1024, discri
     my-big                D  `my` with twice the channels
     dcgan   images        G  linear -> 4x4 (a 4x4 transposed conv of z), batch norm, ReLU; 4x4 stride 2, ...; tanh
                           D  conv 4x4 stride 2, batch norm but in the first layer, leaky ReLU, ...; 4x4 valid conv -> 1
+    resnet  images        G  linear -> 4x4; k residual blocks, each twice the side; batch norm, ReLU; 1x1; scaled tanh
+                          D  conv 3x3; k residual blocks, each half the side and twice the channels; linear -> 1
+
+`resnet` is the official TensorFlow code's small pair (`good` and `resnet8`). A block with c channels before and o
+behind, R being nearest-neighbour upsampling in G and 2x2 average pooling in D, is
+
+    y = conv1x1(R x) + conv3x3_o( ReLU BN conv3x3_c( R ReLU BN x ))
+
+A 1x1 convolution may change places with R, so it stands where the image is smaller. Where the code asks for the c of
+the inner convolution it reads the image's height; here it is the number of channels, as in the small residual networks
+that the block comes from (Gulrajani et al., 2017). Its blocks have biases, which change nothing: what they add is
+constant over the image, so the next batch norm takes it away again, and the shortcuts carry it to the last batch norm
+of G or the bias behind D. Its batch norm has no scale.
 
 A layer in front of batch normalization has no bias, which the mean would take away again.
 
@@ -27,6 +40,7 @@ from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 from minicoulomb.layers import (
     ELU,
+    AveragePool,
     BatchNorm,
     Conv,
     ConvTranspose,
@@ -35,9 +49,12 @@ from minicoulomb.layers import (
     Linear,
     ReLU,
     Reshape,
+    Residual,
     Scale,
     ScaledTanh,
+    Sequential,
     Tanh,
+    Upsample,
 )
 from minicoulomb.network import Network
 
@@ -62,8 +79,11 @@ def build(config: Config, space: Space) -> tuple[Network, Network]:
 
 def _with_algorithm(algorithm, layers):
     """The layers, with convolutions that compute by `algorithm`."""
-    is_convolution = lambda layer: isinstance(layer, Conv | ConvTranspose)
-    return [replace(layer, algorithm=algorithm) if is_convolution(layer) else layer for layer in layers]
+
+    def computing(layer):
+        return replace(layer, algorithm=algorithm) if isinstance(layer, Conv | ConvTranspose) else layer
+
+    return [layer.map(computing) for layer in layers]
 
 
 # 5x5 stride 2 as TensorFlow's 'same', and 4x4 stride 2: both halve a side exactly.
@@ -133,6 +153,33 @@ def _dcgan_discriminator(config, space):
     return [*layers, *_extra_discriminator_layers(config, widths[-1]), Conv(widths[-1], 1, 4)]
 
 
+def _resnet_generator(config, space):
+    """`g_width` channels (64) in front of the last layer: 512 at 4x4 for 64x64."""
+    widths = _doubling(config.g_width or 64, space)[::-1]
+    layers = [Linear(config.latent, 16 * widths[0]), Reshape((4, 4, widths[0]))]
+    layers += _extra_generator_layers(config, widths[0])
+    for c, o in pairwise([widths[0], *widths]):
+        shortcut = Sequential(Conv(c, o, 1, bias=False), Upsample())
+        layers.append(Residual(*_resnet_branch(c, o, Upsample()), shortcut=shortcut))
+    return [*layers, BatchNorm(widths[-1], ReLU()), Conv(widths[-1], space.shape[-1], 1), ScaledTanh()]
+
+
+def _resnet_discriminator(config, space):
+    """`d_width` channels (64) behind the first layer."""
+    widths = _doubling(config.d_width or 64, space)
+    layers = [Conv(space.shape[-1], widths[0], 3, padding=1, bias=False)]
+    for c, o in pairwise([*widths, 2 * widths[-1]]):
+        shortcut = Sequential(AveragePool(), Conv(c, o, 1, bias=False))
+        layers.append(Residual(*_resnet_branch(c, o, AveragePool()), shortcut=shortcut))
+    layers += _extra_discriminator_layers(config, 2 * widths[-1])
+    return [*layers, Reshape((32 * widths[-1],)), Linear(32 * widths[-1], 1)]
+
+
+def _resnet_branch(c, o, resample):
+    inner, outer = (Conv(c, width, 3, padding=1, bias=False, init=He("relu")) for width in (c, o))
+    return BatchNorm(c, ReLU()), resample, inner, BatchNorm(c, ReLU()), outer
+
+
 def _extra_generator_layers(config, c):
     return [
         Conv(c, c, 3, padding=1, bias=False, init=He("relu")),
@@ -162,10 +209,11 @@ def _nearest_side(side):
     return 4 * 2 ** max(1, round(log2(max(side, 8) / 4)))
 
 
-GENERATORS = {"mlp": _mlp_generator, "my": _my_generator, "dcgan": _dcgan_generator}
+GENERATORS = {"mlp": _mlp_generator, "my": _my_generator, "dcgan": _dcgan_generator, "resnet": _resnet_generator}
 DISCRIMINATORS = {
     "mlp": _mlp_discriminator,
     "my": _my_discriminator,
     "my-big": _my_big_discriminator,
     "dcgan": _dcgan_discriminator,
+    "resnet": _resnet_discriminator,
 }

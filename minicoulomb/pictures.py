@@ -1,6 +1,7 @@
 """Arrays -> PNG: grids of images and scatter plots of points.
 
     image_grid(images)           (n, h, w, c) -> a near-square grid
+    neighbour_rows(x, real)      (n, h, w, c) and (n, k, h, w, c) -> each x_i, framed, beside its k real ones
     scatter(real, generated)     (n, m) and (k, m) -> the first two coordinates
 
 A scatter plot lays n discs of opacity alpha over each other. What is left of the paper at a pixel is
@@ -46,6 +47,26 @@ def image_grid(
         top, left = i // columns * high + padding, i % columns * wide + padding
         page[top : top + zoom * h, left : left + zoom * w] = tile
     return Image.fromarray(page[..., 0] if c == 1 else page)
+
+
+def neighbour_rows(samples: np.ndarray, neighbours: np.ndarray, zoom: int | None = None) -> Image.Image:
+    """Samples (n, h, w, c), framed in the colour of generated points, and right of each its neighbours (n, k, h, w, c).
+
+    By default a pixel becomes a zoom x zoom square so that the picture is about 800 pixels wide.
+    """
+    k, h, w = neighbours.shape[1:4]
+    zoom = zoom or max(1, round(800 / ((k + 1) * w)))
+    padding = 2 + zoom // 4
+    left = image_grid(samples, 1, padding, zoom).convert("RGB")
+    right = image_grid(neighbours.reshape(-1, *samples.shape[1:]), k, padding, zoom).convert("RGB")
+    page = Image.new("RGB", (left.width + 4 * padding + right.width, left.height), PAPER)
+    page.paste(left, (0, 0))
+    page.paste(right, (left.width + 4 * padding, 0))
+    draw = ImageDraw.Draw(page)
+    for i in range(len(samples)):
+        top = i * (zoom * h + padding)
+        draw.rectangle((0, top, left.width - 1, top + zoom * h + 2 * padding - 1), outline=VERMILION, width=padding)
+    return page
 
 
 def scatter(

@@ -15,9 +15,11 @@ from minicoulomb.coulomb import field
 from minicoulomb.gan import Batch, gradients
 from minicoulomb.layers import (
     ELU,
+    AveragePool,
     BatchNorm,
     Conv,
     ConvTranspose,
+    Identity,
     LayerNorm,
     LeakyReLU,
     Linear,
@@ -25,13 +27,15 @@ from minicoulomb.layers import (
     Reshape,
     Residual,
     Scale,
+    Sequential,
     Softmax,
     Tanh,
+    Upsample,
 )
 from minicoulomb.models import Space, build
 from minicoulomb.network import Network
 
-MODELS = [("mlp", "mlp"), ("my", "my"), ("my", "my-big"), ("dcgan", "dcgan")]
+MODELS = [("mlp", "mlp"), ("my", "my"), ("my", "my-big"), ("dcgan", "dcgan"), ("resnet", "resnet")]
 
 # Every option of gan.gradients away from its default.
 OPTIONS = {
@@ -95,6 +99,10 @@ KINDS = [
     "Scale",
     "Reshape",
     "Residual",
+    "Residual, shortcut",
+    "Identity",
+    "Upsample",
+    "AveragePool",
 ]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -116,6 +124,17 @@ def networks(draw, kind):
         there, back = Conv(c_in, c_out, (3,), padding=1), Conv(c_out, c_in, (2,), padding=((0, 1),))
         branch = Residual(there, BatchNorm(c_out), ELU(), back, scale=draw(st.floats(0.1, 2)))
         return Network([branch, Tanh()], (5, c_in))
+    if kind in ("Residual, shortcut", "Upsample", "AveragePool"):
+        half = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+        resample = draw(st.sampled_from([Upsample(), AveragePool()])) if "," in kind else {
+            "Upsample": Upsample(), "AveragePool": AveragePool()
+        }[kind]  # fmt: skip
+        shape = (*(2 * side if resample == AveragePool() else side for side in half), c_in)
+        if "," not in kind:
+            return Network([resample], shape)
+        branch = BatchNorm(c_in, Tanh()), resample, Conv(c_in, c_out, 3, padding=1)
+        shortcut = Sequential(Conv(c_in, c_out, 1), BatchNorm(c_out), resample)
+        return Network([Residual(*branch, scale=draw(st.floats(0.1, 2)), shortcut=shortcut), Tanh()], shape)
     spatial = tuple(draw(st.lists(st.integers(2, 4), max_size=2)))
     shape = (*spatial, c_in)
     factor = draw(st.floats(0.1, 0.9))
@@ -129,6 +148,7 @@ def networks(draw, kind):
         "ELU": lambda: Network([ELU()], shape),
         "Tanh": lambda: Network([Tanh(1 + factor, factor)], shape),
         "Softmax": lambda: Network([Softmax()], (*spatial, c_in + 1)),
+        "Identity": lambda: Network([Identity()], shape),
         "Scale": lambda: Network([Scale(factor)], shape),
         "Reshape": lambda: Network([Reshape((c_in, *spatial))], shape),
     }[kind]()

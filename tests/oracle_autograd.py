@@ -58,6 +58,19 @@ class AutogradOracle(Oracle):
         variance = np.mean((x - mean) ** 2, axis=axes, keepdims=True)
         return (x - mean) / np.sqrt(variance + epsilon) * scale + shift
 
+    def _upsample(self, x):
+        rows, columns = (_copies(size) for size in x.shape[1:3])
+        return np.einsum("pu,qv,nuvc->npqc", rows, columns, x)
+
+    def _average_pool(self, x):
+        rows, columns = (_copies(size // 2) for size in x.shape[1:3])
+        return np.einsum("pu,qv,npqc->nuvc", rows, columns, x) / 4
+
+
+def _copies(size):
+    """C[p,u] = 1 where p lies in the u-th pair, p // 2 = u, (2 size, size)."""
+    return 1.0 * (np.arange(2 * size)[:, None] // 2 == np.arange(size))
+
 
 def _taps(size, k, s, padding):
     """S[i,u,p] = 1 where p = s u + i - before, and 0 elsewhere, (k, u, size)."""

@@ -9,7 +9,7 @@ LAYOUT = """
     errors backend fused upload column_sums threads products workspace streams files config
     direct toom_cook winograd_kernels winograd conv pair_sums coulomb optim
     layers/layer layers/affine layers/convolution layers/activations layers/batch_norm_kernels layers/normalization
-    layers/composite layers/__init__
+    layers/resampling layers/composite layers/__init__
     network models gan
     oracles/oracle oracles/torch_oracle oracles/jax_oracle oracles/__init__ gradcheck
     data/dataset data/mixtures data/digits data/images data/arrays data/cache data/sources

@@ -25,7 +25,20 @@ from minicoulomb.benchmark.report import HEADER, Row, environment
 from minicoulomb.benchmark.workloads import WORKLOADS, Workload
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
-from minicoulomb.layers import BatchNorm, Conv, ConvTranspose, LeakyReLU, Linear, ReLU, Reshape, Residual, Tanh
+from minicoulomb.layers import (
+    AveragePool,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Reshape,
+    Residual,
+    Sequential,
+    Tanh,
+    Upsample,
+)
 from minicoulomb.models import Space
 from minicoulomb.network import Network
 
@@ -37,6 +50,7 @@ FAMILIES = [
     ("my", "my-big", (16, 16, 3), {"extra_layers": 1}),
     ("dcgan", "dcgan", (16, 16, 3), {"extra_layers": 1}),
     ("dcgan", "my", (8, 8, 1), {}),
+    ("resnet", "resnet", (16, 16, 3), {}),
 ]
 
 
@@ -122,6 +136,11 @@ def test_convolutions_of_any_geometry_have_a_rival(torch, monkeypatch, layer, sh
         ([BatchNorm(3), LeakyReLU()], (4, 5, 3)),
         ([ReLU(), BatchNorm(3), ReLU()], (3,)),
         ([Residual(Linear(4, 4), Tanh(2.0, 0.5), Linear(4, 4), scale=0.3)], (4,)),
+        (
+            [Residual(Upsample(), ReLU(), Conv(3, 2, 1), scale=0.3, shortcut=Sequential(Conv(3, 2, 1), Upsample()))],
+            (4, 2, 3),
+        ),
+        ([BatchNorm(3), Residual(AveragePool(), ReLU(), shortcut=AveragePool())], (4, 6, 3)),
         ([Linear(2, 12), ReLU(), Reshape((2, 3, 2)), Conv(2, 2, 2), Reshape((4,)), Linear(4, 1)], (2,)),
     ],
 )

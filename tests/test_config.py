@@ -1,12 +1,14 @@
 import json
 from dataclasses import asdict, fields
 
+import numpy as np
 import pytest
 
 from minicoulomb.config import Config
 from minicoulomb.conv import ALGORITHMS
 from minicoulomb.data.mixtures import grid
 from minicoulomb.errors import UserError
+from minicoulomb.models import Space, build
 from minicoulomb.presets import PRESETS, resolve
 
 
@@ -69,6 +71,28 @@ def test_every_preset_with_data_resolves(name):
     assert resolve(name).data in ("grid", "ring", "digits")
 
 
+@pytest.mark.parametrize("name", ["celeba", "lsun", "cifar10", "paper-images"])
+def test_the_paper_s_image_presets_have_the_settings_of_the_official_command(name, tmp_path):
+    config = resolve(name, data=str(tmp_path))
+    assert (config.batch_size, config.steps, config.latent) == (128, 1_000_000, 16)
+    assert (config.d, config.eps, config.potential_scale, config.noise) == (1.0, 1.0, 1.0, 0.0)
+    assert (config.lr_g, config.lr_d, config.l2) == (1e-4, 5e-5, 1e-7)
+    assert (config.generator, config.discriminator, config.average) == ("my", "my-big", 0.0)
+    assert config.size == {"celeba": 64, "lsun": 64, "cifar10": 32, "paper-images": None}[name]
+    assert config.crop == {"celeba": 108}.get(name)
+    G, D = build(config, Space((config.size or 64,) * 2 + (3,)))
+    assert (4, 4, 1024) in [shape for _, shape, _ in G.summary()]
+    assert D.summary()[0][1] == ((config.size or 64) // 2,) * 2 + (128,)
+
+
+def test_the_crop_of_a_preset_is_for_images_that_are_still_to_be_cut(tmp_path):
+    np.save(tmp_path / "faces.npy", np.zeros((4, 64, 64, 3), np.uint8))
+    assert resolve("celeba", data=str(tmp_path)).crop == 108
+    assert resolve("celeba", data=str(tmp_path), crop=140).crop == 140
+    assert resolve("celeba", data=str(tmp_path / "faces.npy")).crop is None
+    assert resolve("celeba", data=str(tmp_path / "faces.npy"), crop=140).crop == 140
+
+
 def test_a_chosen_setting_wins_over_the_preset():
     assert resolve("ring", eps=1.0).eps == 1.0
 
@@ -78,8 +102,6 @@ def test_no_preset_and_no_data_mean_the_grid():
 
 
 def test_the_data_choose_the_preset(tmp_path):
-    import numpy as np
-
     np.save(tmp_path / "images.npy", np.zeros((4, 8, 8, 3), np.uint8))
     assert resolve(data="digits") == resolve("digits")
     assert resolve(data=str(tmp_path)).generator == "my"
@@ -87,8 +109,6 @@ def test_the_data_choose_the_preset(tmp_path):
 
 
 def test_the_kernel_width_follows_the_spread_of_points(tmp_path):
-    import numpy as np
-
     points = np.random.default_rng(0).standard_normal((1000, 2)) * 0.01
     np.save(tmp_path / "points.npy", points)
     config = resolve(data=str(tmp_path / "points.npy"))

@@ -37,7 +37,7 @@ from minicoulomb.workspace import Workspace
 
 NUMPY = open_backend("numpy")
 # `my-big` is `my` with twice the channels.
-MODELS = [("mlp", "mlp"), ("my", "my"), ("dcgan", "dcgan")]
+MODELS = [("mlp", "mlp"), ("my", "my"), ("dcgan", "dcgan"), ("resnet", "resnet")]
 STEPS = 10
 RATES = {"lr_g": 0.01, "lr_d": 0.01}
 

@@ -12,6 +12,7 @@ from test_optim import defining_adam
 from minicoulomb import direct, gan, winograd
 from minicoulomb.coulomb import potentials
 from minicoulomb.gan import Diverged, generate, gradients, initial_state, step
+from minicoulomb.layers import resampling
 from minicoulomb.threads import set_threads
 from minicoulomb.workspace import Workspace
 
@@ -47,8 +48,9 @@ def test_both_gradients_agree_with_autograd(options):
 
 
 @pytest.mark.parametrize("options", [{}, OPTIONS], ids=["defaults", "options"])
-def test_both_gradients_of_networks_with_batch_norm_agree_with_autograd(options):
-    check_algorithm_1(oracle, *IMAGES, **options)
+@pytest.mark.parametrize("networks", [IMAGES, ("resnet", "resnet", (16, 16, 1))], ids=["my", "resnet"])
+def test_both_gradients_of_networks_with_batch_norm_agree_with_autograd(networks, options):
+    check_algorithm_1(oracle, *networks, **options)
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "tanh"])
@@ -178,10 +180,10 @@ def three_steps(case, d_steps=1, **arguments):
 
 
 @pytest.mark.parametrize("options", [{}, {"d_steps": 2}, {"noise": 0.5, "average": 0.9}], ids=str)
-@pytest.mark.parametrize("discriminator", ["my", "my-big", "dcgan"])
+@pytest.mark.parametrize("discriminator", ["my", "my-big", "dcgan", "resnet"])
 def test_steps_in_memory_of_their_own_are_equal_to_the_last_bit(discriminator, options):
     """Each with the transforms of its own parameters, which change from step to step."""
-    generator = "dcgan" if discriminator == "dcgan" else "my"
+    generator = discriminator.removesuffix("-big")
     d_steps = options.get("d_steps", 1)
     rates = {"lr_g": 0.01, "lr_d": 0.01, "algorithm": "winograd"}
     case = problem(generator, discriminator, (16, 16, 3), 3 * d_steps, **rates, **options)
@@ -192,11 +194,13 @@ def test_steps_in_memory_of_their_own_are_equal_to_the_last_bit(discriminator, o
 
 @pytest.mark.host
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
-def test_the_number_of_threads_changes_no_bit_of_a_step(monkeypatch, algorithm):
+@pytest.mark.parametrize("model", ["my", "resnet"])
+def test_the_number_of_threads_changes_no_bit_of_a_step(monkeypatch, model, algorithm):
     for module in (direct, winograd):
         monkeypatch.setattr(module, "BLOCK_ELEMENTS", 2**12)
+    monkeypatch.setattr(resampling, "BLOCK", 2**9)
     monkeypatch.setattr(winograd, "PART_ELEMENTS", 2**9)
-    case = problem("my", "my", (16, 16, 3), 3, algorithm=algorithm, lr_g=0.01, lr_d=0.01)
+    case = problem(model, model, (16, 16, 3), 3, algorithm=algorithm, lr_g=0.01, lr_d=0.01)
     set_threads(1)
     alone = three_steps(case, workspace=Workspace())
     try:

@@ -12,6 +12,7 @@ from minicoulomb import layers
 from minicoulomb.errors import UserError
 from minicoulomb.layers import (
     ELU,
+    AveragePool,
     BatchNorm,
     Conv,
     ConvTranspose,
@@ -27,6 +28,7 @@ from minicoulomb.layers import (
     ScaledTanh,
     Sequential,
     Tanh,
+    Upsample,
 )
 from minicoulomb.network import Network
 
@@ -204,6 +206,50 @@ def test_a_residual_layer_adds_its_scaled_branch():
     np.testing.assert_allclose(network.forward(theta, x)[0], x + 0.3 * branch)
 
 
+def test_a_residual_layer_adds_its_scaled_branch_to_its_shortcut():
+    x = np.random.default_rng(0).standard_normal((2, 4, 6, 3))
+    y, _ = Network([Residual(Upsample(), Scale(5.0), scale=0.3, shortcut=Upsample())], (4, 6, 3)).forward(
+        np.empty(0), x
+    )
+    np.testing.assert_allclose(y, 2.5 * layers.repeat(x))
+
+
+def test_upsampling_repeats_each_pixel_and_pooling_takes_means_of_blocks():
+    x = np.arange(1.0, 9.0).reshape(1, 2, 2, 2)
+    first, second = layers.repeat(x)[0].transpose(2, 0, 1)
+    np.testing.assert_array_equal(first, [[1, 1, 3, 3], [1, 1, 3, 3], [5, 5, 7, 7], [5, 5, 7, 7]])
+    np.testing.assert_array_equal(second, first + 1)
+    np.testing.assert_array_equal(AveragePool().forward({}, x)[0], [[[[4, 5]]]])
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1, 1), (2, 3, 5, 4), (70, 4, 4, 257)])
+def test_upsampling_and_pooling_are_each_other_s_adjoint_up_to_a_factor(shape):
+    """<repeat(x), y> = <x, block_sum(y)>, and pooling undoes upsampling; also over several blocks of images."""
+    rng = np.random.default_rng(0)
+    n, h, w, c = shape
+    x, y = rng.standard_normal(shape), rng.standard_normal((n, 2 * h, 2 * w, c))
+    up, pool = Upsample(), AveragePool()
+    assert (layers.repeat(x) * y).sum() == pytest.approx((x * layers.block_sum(y)).sum(), rel=1e-10)
+    np.testing.assert_array_equal(up.input_gradient(None, y), 4 * pool.forward({}, y)[0])
+    np.testing.assert_array_equal(4 * pool.input_gradient(None, x), up.forward({}, x)[0])
+    np.testing.assert_allclose(pool.forward({}, up.forward({}, x)[0])[0], x)
+
+
+def test_a_1x1_convolution_changes_places_with_upsampling_and_with_pooling():
+    rng = np.random.default_rng(0)
+    for resample in (Upsample(), AveragePool()):
+        first, last = Network([resample, Conv(3, 2, 1)], (4, 6, 3)), Network([Conv(3, 2, 1), resample], (4, 6, 3))
+        theta, x = rng.standard_normal(first.size), rng.standard_normal((2, 4, 6, 3))
+        np.testing.assert_allclose(first.forward(theta, x)[0], last.forward(theta, x)[0], atol=1e-13)
+
+
+def test_map_replaces_every_layer_without_children_and_nothing_else():
+    layer = Residual(Linear(3, 3), Sequential(Tanh(), Linear(3, 3)), scale=0.3, shortcut=Scale(2.0))
+    same = layer.map(lambda leaf: leaf)
+    assert repr(same) == repr(layer)
+    assert "Scale" not in repr(layer.map(lambda leaf: Linear(3, 3)))
+
+
 def test_composite_layers_nest():
     rng = np.random.default_rng(0)
     branch = Sequential(Linear(4, 5), Tanh(), Residual(Linear(5, 5), ELU(), scale=0.5), Linear(5, 4))
@@ -265,7 +311,12 @@ def test_normalizations_start_as_scale_one_and_shift_zero(layer):
         (ConvTranspose(3, 2, 1, padding=1), (1, 1, 3), r"makes size \(-1, -1\)"),
         (BatchNorm(3), (4, 2), "takes 3 channels"),
         (LayerNorm((4, 3)), (4, 2), "takes"),
-        (Residual(Linear(3, 2)), (3,), "must keep the shape"),
+        (Residual(Linear(3, 2)), (3,), r"turns \(3,\) into \(2,\), the shortcut into \(3,\)"),
+        (Residual(Upsample(), shortcut=AveragePool()), (4, 4, 1), r"\(8, 8, 1\), the shortcut into \(2, 2, 1\)"),
+        (Upsample(), (4, 3), r"Upsample: takes images \(h, w, c\), got shape \(4, 3\)"),
+        (AveragePool(), (4, 3), "AveragePool: takes images"),
+        (AveragePool(), (4, 5, 3), "even sides"),
+        (AveragePool(), (3, 4, 3), "even sides"),
         (Reshape((5,)), (2, 3), "has 6 numbers"),
     ],
 )

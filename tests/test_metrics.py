@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minicoulomb.data.mixtures import grid, ring
-from minicoulomb.metrics import class_metrics, frechet_distance, mixture_metrics, mmd2, nearest_neighbours
+from minicoulomb.metrics import class_metrics, frechet_distance, k_nearest, mixture_metrics, mmd2, nearest_neighbours
 
 
 def test_real_samples_of_the_grid_score_as_real_ones_do():
@@ -61,3 +61,11 @@ def test_the_squared_mmd_agrees_with_its_definition():
     x, y = rng.standard_normal((6, 3)), rng.standard_normal((5, 3)) + 1
     mean = lambda a, b: ((((a[:, None] - b) ** 2).sum(axis=2) + 0.25) ** -0.75).mean()
     assert mmd2(x, y, 1.5, 0.5) == pytest.approx(mean(x, x) + mean(y, y) - 2 * mean(x, y), rel=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [[9], [1] * 9, [2, 5, 2]])
+def test_the_k_nearest_rows_do_not_depend_on_the_blocks_that_they_come_in(sizes):
+    rows = np.array([5.0, 1, 1, 4, 0, 1, 7, 7, -2])[:, None]
+    blocks = np.split(rows, np.cumsum(sizes)[:-1])
+    nearest = k_nearest(np.array([[1.0], [6.9], [-9]]), blocks, 4)
+    assert nearest.tolist() == [[1, 2, 5, 4], [6, 7, 0, 3], [8, 4, 1, 2]]

@@ -1,3 +1,6 @@
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,12 +8,18 @@ from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 from minicoulomb.layers import Conv, ConvTranspose
 from minicoulomb.models import Space, build
+from minicoulomb.network import Network
 
-CONVOLUTIONAL = [("my", "my"), ("my", "my-big"), ("dcgan", "dcgan")]
+CONVOLUTIONAL = [("my", "my"), ("my", "my-big"), ("dcgan", "dcgan"), ("resnet", "resnet")]
 
 
 def kernels(network):
     return [view.shape for name, view in network.named_views(np.zeros(network.size)).items() if "kernel" in name]
+
+
+def leaves(layer):
+    """The layers without children."""
+    return [leaf for child in layer.children for leaf in leaves(child)] if layer.children else [layer]
 
 
 def test_my_and_my_big_at_64x64_have_the_sizes_of_the_paper():
@@ -25,15 +34,59 @@ def test_dcgan_at_64x64_has_512_channels_at_4x4():
     assert kernels(D) == [(4, 4, 3, 64), (4, 4, 64, 128), (4, 4, 128, 256), (4, 4, 256, 512), (4, 4, 512, 1)]
 
 
+def test_resnet_at_64x64_has_the_blocks_of_the_official_code():
+    G, D = build(Config(generator="resnet", discriminator="resnet", latent=16), Space((64, 64, 3)))
+    block = lambda c, o: [(3, 3, c, c), (3, 3, c, o), (1, 1, c, o)]
+    up, down = [(512, 512), (512, 256), (256, 128), (128, 64)], [(64, 128), (128, 256), (256, 512), (512, 1024)]
+    assert kernels(G) == [(16, 8192), *(shape for pair in up for shape in block(*pair)), (1, 1, 64, 3)]
+    assert kernels(D) == [(3, 3, 3, 64), *(shape for pair in down for shape in block(*pair)), (16384, 1)]
+    assert [shape[0] for name, shape, _ in G.summary() if name == "Residual"] == [8, 16, 32, 64]
+    assert [shape[0] for name, shape, _ in D.summary() if name == "Residual"] == [32, 16, 8, 4]
+
+
+def test_biases_in_the_blocks_of_resnet_would_change_nothing():
+    """A number added to every pixel of a channel goes to G's last mean, or becomes a number added to all of D."""
+    config = Config(generator="resnet", discriminator="resnet", latent=3, g_width=4, d_width=4)
+    rng = np.random.default_rng(0)
+    with_bias = lambda layer: replace(layer, bias=True) if isinstance(layer, Conv) else layer
+    for network, allowed in zip(build(config, Space((16, 16, 3))), (0, 1), strict=True):
+        biased = Network(network.root.map(with_bias).children, network.input_shape)
+        theta, x = network.init(rng, np.float64), rng.standard_normal((5, *network.input_shape))
+        more = rng.standard_normal(biased.size)
+        views = biased.named_views(more)
+        for name, view in network.named_views(theta).items():
+            views[name][...] = view
+        difference = biased.forward(more, x)[0] - network.forward(theta, x)[0]
+        np.testing.assert_allclose(difference, np.full_like(difference, allowed * difference.flat[0]), atol=1e-12)
+        assert biased.size > network.size
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+@pytest.mark.parametrize(("generator", "discriminator"), CONVOLUTIONAL)
+def test_networks_for_every_side_have_4x4_at_their_other_end(generator, discriminator, side):
+    config = Config(generator=generator, discriminator=discriminator, latent=3, g_width=1, d_width=1)
+    G, D = build(config, Space((side, side, 3)))
+    rng = np.random.default_rng(0)
+    x, residuals_z = G.forward(G.init(rng), rng.standard_normal((2, 3)).astype(np.float32))
+    d, residuals_x = D.forward(D.init(rng), x)
+    assert (x.shape, d.shape) == ((2, side, side, 3), (2,))
+    dtheta = G.param_gradient(residuals_z, D.input_gradient(residuals_x, np.ones_like(d)))
+    assert np.isfinite(dtheta).all()
+    assert all(view.any() for view in G.named_views(dtheta).values())
+    for network in (G, D):
+        assert (4, 4) in [shape[:2] for _, shape, _ in network.summary()]
+
+
 def test_extra_layers_are_3x3_convolutions_at_4x4():
     for generator, discriminator in CONVOLUTIONAL:
         names = {"generator": generator, "discriminator": discriminator}
         plain, deep = (build(Config(**names, extra_layers=n), Space((16, 16, 3))) for n in (0, 2))
         for without, with_two in zip(plain, deep, strict=True):
-            at_4x4 = [shape for name, shape, _ in with_two.summary() if name == "Conv" and shape[:2] == (4, 4)]
-            assert [shape for shape in kernels(without) if shape[:2] == (3, 3)] == []
-            assert [shape[:2] for shape in kernels(with_two)].count((3, 3)) == 2
-            assert len(at_4x4) >= 2
+            at_4x4 = [[shape for name, shape, _ in network.summary() if name == "Conv" and shape[:2] == (4, 4)]
+                      for network in (without, with_two)]  # fmt: skip
+            added = list((Counter(kernels(with_two)) - Counter(kernels(without))).elements())
+            assert [shape[:2] for shape in added] == [(3, 3)] * 2
+            assert len(at_4x4[1]) == len(at_4x4[0]) + 2
             assert with_two.output_shape == without.output_shape
 
 
@@ -42,7 +95,7 @@ def test_extra_layers_are_3x3_convolutions_at_4x4():
 def test_every_convolution_is_by_the_configured_algorithm(generator, discriminator, algorithm):
     config = Config(generator=generator, discriminator=discriminator, algorithm=algorithm, extra_layers=1)
     for network in build(config, Space((16, 16, 3))):
-        convolutions = [layer for layer in network.root.children if isinstance(layer, Conv | ConvTranspose)]
+        convolutions = [layer for layer in leaves(network.root) if isinstance(layer, Conv | ConvTranspose)]
         assert len(convolutions) >= 3
         assert {layer.algorithm for layer in convolutions} == {algorithm}
 

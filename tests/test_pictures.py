@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from minicoulomb.errors import UserError
-from minicoulomb.pictures import GREY, VERMILION, image_grid, save, scatter, to_pixels
+from minicoulomb.pictures import GREY, VERMILION, image_grid, neighbour_rows, save, scatter, to_pixels
 
 
 def test_numbers_from_minus_one_to_one_become_bytes_and_others_are_clipped():
@@ -31,6 +31,30 @@ def test_a_grid_is_of_a_size_to_look_at(n, side):
 def test_a_single_image_without_frame_is_the_image():
     image = np.random.default_rng(0).integers(0, 256, (1, 5, 7, 3), dtype=np.uint8)
     assert (np.asarray(image_grid(image, padding=0, zoom=1)) == image[0]).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_sample_stands_framed_beside_its_neighbours(channels):
+    samples = np.full((2, 4, 4, channels), 0, np.uint8)
+    neighbours = np.arange(6, dtype=np.uint8).reshape(2, 3, 1, 1, 1) * 40 + np.zeros((4, 4, channels), np.uint8)
+    page = np.asarray(neighbour_rows(samples, neighbours, zoom=4))
+    side, padding = 16, 3
+    assert page.shape == (2 * (side + padding) + padding, 8 * padding + padding + 4 * (side + padding) - 3 * padding, 3)
+    for i in range(2):
+        top = padding + i * (side + padding)
+        assert (page[top : top + side, padding : padding + side] == 0).all()
+        frame = page[top - padding : top + side + padding, : side + 2 * padding].reshape(-1, 3)
+        assert (frame == VERMILION).all(axis=1).sum() == (side + 2 * padding) ** 2 - side**2
+        for j in range(3):
+            left = side + 7 * padding + j * (side + padding)
+            assert (page[top : top + side, left : left + side] == 40 * (3 * i + j)).all()
+    assert (page[:, side + 2 * padding : side + 6 * padding] == 255).all()
+
+
+@pytest.mark.parametrize(("k", "side"), [(1, 8), (6, 8), (5, 64)])
+def test_neighbours_are_of_a_size_to_look_at(k, side):
+    width = neighbour_rows(np.zeros((3, side, side, 1)), np.zeros((3, k, side, side, 1))).size[0]
+    assert 500 <= width <= 1200
 
 
 def near(page, colour):

@@ -28,14 +28,18 @@ from torch import nn
 from minicoulomb.conv import normalize_geometry
 from minicoulomb.layers import (
     Activation,
+    AveragePool,
     BatchNorm,
     Conv,
     ConvTranspose,
+    Identity,
     Layer,
     Linear,
     Reshape,
     Residual,
     Scale,
+    Sequential,
+    Upsample,
     elu,
     leaky_relu,
     relu,
@@ -135,7 +139,16 @@ class Peer:
                 case Scale():
                     module = Multiply(layer.factor)
                 case Residual():
-                    module = Sum(self._chain(layer.children[0].children, shape), layer.scale)
+                    branch, shortcut = (self._chain([child], shape) for child in layer.children)
+                    module = Sum(branch, layer.scale, shortcut)
+                case Sequential():
+                    module = self._chain(layer.children, shape)
+                case Identity():
+                    module = nn.Identity()
+                case Upsample():
+                    module = nn.Upsample(scale_factor=2)
+                case AveragePool():
+                    module = nn.AvgPool2d(2)
                 case Reshape():
                     module = _reshape(shape, layer.shape, image)
                     image = shape if len(shape) == 3 else None
@@ -221,14 +234,14 @@ class Multiply(nn.Module):
 
 
 class Sum(nn.Module):
-    """x + scale f(x)."""
+    """g(x) + scale f(x)."""
 
-    def __init__(self, branch, scale):
+    def __init__(self, branch, scale, shortcut):
         super().__init__()
-        self.branch, self.scale = branch, scale
+        self.branch, self.scale, self.shortcut = branch, scale, shortcut
 
     def forward(self, x):
-        return torch.add(x, self.branch(x), alpha=self.scale)
+        return torch.add(self.shortcut(x), self.branch(x), alpha=self.scale)
 
 
 def better_turned(*networks: Network) -> bool:

@@ -23,7 +23,7 @@ from minicoulomb.layers.activations import (
     tanh_gradient,
 )
 from minicoulomb.layers.affine import Linear, linear, linear_input_gradient, linear_param_gradient
-from minicoulomb.layers.composite import Reshape, Residual, Scale, Sequential
+from minicoulomb.layers.composite import Identity, Reshape, Residual, Scale, Sequential
 from minicoulomb.layers.convolution import Conv, ConvTranspose, bias_gradient
 from minicoulomb.layers.layer import Glorot, He, Layer, Parameter
 from minicoulomb.layers.normalization import (
@@ -36,15 +36,18 @@ from minicoulomb.layers.normalization import (
     layer_norm_input_gradient,
     layer_norm_param_gradient,
 )
+from minicoulomb.layers.resampling import AveragePool, Upsample, block_sum, repeat
 
 __all__ = [
     "ELU",
     "Activation",
+    "AveragePool",
     "BatchNorm",
     "Conv",
     "ConvTranspose",
     "Glorot",
     "He",
+    "Identity",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
@@ -58,10 +61,12 @@ __all__ = [
     "Sequential",
     "Softmax",
     "Tanh",
+    "Upsample",
     "batch_norm",
     "batch_norm_input_gradient",
     "batch_norm_param_gradient",
     "bias_gradient",
+    "block_sum",
     "elu",
     "elu_gradient",
     "layer_norm",
@@ -74,6 +79,7 @@ __all__ = [
     "linear_param_gradient",
     "relu",
     "relu_gradient",
+    "repeat",
     "softmax",
     "softmax_gradient",
     "tanh",

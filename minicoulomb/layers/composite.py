@@ -1,7 +1,8 @@
 """Layers made of layers, and those that only rearrange.
 
     Sequential   y = f_k(... f_2(f_1(x)))        the chain rule, from the last layer to the first
-    Residual     y = x + scale f(x)              dx = dy + scale (df/dx)^T dy
+    Residual     y = g(x) + scale f(x)           dx = (dg/dx)^T dy + scale (df/dx)^T dy
+    Identity     y = x                           dx = dy
     Scale        y = factor x                    dx = factor dy
     Reshape      y = x in another shape          dx = dy in x's shape
 
@@ -23,6 +24,9 @@ class Sequential(Layer):
 
     def __repr__(self):
         return f"Sequential({', '.join(map(repr, self.children))})"
+
+    def map(self, function):
+        return Sequential(*(child.map(function) for child in self.children))
 
     def output_shape(self, shape):
         for layer in self.children:
@@ -66,39 +70,70 @@ class Sequential(Layer):
         return dy, dparams[::-1]
 
 
-class Residual(Layer):
-    """Residual(f_1, ..., f_k, scale=s): y = x + s f_k(... f_1(x)), of x's shape."""
+@dataclass(frozen=True)
+class Identity(Layer):
+    """y = x, the shortcut of a residual layer that keeps the shape."""
 
-    def __init__(self, *layers: Layer, scale: float = 1.0):
-        self.children = (Sequential(*layers),)
+    def forward(self, params, x, statistics=None):
+        return x, None
+
+    def input_gradient(self, residuals, dy):
+        return dy
+
+
+class Residual(Layer):
+    """Residual(f_1, ..., f_k, scale=s, shortcut=g): y = g(x) + s f_k(... f_1(x)).
+
+    The shortcut g is the identity by default. Where the branch f changes the shape, g has to make the same of it.
+    """
+
+    def __init__(self, *layers: Layer, scale: float = 1.0, shortcut: Layer = Identity()):
+        self.children = (Sequential(*layers), shortcut)
         self.scale = scale
 
     def __repr__(self):
-        return f"Residual({self.children[0]!r}, scale={self.scale})"
+        branch, shortcut = self.children
+        return f"Residual({branch!r}, scale={self.scale}, shortcut={shortcut!r})"
+
+    def map(self, function):
+        branch, shortcut = (child.map(function) for child in self.children)
+        return Residual(*branch.children, scale=self.scale, shortcut=shortcut)
 
     def output_shape(self, shape):
-        inner = self.children[0].output_shape(shape)
-        if inner != shape:
-            raise UserError(f"Residual: the branch turns {shape} into {inner}; it must keep the shape")
-        return shape
+        branch, shortcut = (child.output_shape(shape) for child in self.children)
+        if branch != shortcut:
+            raise UserError(
+                f"Residual: the branch turns {shape} into {branch}, the shortcut into {shortcut}; the two must be the "
+                "same to be added: change the branch, or pass shortcut="
+            )
+        return branch
 
     def forward(self, params, x, statistics=None):
-        y, residuals = self.children[0].forward(params[0], x, None if statistics is None else statistics[0])
-        return x + self.scale * y, [residuals]
+        given = (None, None) if statistics is None else statistics
+        (f, residuals_f), (g, residuals_g) = (
+            child.forward(*arrays) for child, *arrays in zip(self.children, params, (x, x), given, strict=True)
+        )
+        return g + self.scale * f, [residuals_f, residuals_g]
 
     def input_gradient(self, residuals, dy):
-        return dy + self.children[0].input_gradient(residuals[0], self.scale * dy)
+        branch, shortcut = self.children
+        return shortcut.input_gradient(residuals[1], dy) + branch.input_gradient(residuals[0], self.scale * dy)
 
     def param_gradient(self, residuals, dy):
-        return [self.children[0].param_gradient(residuals[0], self.scale * dy)]
+        branch, shortcut = self.children
+        return [branch.param_gradient(residuals[0], self.scale * dy), shortcut.param_gradient(residuals[1], dy)]
 
     def gradients(self, residuals, dy):
-        dx, dparams = self.children[0].gradients(residuals[0], self.scale * dy)
-        return dy + dx, [dparams]
+        branch, shortcut = self.children
+        dx_f, dparams_f = branch.gradients(residuals[0], self.scale * dy)
+        dx_g, dparams_g = shortcut.gradients(residuals[1], dy)
+        return dx_g + dx_f, [dparams_f, dparams_g]
 
     def weighted_gradients(self, residuals, dy, weights):
-        dx, dparams = self.children[0].weighted_gradients(residuals[0], self.scale * dy, weights)
-        return dy + dx, [dparams]
+        branch, shortcut = self.children
+        dx_f, dparams_f = branch.weighted_gradients(residuals[0], self.scale * dy, weights)
+        dx_g, dparams_g = shortcut.weighted_gradients(residuals[1], dy, weights)
+        return dx_g + dx_f, [dparams_f, dparams_g]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,10 @@ class Layer:
         """What a table of layers calls it."""
         return type(self).__name__
 
+    def map(self, function: Callable[["Layer"], "Layer"]) -> "Layer":
+        """The layer with function(layer) in the place of each layer without children."""
+        return function(self)
+
     def parameters(self) -> dict[str, Parameter]:
         """The layer's own parameters, by name."""
         return {}

@@ -43,6 +43,14 @@ class JaxOracle(Oracle):
     def _layer_norm(self, x, scale, shift, epsilon):
         return jax.nn.standardize(x, tuple(range(1, x.ndim)), epsilon=epsilon) * scale + shift
 
+    def _upsample(self, x):
+        n, h, w, c = x.shape
+        return jax.image.resize(x, (n, 2 * h, 2 * w, c), "nearest")
+
+    def _average_pool(self, x):
+        window = (1, 2, 2, 1)
+        return jax.lax.reduce_window(x, 0.0, jax.lax.add, window, window, "VALID") / 4
+
 
 def _layout(x):
     return ("NWC", "WIO", "NWC") if x.ndim == 3 else ("NHWC", "HWIO", "NHWC")

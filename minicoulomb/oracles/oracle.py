@@ -20,9 +20,11 @@ from minicoulomb.conv import normalize_geometry
 from minicoulomb.gan import Batch
 from minicoulomb.layers import (
     Activation,
+    AveragePool,
     BatchNorm,
     Conv,
     ConvTranspose,
+    Identity,
     Layer,
     LayerNorm,
     Linear,
@@ -30,6 +32,7 @@ from minicoulomb.layers import (
     Residual,
     Scale,
     Sequential,
+    Upsample,
 )
 from minicoulomb.network import Network
 
@@ -106,7 +109,8 @@ class Oracle:
                 x = self._apply(child, x, arrays)
             return x
         if isinstance(layer, Residual):
-            return x + layer.scale * self._apply(layer.children[0], x, arrays)
+            branch, shortcut = (self._apply(child, x, arrays) for child in layer.children)
+            return shortcut + layer.scale * branch
         parameters, statistics = next(arrays)
         match layer:
             case Linear():
@@ -122,6 +126,12 @@ class Oracle:
                 return self._layer_norm(x, **parameters, epsilon=layer.epsilon)
             case Activation():
                 return self._activation(layer, x)
+            case Upsample():
+                return self._upsample(x)
+            case AveragePool():
+                return self._average_pool(x)
+            case Identity():
+                return x
             case Scale():
                 return layer.factor * x
             case Reshape():
@@ -162,6 +172,14 @@ class Oracle:
 
     def _layer_norm(self, x, scale, shift, epsilon):
         """x (n, *shape); scale, shift of `shape`."""
+        raise NotImplementedError
+
+    def _upsample(self, x):
+        """x (n, h, w, c) at twice its side, by the nearest pixel."""
+        raise NotImplementedError
+
+    def _average_pool(self, x):
+        """x (n, h, w, c) at half its side, by the means of 2x2 blocks."""
         raise NotImplementedError
 
 

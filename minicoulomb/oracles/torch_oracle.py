@@ -47,6 +47,12 @@ class TorchOracle(Oracle):
     def _layer_norm(self, x, scale, shift, epsilon):
         return F.layer_norm(x, scale.shape, scale, shift, epsilon)
 
+    def _upsample(self, x):
+        return F.interpolate(x.movedim(-1, 1), scale_factor=2, mode="nearest").movedim(1, -1)
+
+    def _average_pool(self, x):
+        return F.avg_pool2d(x.movedim(-1, 1), 2).movedim(1, -1)
+
 
 def _torch_kernel(kernel):
     """(..., c_in, c_out) -> (c_out, c_in, ...); without the copy, torch refuses some sizes in the gradient."""
