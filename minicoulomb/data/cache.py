@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,14 +132,16 @@ def _decode(job, partial, listing, skip_bad, workers, progress):
             raise UserError(f"{job.source.path}: {name}: {reason}; or use --skip-bad to leave it out")
 
     check(partial.skipped)
-    positions = listing.batches[partial.done // BATCH :]
+    positions = listing.batches[-(-partial.done // BATCH) :]
     bad = partial.skipped[:1]
-    for batch in decoded(job, positions if partial.done < listing.n else [], listing.n - partial.done, workers):
-        check(batch.bad)
-        bad = bad or batch.bad[:1]
-        partial.append(batch)
-        if progress:
-            progress(partial.done, listing.n)
+    # Closed at once, else its processes would live as long as an exception.
+    with closing(decoded(job, positions, listing.n - partial.done, workers)) as batches:
+        for batch in batches:
+            check(batch.bad)
+            bad = bad or batch.bad[:1]
+            partial.append(batch)
+            if progress:
+                progress(partial.done, listing.n)
     if not partial.rows:
         partial.discard()
         name, reason = bad[0]

@@ -146,11 +146,14 @@ def _started(job, n):
 
 @contextmanager
 def _without_interrupts():
-    """A process started in this context never sees Ctrl-C, which the terminal sends to all; its parent ends it."""
+    """A process started in this context sees neither Ctrl-C nor what ends a group of processes: its parent ends it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # would come with the first process, and unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
