@@ -1,9 +1,9 @@
 """The command line: it parses, calls, prints.
 
-    minicoulomb train       train on the 25 Gaussians, the ring, digits, a folder of images, or an array
+    minicoulomb train       train on the 25 Gaussians, the ring, digits, images in any form, or an array
     minicoulomb sample      pictures, PNG files or arrays from a run
     minicoulomb evaluate    how good a run's samples are
-    minicoulomb prepare     a folder of images as one array
+    minicoulomb prepare     a folder, zip, tar or LMDB of images, or CIFAR-10, as one array
     minicoulomb models      the networks, layer by layer
     minicoulomb gradcheck   every gradient against finite differences, JAX or PyTorch
     minicoulomb benchmark   times and memory side by side with PyTorch
@@ -28,9 +28,9 @@ from minicoulomb.backend import open_backend
 from minicoulomb.benchmark.cases import Setting, open_torch, select
 from minicoulomb.benchmark.report import HEADER, environment
 from minicoulomb.config import Config
-from minicoulomb.console import Console
+from minicoulomb.console import Console, Preparing
 from minicoulomb.data.cache import prepare as prepare_images
-from minicoulomb.data.sources import folder_shape, kind, open_dataset
+from minicoulomb.data.sources import CHANNELS, FORMS, image_shape, image_source, kind, open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.evaluate import evaluate as evaluate_samples
 from minicoulomb.evaluate import nearest_training
@@ -43,7 +43,7 @@ from minicoulomb.presets import PRESETS, resolve
 from minicoulomb.run import Run, find_checkpoint
 from minicoulomb.sampling import interpolations, sample_blocks, samples
 from minicoulomb.signals import StopRequest
-from minicoulomb.threads import set_threads
+from minicoulomb.threads import available_cores, set_threads
 from minicoulomb.train import train as train_run
 
 # What may differ when a run goes on; all else is the run's identity.
@@ -104,10 +104,10 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
         click.echo(config.to_json())
         return
 
-    if kind(config.data) == "folder":  # before the images are decoded, see whether their size fits the networks
-        build(config, Space(folder_shape(config)))
+    if kind(config.data) == "images":  # before they are decoded, see whether their size fits the networks
+        build(config, Space(image_shape(config)))
     cache = (_run_directory(resume).parent if resume else out) / "cache"
-    dataset = open_dataset(config, cache, _preparing(), _tell_skipped)
+    dataset = open_dataset(config, cache, Preparing.on_terminal(), _tell_skipped)
     space = Space(dataset.shape, dataset.scale, dataset.bound)
     if resume:
         if space != checkpoint.space:
@@ -185,13 +185,6 @@ def _copy_weights(source, target, path):
         old[...] = new
 
 
-def _preparing():
-    """A callback that shows the progress of decoding, on a terminal."""
-    if not sys.stderr.isatty():
-        return None
-    return lambda done, total: click.echo(f"\rpreparing {done}/{total}" + "\n" * (done == total), nl=False, err=True)
-
-
 def _tell_skipped(name, reason):
     click.echo(f"skipped {name}: {reason}", err=True)
 
@@ -258,23 +251,39 @@ def evaluate(run, n, seed, as_json, **options):
     backend, checkpoint = _load(run, given(options))
     _tell_choice(backend)
     config = checkpoint.config
-    dataset = open_dataset(config, _run_directory(run).parent / "cache", _preparing(), _tell_skipped)
+    dataset = open_dataset(config, _run_directory(run).parent / "cache", Preparing.on_terminal(), _tell_skipped)
     x = samples(checkpoint.G, checkpoint.state, n, seed, config.batch_statistics)
     metrics = {"step": checkpoint.state.step, **evaluate_samples(x, dataset, config)}
     click.echo(json.dumps(metrics) if as_json else "\n".join(_table(metrics)))
 
 
 @main.command()
-@click.argument("folder", type=PATH)
+@click.argument("source", type=PATH)
 @click.argument("output", type=PATH)
-@click.option("--size", type=click.IntRange(1), default=64, help="side of the images  [64]")
+@click.option("--size", type=click.IntRange(1), help="side of the images  [64; of CIFAR-10: 32]")
 @click.option("--crop", type=click.IntRange(1), help="side of the centred square cut out first; the largest by default")
-@click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="1 for grey, 3 for colour  [3]")
+@click.option("--channels", type=click.Choice(["1", "3"]), default=str(CHANNELS), help="1: grey, 3: colour  [3]")
 @click.option("--skip-bad", is_flag=True, help="leave out images that cannot be read instead of stopping")
-def prepare(folder, output, size, crop, channels, skip_bad):
-    """Decode the images in FOLDER into the array OUTPUT (.npy), to be used as --data."""
+@click.option("--workers", type=click.IntRange(1), help="processes that decode; one for each core by default")
+def prepare(source, output, size, crop, channels, skip_bad, workers):
+    """Decode the images in SOURCE into the array OUTPUT (.npy), to be used as --data.
+
+    SOURCE is a folder, zip or tar of images (CelebA), an LMDB (LSUN), or CIFAR-10. Interrupted, the same command goes
+    on where it was.
+    """
+    kind(str(source))  # tells what is not there
+    images = image_source(source)
+    if images is None:
+        raise UserError(f"{source}: must be {FORMS.rpartition(', or')[0]}; a .npy / .npz file is used as it is")
     report = prepare_images(
-        folder, output, size=size, crop=crop, channels=int(channels), skip_bad=skip_bad, progress=_preparing()
+        images,
+        output,
+        size=size or images.size,
+        crop=crop,
+        channels=int(channels),
+        skip_bad=skip_bad,
+        workers=workers or available_cores(),
+        progress=Preparing.on_terminal(),
     )
     for name, reason in report.skipped:
         _tell_skipped(name, reason)

@@ -22,12 +22,10 @@ class Config:
     """One run. `Config(lr_g=1e-4)` raises UserError for a value that no run could use."""
 
     # The data
-    data: str = setting("grid", "grid, ring, digits, a folder of images, or a .npy / .npz array")
-    size: int | None = setting(None, "side of the training images, 4 * 2**k; 64 for a folder", low=8)
+    data: str = setting("grid", "grid, ring, digits, images (folder, zip, tar, LMDB, CIFAR-10), or a .npy / .npz array")
+    size: int | None = setting(None, "side of the training images, 4 * 2**k; by default 64, of CIFAR-10 32", low=8)
     crop: int | None = setting(None, "side of the centred square cut from each image; the largest by default", low=1)
-    channels: int | None = setting(
-        None, "3 for colour, 1 for grey; a folder's images become colour by default", low=1, high=3
-    )
+    channels: int | None = setting(None, "3 for colour, 1 for grey; images become colour by default", low=1, high=3)
     skip_bad: bool = setting(False, "leave out images that cannot be read instead of stopping")
     hold_out_every: int = setting(10, "keep every n-th sample out of training, for evaluate; 0: none", low=0)
 

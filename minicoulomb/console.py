@@ -53,6 +53,31 @@ class Console:
             click.echo(f"\r{bar} {text[: shutil.get_terminal_size().columns - BAR - 2]}\x1b[K", nl=False)
 
 
+class Preparing:
+    """The progress of decoding images: how many, how fast, and the time left."""
+
+    @classmethod
+    def on_terminal(cls) -> "Preparing | None":
+        """One where standard error is a terminal; elsewhere nothing is shown."""
+        return cls() if sys.stderr.isatty() else None
+
+    def __init__(self):
+        self.first, self.began, self.shown = 0, time.monotonic(), 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if not self.shown:  # the work may go on from where it was interrupted; and workers take time to start
+            self.first, self.began = done, now
+        elif now - self.shown < REFRESH and done < total:
+            return
+        self.shown = now
+        text = f"preparing {done:,}/{total:,}"
+        if done > self.first and now > self.began:
+            speed = (done - self.first) / (now - self.began)
+            text += f"  {speed:,.0f} images/s  {_clock((total - done) / speed)} left"
+        click.echo(f"\r{text}\x1b[K" + "\n" * (done == total), nl=False, err=True)
+
+
 def _colour(text, colour):
     """Coloured, unless NO_COLOR is set (no-color.org)."""
     return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour)

@@ -141,7 +141,7 @@ def resolve(name: str | None = None, **chosen: Any) -> Config:
     settings = {**PRESETS[name], **chosen}
     if "data" not in settings:
         raise UserError(f"preset {name}: has no data of its own; add --data PATH")
-    if kind(settings["data"]) in ("folder", "array"):
+    if kind(settings["data"]) in ("images", "array"):
         # A run goes on from whatever directory it is called in.
         settings["data"] = str(Path(settings["data"]).resolve())
     if kind(settings["data"]) == "array" and "crop" not in chosen:
@@ -156,4 +156,4 @@ def _preset_for(data):
     what = kind(data)
     if what == "array":
         return "points" if load_array(Path(data)).ndim == 2 else "images"
-    return "images" if what == "folder" else what
+    return what

@@ -12,7 +12,9 @@ LAYOUT = """
     layers/resampling layers/composite layers/__init__
     network models gan
     oracles/oracle oracles/torch_oracle oracles/jax_oracle oracles/__init__ gradcheck
-    data/dataset data/mixtures data/digits data/images data/arrays data/cache data/sources
+    data/dataset data/mixtures data/digits data/images data/arrays
+    data/source data/folder data/archives data/lsun data/cifar data/listing data/decoding data/partial data/cache
+    data/sources
     presets pictures metrics evaluate
     checkpoint run sampling export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads

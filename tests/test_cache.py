@@ -1,5 +1,6 @@
 """The cache of a folder: decoded once, whole or not at all, and made again when anything has changed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from PIL import Image
 
 from minicoulomb.data import cache
 from minicoulomb.data.cache import cache_path, open_cache, prepare
+from minicoulomb.data.folder import Folder
 from minicoulomb.errors import UserError
 
 
@@ -23,26 +25,33 @@ def folder(tmp_path):
     return tmp_path / "photos"
 
 
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(cache, "BATCH", 2)
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
 def test_images_are_decoded_in_order_and_memory_mapped(folder, tmp_path):
     heard = []
-    report = prepare(folder, tmp_path / "a.npy", size=8, progress=lambda done, total: heard.append((done, total)))
+    report = prepare(
+        Folder(folder), tmp_path / "a.npy", size=8, progress=lambda done, total: heard.append((done, total))
+    )
     assert (report.n, report.skipped, report.reused) == (5, [], False)
     array = open_cache(report.path)
     assert isinstance(array, np.memmap)
     assert array.shape == (5, 8, 8, 3)
     assert array[:, 0, 0, 0].tolist() == [0, 50, 100, 150, 200]
-    assert heard == [(i, 5) for i in range(1, 6)]
-    assert names(tmp_path) == ["a.npy", "a.npy.json", "photos"]
+    assert heard == [(2, 5), (4, 5), (5, 5)]
+    assert names(tmp_path) == ["a.npy", "a.npy.files", "a.npy.json", "photos"]
 
 
 def test_an_unchanged_folder_is_not_decoded_again(folder, tmp_path, monkeypatch):
-    prepare(folder, tmp_path / "a.npy", size=8)
-    monkeypatch.setattr(cache, "decode_image", None)
-    assert prepare(folder, tmp_path / "a.npy", size=8).reused
+    prepare(Folder(folder), tmp_path / "a.npy", size=8)
+    monkeypatch.setattr(cache, "decoded", None)
+    assert prepare(Folder(folder), tmp_path / "a.npy", size=8).reused
 
 
 def add(folder):
@@ -59,85 +68,91 @@ def touch(folder):
 
 @pytest.mark.parametrize("act", [add, change, touch, lambda folder: (folder / "2.png").unlink()])
 def test_a_changed_folder_is_decoded_again(folder, tmp_path, act):
-    prepare(folder, tmp_path / "a.npy", size=8)
+    prepare(Folder(folder), tmp_path / "a.npy", size=8)
     act(folder)
-    report = prepare(folder, tmp_path / "a.npy", size=8)
+    report = prepare(Folder(folder), tmp_path / "a.npy", size=8)
     assert not report.reused
     assert len(open_cache(report.path)) == report.n == len(names(folder))
 
 
 @pytest.mark.parametrize("settings", [{"size": 16}, {"size": 8, "crop": 10}, {"size": 8, "channels": 1}])
 def test_other_settings_are_another_cache(folder, tmp_path, settings):
-    prepare(folder, tmp_path / "a.npy", size=8)
-    assert not prepare(folder, tmp_path / "a.npy", **settings).reused
+    prepare(Folder(folder), tmp_path / "a.npy", size=8)
+    assert not prepare(Folder(folder), tmp_path / "a.npy", **settings).reused
 
 
-@pytest.mark.parametrize("damage", ["manifest gone bad", "array replaced", "array truncated"])
+@pytest.mark.parametrize(
+    "damage", ["manifest gone bad", "manifest of a version before", "array replaced", "array truncated", "list removed"]
+)
 def test_a_cache_that_is_not_what_its_manifest_says_is_made_again(folder, tmp_path, damage):
-    path = prepare(folder, tmp_path / "a.npy", size=8).path
+    path = prepare(Folder(folder), tmp_path / "a.npy", size=8).path
     if damage == "manifest gone bad":
         (tmp_path / "a.npy.json").write_text('{"settings"')
+    elif damage == "manifest of a version before":
+        (tmp_path / "a.npy.json").write_text('{"settings": {"version": 1}, "skipped": [], "array": [1, 2]}')
+    elif damage == "list removed":
+        (tmp_path / "a.npy.files").unlink()
     elif damage == "array replaced":
         np.save(path, np.zeros((5, 8, 8, 3), np.uint8))
     else:
         path.write_bytes(path.read_bytes()[:-1])
-    assert not prepare(folder, path, size=8).reused
+    assert not prepare(Folder(folder), path, size=8).reused
     assert open_cache(path)[4, 0, 0, 0] == 200
 
 
 def test_a_file_that_is_no_cache_is_never_overwritten(folder, tmp_path):
     (tmp_path / "a.npy").write_text("precious")
     with pytest.raises(UserError, match="not a cache"):
-        prepare(folder, tmp_path / "a.npy", size=8)
+        prepare(Folder(folder), tmp_path / "a.npy", size=8)
     assert (tmp_path / "a.npy").read_text() == "precious"
 
 
 def test_a_bad_image_stops_the_work_and_leaves_nothing(folder, tmp_path):
     (folder / "3.png").write_text("no image")
     with pytest.raises(UserError, match=r"3\.png.*--skip-bad"):
-        prepare(folder, tmp_path / "a.npy", size=8)
+        prepare(Folder(folder), tmp_path / "a.npy", size=8)
     assert names(tmp_path) == ["photos"]
 
 
 def test_skipped_images_are_listed_and_leave_no_row(folder, tmp_path):
     (folder / "3.png").write_text("no image")
-    report = prepare(folder, tmp_path / "a.npy", size=8, skip_bad=True)
+    report = prepare(Folder(folder), tmp_path / "a.npy", size=8, skip_bad=True)
     assert [name for name, _ in report.skipped] == ["3.png"]
     assert open_cache(report.path)[:, 0, 0, 0].tolist() == [0, 50, 100, 200]
-    again = prepare(folder, tmp_path / "a.npy", size=8, skip_bad=True)
+    again = prepare(Folder(folder), tmp_path / "a.npy", size=8, skip_bad=True)
     assert again == report._replace(reused=True)
     with pytest.raises(UserError, match=r"3\.png"):
-        prepare(folder, tmp_path / "a.npy", size=8)
+        prepare(Folder(folder), tmp_path / "a.npy", size=8)
 
 
 def test_a_folder_of_bad_images_alone_is_told(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_text("no image")
     with pytest.raises(UserError, match="none of its 1 images"):
-        prepare(tmp_path / "photos", tmp_path / "a.npy", size=8, skip_bad=True)
+        prepare(Folder(tmp_path / "photos"), tmp_path / "a.npy", size=8, skip_bad=True)
     assert names(tmp_path) == ["photos"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_an_interruption_leaves_nothing_half_written(folder, tmp_path, monkeypatch, error):
     def interrupt(done, total):
-        if done == 3:
+        if done == 4:
             raise error
 
     with pytest.raises((KeyboardInterrupt, UserError)) as caught:
-        prepare(folder, tmp_path / "a.npy", size=8, progress=interrupt)
+        prepare(Folder(folder), tmp_path / "a.npy", size=8, progress=interrupt)
     assert names(tmp_path) == ["photos"]
     if isinstance(error, OSError):
         assert "No space left" in str(caught.value)
 
 
 def test_a_crash_between_the_two_files_is_found(folder, tmp_path, monkeypatch):
-    prepare(folder, tmp_path / "a.npy", size=8)
+    prepare(Folder(folder), tmp_path / "a.npy", size=8)
     old = (tmp_path / "a.npy").read_bytes()
     add(folder)
-    prepare(folder, tmp_path / "a.npy", size=8)
+    prepare(Folder(folder), tmp_path / "a.npy", size=8)
     (tmp_path / "a.npy").write_bytes(old)  # as if only the manifest had been renamed
-    assert not prepare(folder, tmp_path / "a.npy", size=8).reused
+    assert not prepare(Folder(folder), tmp_path / "a.npy", size=8).reused
     assert len(open_cache(tmp_path / "a.npy")) == 6
 
 
@@ -145,7 +160,7 @@ def test_a_full_disk_is_told_before_the_work(folder, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(100, 50, 50))
     with pytest.raises(UserError, match="free"):
-        prepare(folder, tmp_path / "a.npy", size=8)
+        prepare(Folder(folder), tmp_path / "a.npy", size=8)
 
 
 def test_the_cache_s_name_depends_on_folder_and_settings(folder, tmp_path):
@@ -156,13 +171,17 @@ def test_the_cache_s_name_depends_on_folder_and_settings(folder, tmp_path):
     assert cache_path(folder / ".." / "photos", 8, None, 3, tmp_path) in paths
 
 
-def test_the_manifest_lists_every_file(folder, tmp_path):
-    prepare(folder, tmp_path / "a.npy", size=8, crop=20)
+def test_the_manifest_tells_settings_and_checksums_and_the_list_every_file(folder, tmp_path):
+    path = prepare(Folder(folder), tmp_path / "a.npy", size=8, crop=20).path
     manifest = json.loads((tmp_path / "a.npy.json").read_text())
-    assert manifest["settings"]["crop"] == 20
-    assert set(manifest["files"]) == {f"{i}.png" for i in range(5)}
+    assert manifest["settings"] == {"version": 2, "size": 8, "crop": 20, "channels": 3, "filter": "LANCZOS"}
+    assert manifest["array"]["sha256"] == hashlib.sha256(np.load(path).tobytes()).hexdigest()
+    assert manifest["files"] == {"n": 5, "sha256": hashlib.sha256((tmp_path / "a.npy.files").read_bytes()).hexdigest()}
+    entries = [json.loads(line) for line in (tmp_path / "a.npy.files").read_text().splitlines()]
+    status = [(folder / f"{i}.png").stat() for i in range(5)]
+    assert entries == [[f"{i}.png", status[i].st_size, [status[i].st_mtime_ns]] for i in range(5)]
 
 
 def test_a_name_that_is_not_an_array_s_is_refused(folder, tmp_path):
     with pytest.raises(UserError, match=r"\.npy"):
-        prepare(folder, tmp_path / "a.npz", size=8)
+        prepare(Folder(folder), tmp_path / "a.npz", size=8)

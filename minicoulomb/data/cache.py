@@ -1,13 +1,19 @@
-"""A folder of images, decoded once into one memory-mapped array.
+"""The images of a source, decoded once into one memory-mapped array.
 
-    folder -> faces.npy (n, size, size, channels) uint8, and faces.npy.json: the manifest
+    faces.npy          (n, size, size, channels) uint8, in the order of the images' names
+    faces.npy.json     the manifest: the settings, the source, what was skipped, the SHA-256 of the array and the list
+    faces.npy.files    the list of the source's images (listing.py)
 
-The manifest holds the settings, the byte size and modification time of every source file, what was skipped, and
-the byte size and modification time of the array itself. The cache is reused only if all of that is still true.
+The cache is reused only if the settings, the source and the array are still what the manifest says: an archive by its
+size and time, a folder by the name, size and time of every file in it.
 
-Both files are written aside, synced and renamed, the manifest first. A crash between the two renames leaves a
-manifest that describes an array which is not there (the old one has another time), so the next call rebuilds;
-and an array without a manifest is never ours, so it is never overwritten.
+While the work is under way it is in .faces.npy.partial/, from where it goes on after an interruption (partial.py):
+whatever moment a process is killed at, the end has the bytes of an uninterrupted run. Lists and rows are streams, so
+memory does not grow with the number of images.
+
+At the end the files are renamed to their places, the array last. A crash in between leaves a manifest that describes
+an array which is not there (the old one has another time), and the renaming is done again; an array without a
+manifest is never ours, so it is never overwritten.
 """
 
 import hashlib
@@ -15,17 +21,23 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import PIL
 
 from minicoulomb.data.arrays import load_array
-from minicoulomb.data.images import FILTER, check_geometry, decode_image, find_images
+from minicoulomb.data.decoding import BATCH, Job, decoded
+from minicoulomb.data.images import FILTER, check_geometry
+from minicoulomb.data.listing import by_position, in_order, read_listing, without_twins, write_listing
+from minicoulomb.data.partial import Partial
+from minicoulomb.data.source import Source, file_stamp
 from minicoulomb.errors import UserError
 from minicoulomb.files import written_aside
 
-VERSION = 1
+VERSION = 2
 
 
 class PrepareReport(NamedTuple):
@@ -38,65 +50,43 @@ class PrepareReport(NamedTuple):
 
 
 def prepare(
-    source: Path,
+    source: Source,
     target: Path,
     *,
     size: int,
     crop: int | None = None,
     channels: int = 3,
     skip_bad: bool = False,
+    workers: int = 1,
     progress: Callable[[int, int], object] | None = None,
 ) -> PrepareReport:
-    """Decode the images under `source` into `target`, unless it already holds just that.
+    """Decode the images of `source` into `target`, unless it already holds just that.
 
-    A file that cannot be decoded stops the work, or is left out with `skip_bad`. `progress(done, total)` is called
-    after each file. Memory does not grow with the number of images, but for their names.
+    An image that cannot be decoded stops the work, or is left out with `skip_bad`. `workers` processes decode, or
+    this one alone; the result does not depend on that. `progress(done, total)` is called after each batch of images.
     """
     check_geometry(size, crop, channels)
-    source, target = Path(source), Path(target)
+    target = Path(target)
     if target.suffix != ".npy":
         raise UserError(f"{target}: the cache must be called *.npy; use {target.name}.npy")
-    paths = find_images(source)
     settings = {"version": VERSION, "size": size, "crop": crop, "channels": channels, "filter": FILTER.name}
-    manifest = {"settings": settings, "files": {path.relative_to(source).as_posix(): _stamp(path) for path in paths}}
-
-    manifest_path = target.with_name(target.name + ".json")
-    stored = _load_manifest(manifest_path)
-    if target.exists():
-        if stored is None:
-            raise UserError(f"{target}: exists and is not a cache; remove it or choose another name")
-        current = manifest | {"skipped": stored.get("skipped"), "array": _stamp(target)}
-        if stored == current and (skip_bad or not stored["skipped"]):
-            skipped = [(name, reason) for name, reason in stored["skipped"]]
-            return PrepareReport(target, len(paths) - len(skipped), skipped, reused=True)
-
-    _check_space(target.parent, len(paths) * size * size * channels)
-    skipped = []
-    with written_aside(target) as file:
-        _write_header(file, (len(paths), size, size, channels))
-        for done, (name, path) in enumerate(zip(manifest["files"], paths), 1):
-            try:
-                file.write(decode_image(path, size, crop, channels))
-            except UserError as error:
-                if not skip_bad:
-                    raise UserError(f"{error}; or use --skip-bad to leave it out") from error
-                skipped.append((name, str(error).removeprefix(f"{path}: ")))
-            if progress:
-                progress(done, len(paths))
-        n = len(paths) - len(skipped)
-        if not n:
-            raise UserError(f"{source}: none of its {len(paths)} images can be used; the first: {skipped[0][1]}")
-        file.seek(0)
-        _write_header(file, (n, size, size, channels))
-        file.flush()
-        manifest |= {"skipped": skipped, "array": _stamp(file.fileno())}
-        with written_aside(manifest_path) as manifest_file:
-            manifest_file.write(json.dumps(manifest, indent=0).encode())
-    return PrepareReport(target, n, skipped, reused=False)
+    about = {"settings": settings, "source": {"kind": source.kind, "stamp": source.stamp()}}
+    with _written(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Partial(target)
+        is_left = partial.folder.exists()
+        if not is_left and (report := _reusable(source, target, about, skip_bad)):
+            return report
+        with partial:
+            if (is_left or partial.waited) and (report := _reusable(source, target, about, skip_bad)):
+                partial.discard()
+                return report
+            job = Job(source, partial.files, BATCH, size, crop, channels)
+            return _make(job, partial, target, about, skip_bad, workers, progress)
 
 
 def cache_path(source: Path, size: int, crop: int | None, channels: int, root: Path) -> Path:
-    """Where `root` keeps the cache of the folder `source` with these settings: root/name-hash.npy."""
+    """Where `root` keeps the cache of the data at `source` with these settings: root/name-hash.npy."""
     resolved = Path(source).resolve()
     settings = os.fsencode(resolved) + repr((size, crop, channels)).encode()
     return Path(root) / f"{resolved.name[:40]}-{hashlib.sha256(settings).hexdigest()[:12]}.npy"
@@ -107,24 +97,92 @@ def open_cache(path: Path) -> np.ndarray:
     return load_array(path)
 
 
-def _write_header(file, shape):
-    # NumPy pads the header for a growing first axis, so that it can be written again over itself with another n.
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+def _make(job, partial, target, about, skip_bad, workers, progress):
+    """List, decode, and move what is done to its place."""
+    source, shape = job.source, (job.size, job.size, job.channels)
+    listing = write_listing(_sorted(source, target), partial.files, BATCH)
+    if not listing.n:
+        raise UserError(f"{source.path}: no images; it must hold files that end in .jpg, .jpeg, .png or .webp")
+    about |= {"files": {"n": listing.n, "sha256": listing.sha256}, "decoder": f"Pillow {PIL.__version__}"}
+    if source.forward:
+        job = job._replace(listing=partial.forward)
+        listing = write_listing(in_order(read_listing(partial.files), target.parent, by_position), job.listing, BATCH)
+
+    row_bytes = job.size**2 * job.channels
+    partial.begin({**about, "batch": BATCH}, row_bytes)
+    _check_space(target.parent, ((1 + source.forward) * listing.n - partial.rows) * row_bytes)
+    _decode(job, partial, listing, skip_bad, workers, progress)
+
+    path, digest = partial.finish(shape, source.forward)
+    about |= {"skipped": partial.skipped, "array": {"n": partial.rows, "sha256": digest, "stamp": file_stamp(path)}}
+    partial.files.replace(_list_path(target))
+    with written_aside(_manifest_path(target)) as file:
+        file.write(json.dumps(about, indent=1).encode())
+    path.replace(target)
+    partial.discard()
+    return PrepareReport(target, partial.rows, [tuple(pair) for pair in partial.skipped], reused=False)
 
 
-def _stamp(file):
-    """[bytes, modification time in ns] of a path or an open file."""
+def _decode(job, partial, listing, skip_bad, workers, progress):
+    """Append all entries that the journal does not have yet; the first bad one's error is raised unless `skip_bad`."""
+
+    def check(bad):
+        if bad and not skip_bad:
+            name, reason = bad[0]
+            raise UserError(f"{job.source.path}: {name}: {reason}; or use --skip-bad to leave it out")
+
+    check(partial.skipped)
+    positions = listing.batches[-(-partial.done // BATCH) :]
+    bad = partial.skipped[:1]
+    # Closed at once, else its processes would live as long as an exception.
+    with closing(decoded(job, positions, listing.n - partial.done, workers)) as batches:
+        for batch in batches:
+            check(batch.bad)
+            bad = bad or batch.bad[:1]
+            partial.append(batch)
+            if progress:
+                progress(partial.done, listing.n)
+    if not partial.rows:
+        partial.discard()
+        name, reason = bad[0]
+        raise UserError(f"{job.source.path}: none of its {listing.n} images can be used; the first, {name}: {reason}")
+    partial.note()
+
+
+def _reusable(source, target, about, skip_bad):
+    """The report of the cache in `target` if it holds what is asked for, else None."""
+    stored = _load_manifest(target)
+    if not target.exists():
+        return None
+    if stored is None:
+        raise UserError(f"{target}: exists and is not a cache; remove it or choose another name")
     try:
-        status = os.stat(file)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); replace or remove it") from error
-    return [status.st_size, status.st_mtime_ns]
+        same = all(stored[key] == about[key] for key in about)
+        same &= stored["array"]["stamp"] == file_stamp(target) and _list_path(target).exists()
+        if same and about["source"]["stamp"] is None:
+            same = stored["files"]["sha256"] == write_listing(_sorted(source, target), None, BATCH).sha256
+        report = PrepareReport(target, stored["array"]["n"], [(a, b) for a, b in stored["skipped"]], reused=True)
+    except (LookupError, TypeError, ValueError):  # of another version, or damaged
+        return None
+    return report if same and (skip_bad or not report.skipped) else None
 
 
-def _load_manifest(path):
+def _sorted(source, target):
+    return without_twins(in_order(source.entries(), target.parent))
+
+
+def _manifest_path(target):
+    return target.with_name(target.name + ".json")
+
+
+def _list_path(target):
+    return target.with_name(target.name + ".files")
+
+
+def _load_manifest(target):
     """The manifest as a dict, {} if damaged, None if there is none."""
     try:
-        stored = json.loads(path.read_bytes())
+        stored = json.loads(_manifest_path(target).read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
@@ -132,12 +190,20 @@ def _load_manifest(path):
     return stored if isinstance(stored, dict) else {}
 
 
-def _check_space(folder, needed):
+@contextmanager
+def _written(target):
+    """An OSError within becomes a UserError that names the path."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
+        yield
     except OSError as error:
-        raise UserError(f"{folder}: cannot hold the cache ({error.strerror}); choose another place") from error
+        reason = error.strerror or error
+        raise UserError(
+            f"{target}: cannot be written ({reason}); free some space or choose another place, and run the same again"
+        ) from error
+
+
+def _check_space(folder, needed):
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"{folder}: the cache takes {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free; "

@@ -1,24 +1,23 @@
 """Image files -> uint8 pixels: orient, crop the centre, flatten to grey or colour, resize.
 
-    find_images(folder)                         paths in one order, the same on every machine
-    decode_image(path, size, crop, channels)    (size, size, channels) uint8
+    decode_image(content, size, crop, channels)    (size, size, channels) uint8
 
-Colour profiles are ignored: training sets are sRGB or untagged, and the same numbers must come out everywhere.
+Colour profiles are ignored: training sets are sRGB or untagged, and the same numbers must come out everywhere. Every
+pixel of a JPEG is decoded, then resized. Pillow can have its decoder shrink by 2, 4 or 8 at once (draft mode), which
+is faster for large photographs, but is another filter; it is not used.
 """
 
-import os
+import io
 import warnings
-from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from minicoulomb.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-
-# No other decoder of Pillow's is let near a downloaded file, whatever its name says.
-FORMATS = ("JPEG", "PNG", "WEBP")
+# No other decoder of Pillow's is let near a downloaded file, whatever its name says. How each format's files begin;
+# of a WebP file this, its length, and then WEBP.
+FORMATS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "WEBP": b"RIFF"}
 
 # Lanczos: antialiased when shrinking, and it keeps the most detail of Pillow's filters; the area average blurs, and
 # aliases at ratios such as 178:64 that are not whole. Part of a cache's settings: another filter is another data set.
@@ -36,30 +35,6 @@ UPRIGHT = {
 }
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Every JPEG, PNG and WebP file under `folder`, sorted by its name relative to it.
-
-    Hidden files and folders are left out; links to folders are not followed, since they may lead in circles.
-    """
-    folder = Path(folder)
-    if not folder.exists():
-        raise UserError(f"{folder}: no such folder; give the path of a folder of images")
-    if not folder.is_dir():
-        raise UserError(f"{folder}: a file, not a folder; give the folder that holds the images")
-    found = []
-    try:
-        for parent, folders, files in os.walk(folder, onerror=_raise):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [
-                Path(parent, name) for name in files if not name.startswith(".") and name.lower().endswith(SUFFIXES)
-            ]
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from error
-    if not found:
-        raise UserError(f"{folder}: no images; it must hold files that end in {', '.join(SUFFIXES)}")
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
-
-
 def check_geometry(size: int, crop: int | None, channels: int) -> None:
     """Raise UserError unless images (size, size, channels) can be cut from squares of side `crop`."""
     if size < 1:
@@ -70,36 +45,43 @@ def check_geometry(size: int, crop: int | None, channels: int) -> None:
         raise UserError(f"{channels} channels: must be 1 (grey) or 3 (colour); use 3")
 
 
-def decode_image(path: Path, size: int, crop: int | None = None, channels: int = 3) -> np.ndarray:
-    """The centre of an image file as pixels (size, size, channels), uint8; 1 channel is grey, 3 are RGB.
+def decode_image(content: bytes | np.ndarray, size: int, crop: int | None = None, channels: int = 3) -> np.ndarray:
+    """The centre of an image as pixels (size, size, channels), uint8; 1 channel is grey, 3 are RGB.
 
-    The central crop x crop square (by default the largest square) of the upright image is resized to `size`.
-    Transparent parts are laid over white. UserError if the file cannot be read or is smaller than `crop`.
+    `content` is what a JPEG, PNG or WebP file holds, or pixels (h, w, 3) uint8. The central crop x crop square (by
+    default the largest square) of the upright image is resized to `size`. Transparent parts are laid over white.
+    UserError, without a name, if it is no whole image or smaller than `crop`.
     """
     check_geometry(size, crop, channels)
-    image = _read(Path(path))
+    image = Image.fromarray(content) if isinstance(content, np.ndarray) else _read(content)
     side = crop or min(image.size)
     if side > min(image.size):
         width, height = image.size
-        raise UserError(f"{path}: {width}x{height} pixels, less than the crop of {crop}; use --crop {min(image.size)}")
+        raise UserError(f"{width}x{height} pixels, less than the crop of {crop}; use --crop {min(image.size)}")
     left, top = ((length - side) // 2 for length in image.size)
     square = _opaque(image.crop((left, top, left + side, top + side)))
     square = square.convert("L" if channels == 1 else "RGB").resize((size, size), FILTER)
     return np.array(square).reshape(size, size, channels)
 
 
-def _read(path):
+def _read(content):
     """The whole image, upright, in the mode it was stored in."""
+    if not content.startswith(tuple(FORMATS.values())):
+        begins = f"begins with {content[:4].hex(' ')}" if content else "is empty"
+        raise UserError(f"{begins}: must be a JPEG, PNG or WebP image; replace or remove it")
     try:
         # Pillow warns of untidy metadata, and from 90 megapixels on; it refuses, as it should, from 179 on.
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image,
+        ):
             image.load()
             return _upright(image)
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: more than {2 * Image.MAX_IMAGE_PIXELS} pixels; make it smaller") from error
+        raise UserError(f"more than {2 * Image.MAX_IMAGE_PIXELS} pixels; make it smaller") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
-        reason = getattr(error, "strerror", None) or "not a whole JPEG, PNG or WebP image"
-        raise UserError(f"{path}: cannot be read ({reason}); replace or remove it") from error
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
+        raise UserError(f"damaged{reason}: must be a whole JPEG, PNG or WebP image; replace or remove it") from error
 
 
 def _upright(image):
@@ -120,7 +102,3 @@ def _opaque(image):
         paper.alpha_composite(image.convert("RGBA"))
         return paper.convert("RGB")
     return image
-
-
-def _raise(error):
-    raise error

@@ -1,32 +1,68 @@
-"""`--data` -> a data set: a built-in name, a folder of images, or a .npy / .npz file."""
+"""`--data` -> a data set: a built-in name, images in whatever form they come, or a .npy / .npz file.
 
+What a path is, is told by what is there, not by its name: the first bytes of a file, the first names in an archive.
+"""
+
+import tarfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from minicoulomb.config import Config
+from minicoulomb.data.archives import STREAMS, ZSTANDARD, Tar, Zip, zip_names
 from minicoulomb.data.arrays import array_dataset
 from minicoulomb.data.cache import cache_path, open_cache, prepare
+from minicoulomb.data.cifar import Cifar, batches_folder, holds_batches
 from minicoulomb.data.dataset import ArrayDataset, Dataset
 from minicoulomb.data.digits import digits
+from minicoulomb.data.folder import Folder
+from minicoulomb.data.lsun import Lmdb, is_lmdb
 from minicoulomb.data.mixtures import grid, ring
+from minicoulomb.data.source import Source
 from minicoulomb.errors import UserError
+from minicoulomb.threads import available_cores
 
 BUILT_IN = ("grid", "ring", "digits")
-# What a folder of images is decoded to where nothing else is said: the paper's CelebA and LSUN.
-FOLDER_SIZE, FOLDER_CHANNELS = 64, 3
+# What images become where nothing else is said, in colour as in the paper.
+CHANNELS = 3
+# Names of an archive that are looked at to tell what it holds.
+FIRST = 16
+FORMS = "a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy / .npz file"
 
 
 def kind(data: str) -> str:
-    """ "grid", "ring", "digits", "folder" or "array"; UserError if `data` is none of them."""
+    """ "grid", "ring" or "digits", "images" to be decoded, or "array"; UserError if `data` is none of them."""
     if data in BUILT_IN:
         return data
-    if Path(data).is_dir():
-        return "folder"
-    if Path(data).is_file():
-        return "array"
-    raise UserError(
-        f"data {data!r}: must be {', '.join(BUILT_IN)}, a folder of images, or a .npy / .npz file; nothing is there"
-    )
+    path = Path(data)
+    if not path.exists():
+        raise UserError(f"data {data!r}: must be {', '.join(BUILT_IN)}, {FORMS}; nothing is there")
+    return "images" if image_source(path) else "array"
+
+
+def image_source(path: Path) -> Source | None:
+    """The images at a path; None if it is a file that is to be read as an array."""
+    path = Path(path)
+    if is_lmdb(path):
+        return Lmdb(path)
+    if path.is_dir():
+        return Cifar(path) if batches_folder(path) else Folder(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            if start.startswith(b"PK"):
+                names = zip_names(file)
+                # A .npz file is a zip archive of arrays. One that cannot be read goes by its name.
+                is_arrays = all(name.endswith(".npy") for name in names) if names else path.suffix != ".zip"
+                return None if is_arrays else Zip(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
+    if start.startswith((*STREAMS, ZSTANDARD)) or tarfile.is_tarfile(path):
+        source = Tar(path)
+        with source.opened() as stream:
+            names = [member.name for member in islice(source.members(stream), FIRST)]
+        return Cifar(path) if holds_batches(names) else source
+    return None
 
 
 def open_dataset(
@@ -37,12 +73,13 @@ def open_dataset(
 ) -> Dataset:
     """The data set that a configuration names.
 
-    A folder of images is decoded once into `cache`, telling progress(done, total), and skipped(name, reason) of each
-    image left out. UserError where the data do not have the configured size or channels.
+    Images are decoded once into `cache`, by a process for each thread of the configuration, telling
+    progress(done, total), and skipped(name, reason) of each image left out. UserError where the data do not have the
+    configured size or channels.
     """
     what = kind(config.data)
-    if what == "folder":
-        return _folder(config, cache, progress, skipped)
+    if what == "images":
+        return _images(config, cache, progress, skipped)
     if what == "array":
         dataset = array_dataset(Path(config.data), config.hold_out_every)
     else:
@@ -51,26 +88,29 @@ def open_dataset(
     return dataset
 
 
-def folder_shape(config: Config) -> tuple[int, int, int]:
-    """(size, size, channels) of the images that a folder will be decoded to."""
-    size = config.size or FOLDER_SIZE
-    return size, size, config.channels or FOLDER_CHANNELS
+def image_shape(config: Config) -> tuple[int, int, int]:
+    """(size, size, channels) of what configured images will be decoded to."""
+    size = config.size or image_source(Path(config.data)).size
+    return size, size, config.channels or CHANNELS
 
 
-def _folder(config, cache, progress, skipped):
-    size, _, channels = folder_shape(config)
+def _images(config, cache, progress, skipped):
+    size, _, channels = image_shape(config)
     settings = {"size": size, "crop": config.crop, "channels": channels}
     target = cache_path(Path(config.data), **settings, root=cache)
-    report = prepare(Path(config.data), target, **settings, skip_bad=config.skip_bad, progress=progress)
+    workers = config.threads or available_cores()
+    source = image_source(Path(config.data))
+    report = prepare(source, target, **settings, skip_bad=config.skip_bad, workers=workers, progress=progress)
     for name, reason in report.skipped:
         skipped(name, reason)
-    name = Path(config.data).resolve().name or "images"
-    return ArrayDataset(name, open_cache(report.path), hold_out_every=config.hold_out_every)
+    path = Path(config.data).resolve()
+    name = path.name if path.is_dir() else path.name.split(".")[0]
+    return ArrayDataset(name or "images", open_cache(report.path), hold_out_every=config.hold_out_every)
 
 
 def _check_shape(config, dataset):
     if config.crop:
-        raise UserError(f"crop {config.crop}: {config.data} is not a folder of images; leave --crop out")
+        raise UserError(f"crop {config.crop}: {config.data} holds no image files; leave --crop out")
     if len(dataset.shape) != 3:
         if config.size or config.channels:
             raise UserError(f"{config.data}: holds points, not images; leave --size and --channels out")

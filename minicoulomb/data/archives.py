@@ -1,0 +1,240 @@
+"""Archives of images, read without unpacking: zip, and tar as it is or compressed.
+
+A zip archive ends in a directory, which is read record by record: Python's zipfile keeps an object of half a kilobyte
+for each file, in every process. An entry's `where` is what the directory says: position, bytes, CRC-32, method. A
+tar archive is a chain of headers; `where` is the position of a file's bytes in the (decompressed) archive.
+
+Nothing is ever written, so a name cannot lead anywhere. One that would lead out of the archive when unpacked is
+refused nevertheless, as are links, encrypted files, and files that inflate to more than they declare: whoever made
+such an archive meant something else than images.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import stat
+import struct
+import tarfile
+import zlib
+from contextlib import contextmanager
+
+from minicoulomb.data.source import LARGEST, Entry, Source, is_image
+from minicoulomb.errors import UserError
+
+# Records of a zip archive (APPNOTE 4.3 and 4.4), little-endian.
+END = struct.Struct("<4s4H2LH")  # ..., number of entries, bytes of the directory, its position, bytes of a comment
+END64 = struct.Struct("<4sQ2H2L4Q")  # ..., number of entries, bytes of the directory, its position
+LOCATOR64 = struct.Struct("<4sLQL")
+RECORD = struct.Struct("<4s4B4H3L5H2L")
+LOCAL = struct.Struct("<4s2B4H3L2H")
+STORED, DEFLATED = 0, 8
+ENCRYPTED, UTF8 = 0x1 | 0x40 | 0x2000, 0x800
+UNIX = 3
+
+STREAMS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
+DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError, struct.error)
+
+
+def refusal(name: str, size: int) -> str:
+    """Why a file of an archive is refused for its name or its size; "" if it is not."""
+    path = name.replace("\\", "/")
+    if path.startswith("/") or path[1:2] == ":" or ".." in path.split("/") or "\0" in path:
+        return "a path that leads out of the archive; make the archive again without it"
+    if size > LARGEST:
+        return f"{size:,} bytes: no image may take more than {LARGEST:,}; remove it"
+    return ""
+
+
+# Zip
+
+
+class Zip(Source):
+    """The images in a zip archive, such as img_align_celeba.zip."""
+
+    kind = "zip"
+
+    def entries(self):
+        try:
+            with self.path.open("rb") as file:
+                for name, size, where, refused in _zip_directory(file):
+                    if is_image(name):
+                        yield Entry(name, size, where, refused or refusal(name, size))
+        except DAMAGED as error:
+            raise self.unreadable(error) from error
+
+    @contextmanager
+    def reader(self):
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise self.unreadable(error) from error
+        with file:
+            yield lambda entry: _zip_member(file, entry)
+
+
+def zip_names(file) -> list[str]:
+    """The first names in a zip archive that is open; none if it is damaged."""
+    try:
+        return [name for (name, *_), _ in zip(_zip_directory(file), range(16))]
+    except DAMAGED:
+        return []
+
+
+def _zip_directory(file):
+    """Each record of the directory at the end of a zip archive: (name, size, where, why it is refused)."""
+    end = file.seek(0, io.SEEK_END)
+    start = max(0, end - END.size - 2**16)  # a comment follows, of up to 64 KiB
+    file.seek(start)
+    tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or len(tail) - at < END.size:
+        raise ValueError("no directory at its end: it is cut short")
+    *_, n, length, position, _ = END.unpack_from(tail, at)
+    end = start + at
+    if at >= LOCATOR64.size and tail.startswith(b"PK\6\7", at - LOCATOR64.size):
+        end = LOCATOR64.unpack_from(tail, at - LOCATOR64.size)[2]
+        file.seek(end)
+        *_, n, length, position = END64.unpack(file.read(END64.size))
+    before = end - length - position  # bytes of something else before the archive
+    if before < 0:
+        raise ValueError("its directory is not where it should be: it is cut short")
+    file.seek(before + position)
+    for _ in range(n):
+        yield _zip_record(file, before)
+
+
+def _zip_record(file, before):
+    fields = RECORD.unpack(file.read(RECORD.size))
+    signature, system, flags, method, crc, packed, size = (fields[i] for i in (0, 2, 5, 6, 9, 10, 11))
+    lengths, mode, position = fields[12:15], *fields[17:]
+    if signature != b"PK\1\2":
+        raise ValueError("its directory is damaged")
+    name, extra, _ = (file.read(length) for length in lengths)
+    size, packed, position = _zip64(extra, size, packed, position)
+    name = name.decode("utf-8" if flags & UTF8 else "cp437", "backslashreplace")
+    refused = ""
+    if flags & ENCRYPTED:
+        refused = "encrypted; make the archive again without a password"
+    elif system == UNIX and stat.S_ISLNK(mode >> 16):
+        refused = "a link; put the file itself into the archive"
+    elif method not in (STORED, DEFLATED):
+        refused = f"compressed by method {method}: must be stored or deflated; make the archive again"
+    return name, size, [before + position, packed, crc, method], refused
+
+
+def _zip64(extra, *sizes):
+    """The sizes, with those that are at the limit of 32 bits from the record's extra field (APPNOTE 4.5.3)."""
+    while len(extra) >= 4:
+        field, length = struct.unpack_from("<2H", extra)
+        if field == 1:
+            longs = iter(struct.unpack_from(f"<{length // 8}Q", extra, 4))
+            return [next(longs, size) if size == 0xFFFFFFFF else size for size in sizes]
+        extra = extra[4 + length :]
+    return sizes
+
+
+def _zip_member(file, entry):
+    """The bytes of a file, as many as were declared and with the declared CRC."""
+    position, packed, crc, method = entry.where
+    try:
+        file.seek(position)
+        signature, *_, name, extra = LOCAL.unpack(file.read(LOCAL.size))
+        if signature != b"PK\3\4":
+            raise ValueError("not where the directory says")
+        file.seek(name + extra, io.SEEK_CUR)
+        # Deflate adds at most a few bytes to a block, so a file never takes much more space than it has bytes.
+        content = file.read(min(packed, 2 * LARGEST))
+        if method == DEFLATED:
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, entry.size + 1)
+    except DAMAGED as error:
+        raise UserError(f"damaged in the archive ({error}); fetch the archive again") from error
+    if len(content) != entry.size:
+        more = "more" if len(content) > entry.size else f"{len(content):,}"
+        raise UserError(f"{entry.size:,} bytes are declared and {more} are there; fetch the archive again")
+    if zlib.crc32(content) != crc:
+        raise UserError("damaged in the archive (wrong CRC-32); fetch the archive again")
+    return content
+
+
+# Tar
+
+
+class Tar(Source):
+    """The images in a tar archive, as it is or compressed with gzip, bzip2 or xz.
+
+    In a compressed one only reading forward is quick. Each process decompresses it for itself, which takes a small
+    part of the time that decoding images takes.
+    """
+
+    kind = "tar"
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.forward = self._opener() is not open
+
+    def entries(self):
+        with self.opened() as stream:
+            for member in self.members(stream):
+                if is_image(member.name) and not member.isdir():
+                    yield Entry(member.name, member.size, [member.offset_data], _tar_refusal(member))
+
+    @contextmanager
+    def reader(self):
+        with self.opened() as stream:
+            yield lambda entry: self.content(stream, *entry.where, entry.size)
+
+    @contextmanager
+    def opened(self):
+        """The archive as a stream, decompressed."""
+        try:
+            stream = self._opener()(self.path, "rb")
+        except OSError as error:
+            raise self.unreadable(error) from error
+        with stream:
+            yield stream
+
+    def members(self, stream):
+        """A tarfile.TarInfo for each member, in their order."""
+        try:
+            with tarfile.open(fileobj=stream, mode="r:") as archive:
+                while member := archive.next():
+                    yield member
+                    archive.members.clear()  # else all of them stay in memory
+                # tarfile takes a damaged or missing header for the end of the archive, which zeros must mark.
+                stream.seek(archive.offset)
+                rest = stream.read(tarfile.BLOCKSIZE)
+            if rest != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"cut short: neither a header nor the end at byte {archive.offset:,}")
+        except DAMAGED as error:
+            raise self.unreadable(error) from error
+
+    def content(self, stream, position, size):
+        """`size` bytes of the decompressed archive from `position`; UserError if they are not there."""
+        try:
+            stream.seek(position)
+            content = stream.read(size)
+        except DAMAGED as error:
+            raise UserError(f"damaged in the archive ({error}); fetch the archive again") from error
+        if len(content) < size:
+            raise UserError(f"{size:,} bytes are declared and {len(content):,} are there; fetch the archive again")
+        return content
+
+    def _opener(self):
+        try:
+            with self.path.open("rb") as file:
+                start = file.read(8)
+        except OSError as error:
+            raise self.unreadable(error) from error
+        if start.startswith(ZSTANDARD):
+            raise UserError(f"{self.path}: compressed with zstd: must be gzip, bzip2, xz or none; use zstd -d first")
+        return next((opener for magic, opener in STREAMS.items() if start.startswith(magic)), open)
+
+
+def _tar_refusal(member):
+    if member.islnk() or member.issym():
+        return "a link; put the file itself into the archive"
+    if not member.isreg() or member.issparse():
+        return "not a plain file; put plain files into the archive"
+    return refusal(member.name, member.size)

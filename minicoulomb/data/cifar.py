@@ -1,0 +1,202 @@
+"""CIFAR-10 as its page gives it, in the binary and in the Python format, as a folder or as the .tar.gz.
+
+    data_batch_1.bin    records of 3073 bytes: a label 0..9, then 32x32 reds row by row, greens, blues
+    data_batch_1        a pickled dict: `data` (n, 3072) uint8, a row as above without its label; `labels`, a list
+
+The five training batches are read, 50,000 images; the test batch is left for tests. An entry is one image, its name
+batch/row and its `where` the position and size of its batch in the archive (0 in a folder), its row and its label.
+
+A pickle is a program, and unpickling runs it. Here it may build dicts, lists, numbers, strings, and arrays, and
+nothing else: every other name that it asks for is refused, and not even NumPy's own reconstruction is called.
+"""
+
+import io
+import pickle
+import re
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+
+from minicoulomb.data.archives import Tar
+from minicoulomb.data.source import LARGEST, Entry, Source
+from minicoulomb.errors import UserError
+
+SIDE, CLASSES = 32, 10
+PIXELS = 3 * SIDE * SIDE
+BATCH = re.compile(r"(?:.*/)?(data_batch_\d+(?:\.bin)?)")
+# How the archives call the folder that they hold.
+FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
+
+
+class Cifar(Source):
+    """The training images of CIFAR-10: a folder that holds the batches, or the archive."""
+
+    kind = "cifar10"
+    size = SIDE
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.folder = batches_folder(self.path) if self.path.is_dir() else None
+
+    def stamp(self):
+        return None if self.folder else super().stamp()
+
+    def entries(self):
+        with self._opened() as stream:
+            for name, position, size in self._batches(stream):
+                try:
+                    images, labels, rest = _parse(name, self._content(stream, name, position, size))
+                except UserError as error:
+                    yield Entry(name, size, [position, size, 0], str(error))
+                    continue
+                for row in range(len(images)):
+                    where = [position, size, row, int(labels[row])]
+                    refused = "" if labels[row] < CLASSES else f"label {labels[row]}: must be 0 to 9; fetch it again"
+                    yield Entry(f"{name}/{row:05d}", PIXELS + 1, where, refused)
+                if rest:
+                    reason = f"a record of {rest} bytes: must be {PIXELS + 1}; the file is cut short, fetch it again"
+                    yield Entry(f"{name}/{len(images):05d}", rest, [position, size, len(images)], reason)
+
+    @contextmanager
+    def reader(self):
+        read_batch, images = None, None
+        with self._opened() as stream:
+
+            def read(entry):
+                nonlocal read_batch, images
+                name = entry.name.split("/")[0]
+                if name != read_batch:
+                    images, *_ = _parse(name, self._content(stream, name, *entry.where[:2]))
+                    read_batch = name
+                return images[entry.where[2]].reshape(3, SIDE, SIDE).transpose(1, 2, 0)  # (32, 32, 3)
+
+            yield read
+
+    def _opened(self):
+        return nullcontext() if self.folder else Tar(self.path).opened()
+
+    def _batches(self, stream):
+        """(name, position, size) of each batch; of the binary ones alone where both formats are there."""
+        if self.folder:
+            found = [(path.name, 0, path.stat().st_size) for path in self.folder.iterdir() if _is_batch(path.name)]
+        else:
+            members = ((member, BATCH.fullmatch(member.name)) for member in Tar(self.path).members(stream))
+            found = [(match[1], m.offset_data, m.size) for m, match in members if match and m.isreg()]
+        binary = [batch for batch in found if batch[0].endswith(".bin")]
+        return binary or found
+
+    def _content(self, stream, name, position, size):
+        if size > LARGEST:
+            raise UserError(f"{size:,} bytes: no batch takes more than {LARGEST:,}; fetch it again")
+        if self.folder is None:
+            return Tar(self.path).content(stream, position, size)
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot be read ({error.strerror}); make it readable") from error
+
+
+def batches_folder(path: Path) -> Path | None:
+    """The folder with batches: `path` itself, or the one in it that has the name from the archive."""
+    for folder in (path, *(path / name for name in FOLDERS)):
+        if folder.is_dir() and any(_is_batch(item.name) for item in folder.iterdir()):
+            return folder
+    return None
+
+
+def holds_batches(names) -> bool:
+    """Whether one of the first names in an archive is that of a batch."""
+    return any(BATCH.fullmatch(name) for name in names)
+
+
+def _is_batch(name):
+    return BATCH.fullmatch(name) is not None
+
+
+def _parse(name, content):
+    """A batch: (images (n, 3072) uint8, their labels, bytes of an incomplete last record)."""
+    if name.endswith(".bin"):
+        whole = len(content) // (PIXELS + 1) * (PIXELS + 1)
+        records = np.frombuffer(content, np.uint8, whole).reshape(-1, PIXELS + 1)
+        return records[:, 1:], records[:, 0], len(content) - whole
+    batch = unpickle(content)
+    if not isinstance(batch, dict):
+        raise UserError(f"holds a {type(batch).__name__}: must be a dict of data and labels; fetch it again")
+    # Python 2 wrote the keys as bytes, which is what comes back; another program may have written text.
+    batch = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
+    images, labels = batch.get("data"), batch.get("labels")
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (PIXELS,):
+        raise UserError(f"its data: must be an array (n, {PIXELS}) of uint8; fetch it again")
+    if not isinstance(labels, list) or len(labels) != len(images) or not all(isinstance(x, int) for x in labels):
+        raise UserError(f"its labels: must be a list of {len(images)} numbers; fetch it again")
+    return images, labels, 0
+
+
+def unpickle(content: bytes):
+    """What a pickle builds of dicts, lists, numbers, strings and uint8 arrays, as NumPy wrote them in protocol 2.
+
+    Raises UserError where it asks for anything else, or is damaged.
+    """
+    try:
+        return _arrays(_Unpickler(io.BytesIO(content), encoding="bytes").load())
+    except UserError:
+        raise
+    except Exception as error:  # damaged pickles raise nearly anything
+        raise UserError(f"not a whole pickle ({error or type(error).__name__}); fetch it again") from error
+
+
+class _Array:
+    """What numpy's _reconstruct returns, and then is given (version, shape, dtype, Fortran order, bytes)."""
+
+    array = None
+
+    def __init__(self, *_):
+        pass
+
+    def __setstate__(self, state):
+        _, shape, dtype, fortran, content = state
+        if not isinstance(dtype, _Dtype) or dtype.name not in ("u1", b"u1"):
+            raise UserError("holds an array that is not of uint8; fetch it again")
+        content = content.encode("latin-1") if isinstance(content, str) else content
+        self.array = np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
+
+
+class _Dtype:
+    def __init__(self, name, *_):
+        self.name = name
+
+    def __setstate__(self, state):
+        pass  # the byte order, of single bytes
+
+
+def _latin1(text, encoding):
+    if encoding not in ("latin1", b"latin1"):
+        raise UserError(f"asks for the encoding {encoding!r:.40}: must be latin1; it is not a CIFAR-10 batch")
+    return text.encode("latin-1")
+
+
+STANDS_FOR = {
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): _Array,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("_codecs", "encode"): _latin1,  # how Python 3 writes bytes for Python 2
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        if (module, name) not in STANDS_FOR:
+            raise UserError(
+                f"asks for {module}.{name}, which a CIFAR-10 batch does not need: it may hold arrays, lists, numbers "
+                "and strings alone; do not trust where it came from"
+            )
+        return STANDS_FOR[module, name]
+
+
+def _arrays(value):
+    """The value, with arrays in place of what was built for them, at the top or in a dict."""
+    if isinstance(value, dict):
+        return {key: _arrays(item) for key, item in value.items()}
+    return value.array if isinstance(value, _Array) else value

@@ -1,0 +1,71 @@
+"""LSUN as it is distributed: an LMDB of encoded images, bedroom_train_lmdb/data.mdb.
+
+A key is 40 hexadecimal digits, a value one JPEG or WebP file. LMDB keeps its keys sorted and maps its file into
+memory, so listing reads no image. Reading it takes the package lmdb.
+"""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+from minicoulomb.data.source import LARGEST, Entry, Source, file_stamp
+from minicoulomb.errors import UserError
+
+FILE = "data.mdb"
+# Where the first page's magic number lies, in the byte order of the machine that wrote it.
+MAGIC_AT, MAGIC = 16, (0xBEEFC0DE.to_bytes(4, "little"), 0xBEEFC0DE.to_bytes(4, "big"))
+
+
+class Lmdb(Source):
+    """The values of an LMDB, a folder with data.mdb or such a file alone. An entry's name is its key, byte by byte."""
+
+    kind = "lmdb"
+
+    def stamp(self):
+        return file_stamp(_file(self.path))
+
+    def entries(self):
+        with self._transaction() as transaction:
+            for key, value in transaction.cursor():
+                refused = f"{len(value):,} bytes: no image takes more than {LARGEST:,}" if len(value) > LARGEST else ""
+                yield Entry(bytes(key).decode("latin-1"), len(value), [], refused)
+
+    @contextmanager
+    def reader(self):
+        with self._transaction() as transaction:
+
+            def read(entry):
+                value = transaction.get(entry.name.encode("latin-1"))
+                if value is None:
+                    raise UserError("no longer in the database; prepare it again")
+                return bytes(value)
+
+            yield read
+
+    @contextmanager
+    def _transaction(self):
+        try:
+            import lmdb
+        except ImportError as error:
+            raise UserError(
+                f"{self.path}: an LMDB, which takes the package lmdb: pip install 'minicoulomb[lsun]'"
+            ) from error
+        try:
+            # Nobody writes to it, so no lock file is needed, and the folder may be read-only.
+            environment = lmdb.open(str(_file(self.path)), subdir=False, readonly=True, lock=False, readahead=False)
+            with environment, environment.begin(buffers=True) as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise self.unreadable(error) from error
+
+
+def is_lmdb(path: Path) -> bool:
+    """Whether a folder holds an LMDB, or a file is one."""
+    try:
+        with _file(path).open("rb") as file:
+            return file.read(MAGIC_AT + 4)[MAGIC_AT:] in MAGIC
+    except OSError:
+        return False
+
+
+def _file(path):
+    return path / FILE if path.is_dir() else path

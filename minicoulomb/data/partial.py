@@ -1,0 +1,178 @@
+"""Work that may be interrupted at any moment, and goes on where it was: rows in a file, and a journal beside it.
+
+    .faces.npy.partial/
+        array      room for the header of a .npy file, then the rows so far
+        journal    a line that says which work this is, then [entries done, rows, [name, reason] of each bad entry]
+        files      the list of all entries, and `forward`, the same in the order of the archive, where that matters
+        sorted     the rows in the order of the names, where they were not decoded in it
+
+A line of the journal is written after the rows that it tells of are on disk, so rows beyond the last whole line are
+dropped, and made again. The name is that of no cache: a folder, hidden, without .npy at its end.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from minicoulomb.data.decoding import Batch
+from minicoulomb.data.listing import read_listing
+
+# Seconds between two lines of the journal, each of which waits for the disk. Less work than that is not kept.
+JOURNAL_EVERY = 1.0
+# Of a .npy file of version 1.0 and few axes, whatever the number of rows: NumPy leaves room for it to grow.
+HEADER = 128
+
+
+class Partial:
+    """The work on the cache `target`: a context in which one process at a time can be; others wait.
+
+    done       entries of the list that are dealt with
+    rows       how many of them have a row in the array
+    skipped    [name, reason] of the others
+    waited     whether another process was in it before
+    """
+
+    def __init__(self, target: Path):
+        self.folder = target.with_name(f".{target.name}.partial")
+        self.array, self.sorted = self.folder / "array", self.folder / "sorted"
+        self.files, self.forward = self.folder / "files", self.folder / "forward"
+        self.waited = False
+        self._rows = None
+
+    def __enter__(self) -> "Partial":
+        journal = self.folder / "journal"
+        while True:
+            self.folder.mkdir(exist_ok=True)
+            self._journal = journal.open("a+b")
+            self.waited |= not _lock(self._journal)
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(self._journal.fileno()), journal.stat()):
+                    break
+            self._journal.close()  # the process before has finished and removed it
+        self._kept = self._journal.seek(0, os.SEEK_END) > 0
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._rows:
+            self._rows.close()
+        self._journal.close()
+        if not self._kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Nothing of the work is to be kept when the context ends."""
+        self._kept = False
+
+    def begin(self, identity: dict, row_bytes: int) -> None:
+        """Go on after the last line of the journal if it is of just this work, else from the start."""
+        self._row_bytes = row_bytes
+        self.done, self.rows, self.skipped, self._new = 0, 0, [], []
+        head = json.dumps(identity, sort_keys=True).encode() + b"\n"
+        self._journal.seek(0)
+        end = len(head) if self._journal.readline() == head else 0
+        for line in self._journal if end else ():
+            done, rows, bad = _parse(line)
+            if done is None or self.array.stat().st_size < self._end(rows):
+                break
+            self.done, self.rows, end = done, rows, end + len(line)
+            self.skipped += bad
+        self._kept = self.done > 0
+        self._journal.truncate(end if self._kept else 0)
+        if not self._kept:
+            self._journal.write(head)
+        self._rows = self.array.open("r+b" if self._kept else "w+b")
+        self._rows.truncate(self._end(self.rows))
+        self._digest = _digest(self._rows)
+        self._rows.seek(self._end(self.rows))
+        self._noted = time.monotonic()
+
+    def append(self, batch: Batch) -> None:
+        """The next entries of the list, decoded."""
+        self._rows.write(batch.pixels)
+        self._digest.update(batch.pixels)
+        self.done += batch.n
+        self.rows += len(batch.pixels) // self._row_bytes
+        self._new += batch.bad
+        if time.monotonic() - self._noted >= JOURNAL_EVERY:
+            self.note()
+
+    def note(self) -> None:
+        """Put the rows on disk, then write a line of the journal."""
+        self._rows.flush()
+        os.fsync(self._rows.fileno())
+        self._journal.write(json.dumps([self.done, self.rows, self._new]).encode() + b"\n")
+        self._journal.flush()
+        self.skipped += map(list, self._new)
+        self._new, self._kept, self._noted = [], True, time.monotonic()
+
+    def finish(self, shape: tuple[int, ...], forward: bool) -> tuple[Path, str]:
+        """The whole array as a .npy file of rows of `shape`, on disk; and the SHA-256 of its rows.
+
+        `forward` tells that they were decoded in the order of the archive; then they are put in the order of names.
+        """
+        self._rows.close()
+        path = self._sort() if forward else self.array
+        with path.open("r+b") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (self.rows, *shape)}
+            np.lib.format.write_array_header_1_0(file, header)
+            file.flush()
+            os.fsync(file.fileno())
+        return path, self._digest.hexdigest()
+
+    def _sort(self):
+        """Copy the rows in the order of the names; only their positions are held in memory."""
+        bad = {name for name, _ in self.skipped}
+        decoded, named = (
+            np.fromiter((e.where[0] for e in read_listing(path) if e.name not in bad), np.int64)
+            for path in (self.forward, self.files)
+        )
+        rows = np.memmap(self.array, np.uint8, "r", HEADER, (self.rows, self._row_bytes))
+        self._digest = hashlib.sha256()
+        with self.sorted.open("wb") as file:
+            file.seek(HEADER)
+            for row in np.searchsorted(decoded, named):
+                self._digest.update(rows[row])
+                file.write(rows[row])
+        return self.sorted
+
+    def _end(self, rows):
+        return HEADER + rows * self._row_bytes
+
+
+def _parse(line):
+    """[entries done, rows, bad] of a line of the journal; None instead where it is torn."""
+    try:
+        return json.loads(line) if line.endswith(b"\n") else (None, 0, [])
+    except ValueError:
+        return None, 0, []
+
+
+def _digest(file):
+    """SHA-256 of the rows in an open array."""
+    digest = hashlib.sha256()
+    file.seek(HEADER)
+    for block in iter(lambda: file.read(2**20), b""):
+        digest.update(block)
+    return digest
+
+
+def _lock(file):
+    """Wait until no other process has the file locked; whether that was so at once. The lock ends with the process."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows two processes must not prepare the same cache at once
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return False
+    except OSError:  # some network file systems have no locks
+        return True
+    return True
