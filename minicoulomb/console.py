@@ -32,6 +32,8 @@ class Console:
 
     def report(self, metrics: dict[str, Any], logged: bool) -> None:
         """One step's metrics: the status line on a terminal; elsewhere, and in the log, a line for each logged step."""
+        if "fid" in metrics:
+            self.line(f"step {metrics['step']}: FID {metrics['fid']:.3f}" + ", the lowest so far" * metrics["best"])
         now = time.monotonic()
         done = metrics["step"] - self.first
         left = (now - self.began) / done * (self.steps - metrics["step"])
@@ -51,6 +53,23 @@ class Console:
             filled = BAR * metrics["step"] // self.steps
             bar = _colour("█" * filled, "green") + _colour("░" * (BAR - filled), "bright_black")
             click.echo(f"\r{bar} {text[: shutil.get_terminal_size().columns - BAR - 2]}\x1b[K", nl=False)
+
+
+class Progress:
+    """What to show of a long count: how many of how many, how many in a second, and the time left."""
+
+    def __init__(self, what: str):
+        self.what, self.before = what, 0
+
+    def __call__(self, done: int, total: int) -> str:
+        if done <= self.before or not self.before:  # the first block of a count, or the count starts anew
+            self.began, self.first = time.monotonic(), done
+        self.before = done
+        text = f"{self.what} {done:,}/{total:,}"
+        if done > self.first:
+            speed = (done - self.first) / (time.monotonic() - self.began)
+            text += f"  {speed:,.1f} images/s  {_clock((total - done) / speed)} left"
+        return text
 
 
 def _colour(text, colour):

@@ -97,4 +97,3 @@ def torch_features(state, x):
     y = block_d(y, "Mixed_7a")
     y = block_e(block_e(y, "Mixed_7b", average), "Mixed_7c", lambda x: F.max_pool2d(x, 3, 1, 1))
     return y.mean((2, 3)).numpy()
-

@@ -13,9 +13,9 @@ from minicoulomb.backend import array_module
 
 
 def bilinear(n: int, m: int) -> np.ndarray:
-    """R (m, n), float32. PyTorch computes the positions in float32, and so does this."""
-    positions = (np.arange(m, dtype=np.float32) + np.float32(0.5)) * np.float32(n / m) - np.float32(0.5)
-    positions = np.maximum(positions, np.float32(0))
+    """R (m, n), float32; positions are rounded as PyTorch's are, n / m to float32 and the sum (an FMA) once more."""
+    positions = (np.arange(m) + 0.5) * float(np.float32(n / m)) - 0.5
+    positions = np.maximum(positions, 0).astype(np.float32)
     before = np.minimum(positions.astype(np.intp), n - 1)
     share = positions - before.astype(np.float32)
     R = np.zeros((m, n), np.float32)

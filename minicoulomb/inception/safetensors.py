@@ -29,7 +29,9 @@ def read_safetensors(path: Path, wanted: Callable[[str], bool] = lambda name: Tr
             size = path.stat().st_size
             (length,) = struct.unpack("<Q", file.read(8))
             if length > min(size - 8, LONGEST_HEADER):
-                raise UserError(f"{path}: its header declares {length} bytes of {size}; it is damaged: download it again")
+                raise UserError(
+                    f"{path}: its header declares {length} bytes of {size}; it is damaged: download it again"
+                )
             header = json.loads(file.read(length))
             start = 8 + length
             entries = {name: entry for name, entry in header.items() if name != "__metadata__" and wanted(name)}

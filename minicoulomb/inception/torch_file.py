@@ -113,7 +113,9 @@ def _read_legacy(path, file, wanted):
         (count,) = struct.unpack("<q", file.read(8))
         storage = storages.get(key)
         if storage is None or count != storage.numbers or file.tell() + count * storage.dtype.itemsize > size:
-            raise UserError(f"{path}: storage {key!r} of {count} numbers does not fit; it is damaged: download it again")
+            raise UserError(
+                f"{path}: storage {key!r} of {count} numbers does not fit; it is damaged: download it again"
+            )
         places[key] = file.tell()
         file.seek(count * storage.dtype.itemsize, io.SEEK_CUR)
 
