@@ -191,6 +191,16 @@ def test_a_narrow_network_computes_on_a_device_what_it_does_on_the_host():
     np.testing.assert_array_equal(device.features(pixels), to_host(features))
 
 
+def test_the_whole_network_computes_on_a_device_and_waits_for_its_result_alone():
+    state, pixels = random_state(), pictures(1)
+    device = network_of(state, strict_cupy)
+    assert relative(device.features(pixels), network_of(state).features(pixels)) < 1e-5
+    with strict_cupy.recorded() as waits:
+        device.features(pixels)
+    assert [call for call, _ in waits] == ["get"]
+    assert [call for call, _ in waits.uploads] == ["asarray"]
+
+
 def test_grey_pixels_are_as_three_equal_channels():
     network = network_of(random_state(divisor=16))
     grey = pictures(2, channels=1)
