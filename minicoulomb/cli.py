@@ -3,6 +3,7 @@
     minicoulomb train       train on the 25 Gaussians, the ring, digits, images in any form, or an array
     minicoulomb sample      pictures, PNG files or arrays from a run
     minicoulomb evaluate    how good a run's samples are
+    minicoulomb stats       a data set's statistics, as pytorch-fid keeps them
     minicoulomb prepare     a folder, zip, tar or LMDB of images, or CIFAR-10, as one array
     minicoulomb models      the networks, layer by layer
     minicoulomb gradcheck   every gradient against finite differences, JAX or PyTorch
@@ -17,6 +18,7 @@ import json
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -28,7 +30,7 @@ from minicoulomb.backend import open_backend
 from minicoulomb.benchmark.cases import Setting, open_torch, select
 from minicoulomb.benchmark.report import HEADER, environment
 from minicoulomb.config import Config
-from minicoulomb.console import Console, Preparing
+from minicoulomb.console import Console, Progress
 from minicoulomb.data.cache import prepare as prepare_images
 from minicoulomb.data.sources import CHANNELS, FORMS, image_shape, image_source, kind, open_dataset
 from minicoulomb.errors import UserError
@@ -36,10 +38,12 @@ from minicoulomb.evaluate import evaluate as evaluate_samples
 from minicoulomb.evaluate import nearest_training
 from minicoulomb.export import check_rows, export
 from minicoulomb.gradcheck import check
+from minicoulomb.inception import compare
+from minicoulomb.inception.statistics import write_statistics
 from minicoulomb.info import describe, lines
 from minicoulomb.models import DISCRIMINATORS, GENERATORS, Space, build
 from minicoulomb.options import config_options, flag, given
-from minicoulomb.presets import PRESETS, resolve
+from minicoulomb.presets import PRESETS, absolute, resolve
 from minicoulomb.run import Run, find_checkpoint
 from minicoulomb.sampling import interpolations, sample_blocks, samples
 from minicoulomb.signals import StopRequest
@@ -49,6 +53,7 @@ from minicoulomb.train import train as train_run
 # What may differ when a run goes on; all else is the run's identity.
 RESUMABLE = {"steps", "data", "backend", "device", "tf32", "threads", "batch_statistics"}
 RESUMABLE |= {"log_every", "sample_every", "checkpoint_every", "keep_checkpoints"}
+RESUMABLE |= {"fid_every", "fid_samples", "fid_reference", "inception"}
 # How many samples are measured; a run ends with it where samples have at most SMALL numbers, and it takes seconds.
 EVALUATED, SMALL = 2500, 512
 # The discriminator `my-big` has no generator of its own.
@@ -107,11 +112,12 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
     if kind(config.data) == "images":  # before they are decoded, see whether their size fits the networks
         build(config, Space(image_shape(config)))
     cache = (_run_directory(resume).parent if resume else out) / "cache"
-    dataset = open_dataset(config, cache, Preparing.on_terminal(), _tell_skipped)
+    dataset = open_dataset(config, cache, _showing("preparing"), _tell_skipped)
     space = Space(dataset.shape, dataset.scale, dataset.bound)
     if resume:
         if space != checkpoint.space:
             raise UserError(f"data {config.data}: not the run's: {space} where {checkpoint.space} was; use --data")
+        fid = _periodic_fid(checkpoint, backend, cache)
         run = Run.open(_run_directory(resume))
         run.rewind(config, checkpoint.state.step)
     else:
@@ -119,11 +125,32 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
         checkpoint = checkpoints.initial(config, space, backend.xp)
         if init_from:
             _copy_weights(checkpoints.load(find_checkpoint(init_from)).to(backend.xp), checkpoint, init_from)
+        fid = _periodic_fid(checkpoint, backend, cache)
         run = Run.create(out, dataset.name, checkpoint)
-    _train(run, checkpoint, dataset, backend, min(until or config.steps, config.steps))
+    _train(run, checkpoint, dataset, backend, min(until or config.steps, config.steps), fid)
 
 
-def _train(run, checkpoint, dataset, backend, until):
+def _periodic_fid(checkpoint, backend, cache):
+    """A function of what asks to stop, for the FID of the checkpoint's state, or None."""
+    config, state = checkpoint.config, checkpoint.state
+    if not config.fid_every:
+        return None
+    network = compare.open_network(config.inception, backend.xp)
+    reference = compare.open_reference(
+        config.fid_reference or config.data,
+        *(config, network, ("fid",), cache, _showing("reference"), _showing("preparing"), _tell_skipped),
+    )
+    measure, seeing = compare.Comparison(network, reference), _showing("FID")
+    _warn(compare.too_few(config.fid_samples, "--fid-samples"))
+
+    def fid(stop):
+        found = measure(checkpoint.G, state, config, config.fid_samples, config.seed, seeing, stop)
+        return found and found["fid"]
+
+    return fid
+
+
+def _train(run, checkpoint, dataset, backend, until, fid):
     state, config = checkpoint.state, checkpoint.config
     console = Console(run, state.step, until)
     if backend.choice:
@@ -133,7 +160,7 @@ def _train(run, checkpoint, dataset, backend, until):
         f"{backend.name}{', TF32' * backend.tf32}, {config.dtype}, seed {config.seed}"
     )
     with StopRequest() as stop:
-        train_run(run, checkpoint, dataset, backend, until, stop, console.report)
+        train_run(run, checkpoint, dataset, backend, until, stop, console.report, fid and partial(fid, stop))
     if state.step < config.steps:
         console.line(f"stopped and saved at step {state.step}; go on with: minicoulomb train --resume {run.path}")
         sys.exit(stop.exit_status if stop else 0)
@@ -158,7 +185,8 @@ def _run_directory(path: Path) -> Path:
 def _load(path, chosen=None):
     """(backend, checkpoint) of a run directory or checkpoint file, with the chosen settings on top of the run's."""
     checkpoint = checkpoints.load(find_checkpoint(path))
-    checkpoint = checkpoint._replace(config=replace(checkpoint.config, **(chosen or {})))
+    chosen = chosen or {}
+    checkpoint = checkpoint._replace(config=replace(checkpoint.config, **(chosen | absolute(chosen))))
     backend = _compute_on(checkpoint.config)
     return backend, checkpoint.to(backend.xp)
 
@@ -183,6 +211,16 @@ def _copy_weights(source, target, path):
                 f"{path}: {name} has {new.size} numbers, this run's networks take {old.size}; give equal networks"
             )
         old[...] = new
+
+
+def _showing(what):
+    """A callback that shows how far a long count of images is, on a terminal."""
+    return Progress.on_terminal(what)
+
+
+def _warn(text):
+    if text:
+        click.echo(text, err=True)
 
 
 def _tell_skipped(name, reason):
@@ -220,7 +258,7 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     else:
         n = n or 8
         check_rows("--neighbours", n, neighbours + 1, space.shape, output)
-        dataset = open_dataset(config, _run_directory(run).parent / "cache", _preparing(), _tell_skipped)
+        dataset = open_dataset(config, _run_directory(run).parent / "cache", _showing("preparing"), _tell_skipped)
         x = samples(G, state, n, seed, config.batch_statistics)
         nearest, distances = nearest_training(x, dataset, neighbours)
         pictures.save(pictures.neighbour_rows(x, nearest), output)
@@ -242,19 +280,77 @@ def _check_sample_options(interpolate, steps, neighbours, chosen):
 
 @main.command()
 @click.argument("run", type=PATH)
-@click.option("-n", "n", type=click.IntRange(2), default=EVALUATED, help=f"how many samples  [{EVALUATED}]")
+@click.option(
+    "-n", "n", type=click.IntRange(2), help=f"how many samples  [{EVALUATED}; {compare.SAMPLES} for --metric]"
+)
+@click.option("--metric", metavar="fid,kid", help="instead of the own metrics; takes --inception")
+@click.option("--reference", help="for --metric: mu and sigma in a .npz, or images; the run's own data by default")
 @click.option("--seed", type=click.IntRange(0), default=0, help="of the samples  [0]")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
-@config_options("data", "batch_statistics", "backend", "device", "tf32", "threads")
-def evaluate(run, n, seed, as_json, **options):
-    """Measure how good the samples of RUN are, against its data."""
+@config_options("data", "inception", "batch_statistics", "backend", "device", "tf32", "threads")
+def evaluate(run, n, metric, reference, seed, as_json, **options):
+    """Measure how good the samples of RUN are, against its data; with --metric by FID or KID."""
     backend, checkpoint = _load(run, given(options))
     _tell_choice(backend)
-    config = checkpoint.config
-    dataset = open_dataset(config, _run_directory(run).parent / "cache", Preparing.on_terminal(), _tell_skipped)
-    x = samples(checkpoint.G, checkpoint.state, n, seed, config.batch_statistics)
-    metrics = {"step": checkpoint.state.step, **evaluate_samples(x, dataset, config)}
+    config, cache = checkpoint.config, _run_directory(run).parent / "cache"
+    if metric:
+        n = n or compare.SAMPLES
+        metrics = _compare(checkpoint, backend, compare.parse_metrics(metric), reference, n, seed, cache)
+    elif reference:
+        raise click.UsageError("--reference: is for FID and KID; add --metric fid,kid")
+    else:
+        dataset = open_dataset(config, cache, _showing("preparing"), _tell_skipped)
+        x = samples(checkpoint.G, checkpoint.state, n or EVALUATED, seed, config.batch_statistics)
+        metrics = evaluate_samples(x, dataset, config)
+    metrics = {"step": checkpoint.state.step, **metrics}
     click.echo(json.dumps(metrics) if as_json else "\n".join(_table(metrics)))
+
+
+def _compare(checkpoint, backend, metrics, reference, n, seed, cache):
+    """FID and KID of n samples, with the number of both sides' images."""
+    config = checkpoint.config
+    compare.check_images(checkpoint.space.shape)
+    network = compare.open_network(config.inception, backend.xp)
+    y = compare.open_reference(
+        reference or config.fid_reference or config.data,
+        *(
+            config,
+            network,
+            metrics,
+            cache,
+            _showing("reference"),
+            _showing("preparing"),
+            _tell_skipped,
+        ),
+    )
+    if "fid" in metrics:
+        _warn(compare.too_few(n, "-n"))
+    measure = compare.Comparison(network, y, metrics)
+    found = measure(checkpoint.G, checkpoint.state, config, n, seed, _showing("samples"))
+    return {"samples": n, "reference_samples": y.n, **found}
+
+
+@main.command()
+@click.argument("data")
+@click.option("-o", "output", type=PATH, required=True, help="a file.npz with mu and sigma")
+@config_options("inception", "size", "crop", "channels", "skip_bad", "backend", "device", "tf32", "threads")
+def stats(data, output, **options):
+    """Write mean and covariance of Inception's features of DATA, whatever --data takes, as pytorch-fid reads them.
+
+    A folder of images is decoded as for training: its centre, resized to --size (64).
+    """
+    if output.suffix != ".npz":
+        raise UserError(f"{output}: statistics are a .npz file; use -o {output.stem}.npz")
+    config = Config(data=data, **given(options))
+    backend = _compute_on(config)
+    _tell_choice(backend)
+    dataset = open_dataset(config, output.parent / "cache", _showing("preparing"), _tell_skipped)
+    compare.check_images(dataset.shape)
+    network = compare.open_network(config.inception, backend.xp)
+    found = compare.dataset_statistics(dataset, network, progress=_showing("images"))
+    write_statistics(output, found)
+    click.echo(f"{found.n} images: {output}")
+    _warn(compare.too_few(found.n))
 
 
 @main.command()
@@ -283,7 +379,7 @@ def prepare(source, output, size, crop, channels, skip_bad, workers):
         channels=int(channels),
         skip_bad=skip_bad,
         workers=workers or available_cores(),
-        progress=Preparing.on_terminal(),
+        progress=_showing("preparing"),
     )
     for name, reason in report.skipped:
         _tell_skipped(name, reason)
@@ -393,7 +489,10 @@ def info(as_json, **options):
 
 
 def _table(metrics):
-    return [
-        f"  {name:<16}{value:.6g}" if isinstance(value, float) else f"  {name:<16}{value}"
-        for name, value in metrics.items()
-    ]
+    return [f"  {name:<18}{_shown(value)}" for name, value in metrics.items()]
+
+
+def _shown(value):
+    if value is None:
+        return "unknown"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -91,11 +91,22 @@ class Config:
     checkpoint_every: int = setting(1000, "steps between checkpoints; 0: at the end only", low=0)
     keep_checkpoints: int = setting(3, "checkpoints kept, the latest ones", low=1)
 
+    # FID while training
+    fid_every: int = setting(0, "steps between FIDs, of which the best checkpoint is kept; 0: none", low=0)
+    # More than the 2048 features, or their covariance has no full rank; the literature's 50,000 take long.
+    fid_samples: int = setting(10_000, "samples of each FID", low=2)
+    fid_reference: str | None = setting(
+        None, "what FID compares with: mu and sigma in a .npz, or images; the training data by default"
+    )
+    inception: str | None = setting(None, "weights of FID's Inception: pytorch-fid's .pth, a .safetensors or a .npz")
+
     def __post_init__(self):
         for f in fields(self):
             _check(f, getattr(self, f.name))
         if self.channels == 2:
             raise UserError("channels 2: an image has 1 or 3; use --channels 3")
+        if self.fid_every and self.inception is None:
+            raise UserError(f"fid_every {self.fid_every}: FID takes Inception's weights; add --inception FILE")
         if self.hold_out_every == 1:
             raise UserError("hold_out_every 1: would leave nothing to train on; use 2 or more, or 0 for none")
 

@@ -1,5 +1,6 @@
 """What a run shows: a status line that is rewritten in place on a terminal, plain lines elsewhere."""
 
+import math
 import os
 import shutil
 import sys
@@ -32,6 +33,8 @@ class Console:
 
     def report(self, metrics: dict[str, Any], logged: bool) -> None:
         """One step's metrics: the status line on a terminal; elsewhere, and in the log, a line for each logged step."""
+        if "fid" in metrics:
+            self.line(f"step {metrics['step']}: FID {metrics['fid']:.3f}" + ", the lowest so far" * metrics["best"])
         now = time.monotonic()
         done = metrics["step"] - self.first
         left = (now - self.began) / done * (self.steps - metrics["step"])
@@ -53,28 +56,29 @@ class Console:
             click.echo(f"\r{bar} {text[: shutil.get_terminal_size().columns - BAR - 2]}\x1b[K", nl=False)
 
 
-class Preparing:
-    """The progress of decoding images: how many, how fast, and the time left."""
+class Progress:
+    """A long count of images on a terminal: what, how many of how many, how fast, and the time left."""
 
     @classmethod
-    def on_terminal(cls) -> "Preparing | None":
+    def on_terminal(cls, what: str) -> "Progress | None":
         """One where standard error is a terminal; elsewhere nothing is shown."""
-        return cls() if sys.stderr.isatty() else None
+        return cls(what) if sys.stderr.isatty() else None
 
-    def __init__(self):
-        self.first, self.began, self.shown = 0, time.monotonic(), 0.0
+    def __init__(self, what: str):
+        self.what, self.before = what, math.inf
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if not self.shown:  # the work may go on from where it was interrupted; and workers take time to start
-            self.first, self.began = done, now
-        elif now - self.shown < REFRESH and done < total:
+        if done <= self.before:  # a count begins, perhaps from where it was interrupted; and workers take time to start
+            self.first, self.began, self.shown = done, now, 0.0
+        self.before = done
+        if now - self.shown < REFRESH and done < total:
             return
         self.shown = now
-        text = f"preparing {done:,}/{total:,}"
+        text = f"{self.what} {done:,}/{total:,}"
         if done > self.first and now > self.began:
             speed = (done - self.first) / (now - self.began)
-            text += f"  {speed:,.0f} images/s  {_clock((total - done) / speed)} left"
+            text += f"  {speed:,.{0 if speed >= 100 else 1}f} images/s  {_clock((total - done) / speed)} left"
         click.echo(f"\r{text}\x1b[K" + "\n" * (done == total), nl=False, err=True)
 
 

@@ -5,6 +5,7 @@
     forward KL     sum_k p_k log(p_k / q_k)
     Frechet        |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)): the distance of two Gaussians, squared
     squared MMD    mean Phi(y) - mean Phi(x), in the Plummer kernel that training used (coulomb.py)
+    kernel distance   the squared MMD of features under the kernel (x.y / m + 1)^3: KID, Binkowski et al., ICLR 2018
 
 Sets of samples are (n, ...), flattened to (n, m).
 """
@@ -14,6 +15,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from minicoulomb.coulomb import potentials
+from minicoulomb.errors import UserError
+from minicoulomb.threads import for_each
 
 # Rows of one block of pairwise distances.
 BLOCK = 256
@@ -78,17 +81,61 @@ def k_nearest(a, blocks: Iterable, k: int) -> np.ndarray:
 
 
 def frechet_distance(a, b) -> float:
-    """The squared Frechet distance of the Gaussians with the means and covariances of a (n_a, ...) and b (n_b, ...).
-
-    tr (S_1 S_2)^(1/2) is the sum of the roots of the eigenvalues of S_1^(1/2) S_2 S_1^(1/2), which is symmetric.
-    """
+    """The squared Frechet distance of the Gaussians with the means and covariances of a (n_a, ...) and b (n_b, ...)."""
     a, b = _flat(a), _flat(b)
     s_1, s_2 = np.atleast_2d(np.cov(a, rowvar=False)), np.atleast_2d(np.cov(b, rowvar=False))
-    values, vectors = np.linalg.eigh(s_1)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ s_2 @ root), 0)).sum()
-    offset = a.mean(axis=0) - b.mean(axis=0)
+    return frechet_distance_of(a.mean(axis=0), s_1, b.mean(axis=0), s_2)
+
+
+def frechet_distance_of(mu_1, s_1, mu_2, s_2) -> float:
+    """The same of means (m,) and covariances (m, m), float64.
+
+    With S_k = R_k R_k^T, R_k = V_k diag(sqrt(lambda_k)) from the eigenvalues of S_k, tr (S_1 S_2)^(1/2) is the sum of
+    the singular values of R_1^T R_2. Their squares are the eigenvalues of S_1^(1/2) S_2 S_1^(1/2), which is symmetric
+    too; but the root of an eigenvalue that should be 0 and is 1e-16 would be 1e-8, 2048 times in a covariance of
+    Inception's features.
+    """
+    roots = {}
+
+    def take_root(number):
+        values, vectors = np.linalg.eigh((s_1, s_2)[number])
+        roots[number] = vectors * np.sqrt(np.maximum(values, 0))  # (m, m)
+
+    for_each(take_root, range(2))
+    cross = np.linalg.svd(roots[0].T @ roots[1], compute_uv=False).sum()
+    offset = mu_1 - mu_2
     return float(offset @ offset + np.trace(s_1) + np.trace(s_2) - 2 * cross)
+
+
+def kernel_distance(x, y, rng: np.random.Generator, subsets: int = 100, size: int = 1000) -> tuple[float, float]:
+    """Mean and standard deviation, over random subsets of `size` of each, of the unbiased squared MMD of x and y.
+
+    k(a, b) = (a.b / m + 1)^3,   sum_{i != j} (k(x_i, x_j) + k(y_i, y_j)) / (n (n - 1)) - 2 mean_{i, j} k(x_i, y_j)
+
+    x (n_x, m), y (n_y, m); where there are fewer than `size`, subsets are all of the smaller set. Products are in the
+    features' dtype, sums in float64.
+    """
+    n = min(size, len(x), len(y))
+    if n < 2:
+        raise UserError(f"{n} samples: the kernel distance takes at least 2 of each; give more")
+    rows = [(rng.choice(len(x), n, replace=False), rng.choice(len(y), n, replace=False)) for _ in range(subsets)]
+    found = np.empty(subsets)
+
+    def measure(number):
+        a, b = x[rows[number][0]], y[rows[number][1]]
+        within = sum(k.sum() - np.trace(k) for k in (_cubic(a, a), _cubic(b, b)))
+        found[number] = within / (n * (n - 1)) - 2 * _cubic(a, b).mean()
+
+    for_each(measure, range(subsets))
+    return float(found.mean()), float(found.std())
+
+
+def _cubic(a, b):
+    """(a_i.b_j / m + 1)^3, (n_a, n_b), float64."""
+    k = (a @ b.T).astype(np.float64)
+    k /= a.shape[1]
+    k += 1
+    return k * k * k
 
 
 def class_metrics(samples, images, labels) -> dict[str, float]:

@@ -30,7 +30,7 @@ from typing import Any
 from minicoulomb.config import Config
 from minicoulomb.data.arrays import array_dataset, load_array
 from minicoulomb.data.mixtures import grid
-from minicoulomb.data.sources import kind
+from minicoulomb.data.sources import BUILT_IN, kind
 from minicoulomb.errors import UserError
 
 # What the small experiments share: Adam without momentum, and high learning rates that decay.
@@ -141,15 +141,20 @@ def resolve(name: str | None = None, **chosen: Any) -> Config:
     settings = {**PRESETS[name], **chosen}
     if "data" not in settings:
         raise UserError(f"preset {name}: has no data of its own; add --data PATH")
-    if kind(settings["data"]) in ("images", "array"):
-        # A run goes on from whatever directory it is called in.
-        settings["data"] = str(Path(settings["data"]).resolve())
-    if kind(settings["data"]) == "array" and "crop" not in chosen:
+    what = kind(settings["data"])
+    settings |= absolute(settings)
+    if what == "array" and "crop" not in chosen:
         settings.pop("crop", None)  # the preset's is for images that are still to be cut
     if name == "points":
         unit = array_dataset(Path(settings["data"])).scale / grid().scale
         settings |= {field: _GRID[field] * unit for field in ("eps", "eps_end") if field not in chosen}
     return Config.from_dict(settings)
+
+
+def absolute(settings: dict[str, Any]) -> dict[str, str]:
+    """The settings that name files, from the root: a run goes on from whatever directory it is called in."""
+    paths = {name: settings[name] for name in ("data", "inception", "fid_reference") if settings.get(name) is not None}
+    return {name: path if path in BUILT_IN else str(Path(path).resolve()) for name, path in paths.items()}
 
 
 def _preset_for(data):

@@ -6,6 +6,7 @@
         log.txt                           what the terminal showed, as plain lines
         samples/step-0001000.png          pictures
         checkpoints/step-0001000.npz      training states; the first is written with the directory itself
+        checkpoints/best.npz, best.json   with --fid-every the state of the lowest FID, and {"step", "fid"}
 
 The directory appears whole, by renaming, so a run that exists can be resumed at whatever moment it is killed.
 """
@@ -71,6 +72,26 @@ class Run:
             old.unlink()
         return path
 
+    def best(self) -> dict[str, Any] | None:
+        """Step and FID of checkpoints/best.npz; None where there is none."""
+        try:
+            return json.loads(self._best(".json").read_text())
+        except FileNotFoundError:
+            return None
+
+    def save_best(self, checkpoint: Checkpoint, fid: float) -> bool:
+        """Keep the checkpoint as best.npz if its FID is lower than the best so far; whether it is."""
+        best = self.best()
+        if best and best["fid"] <= fid:
+            return False
+        checkpoints.save(self._best(".npz"), checkpoint)
+        with written_aside(self._best(".json")) as file:
+            file.write(json.dumps({"step": checkpoint.state.step, "fid": fid}).encode())
+        return True
+
+    def _best(self, suffix):
+        return self.path / "checkpoints" / f"best{suffix}"
+
     def picture_path(self, step: int) -> Path:
         return self.path / "samples" / f"step-{step:07d}.png"
 
@@ -99,6 +120,10 @@ class Run:
         for path in [*self.path.rglob("step-*.npz"), *self.path.rglob("step-*.png")]:
             if int(path.stem.removeprefix("step-")) > step:
                 path.unlink()
+        best = self.best()
+        if best and best["step"] > step:
+            for suffix in (".json", ".npz"):
+                self._best(suffix).unlink(missing_ok=True)
         for path in self.path.rglob(".*.tmp"):
             path.unlink()
         metrics = self.path / "metrics.jsonl"

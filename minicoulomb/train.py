@@ -39,12 +39,15 @@ def train(
     until: int,
     stop: StopRequest,
     report: Callable[[dict[str, Any], bool], None],
+    fid: Callable[[], float | None] | None = None,
 ) -> None:
     """Train the checkpoint's state in place up to step `until`, or until `stop`, and save it whatever the reason.
 
     A step's metrics are read, which waits for a GPU, when they are to be logged, before a picture or checkpoint, and
     else every READ_EVERY seconds; report(metrics, logged) then hears its scalars and the speed, and whether they went
-    to metrics.jsonl. Raises Diverged, with the last good state saved, when a loss or gradient is not finite.
+    to metrics.jsonl. Every `fid_every` steps and at the end fid() measures the state, which is kept where that is the
+    lowest so far; None says that it was stopped. Raises Diverged, with the last good state saved, when a loss or
+    gradient is not finite.
     """
     config, _, G, D, state = checkpoint
     workspace, upload = Workspace(), Upload(backend)
@@ -57,11 +60,16 @@ def train(
         logged = state.step in (1, until) or state.step % config.log_every == 0
         is_picture = _due(state.step, config.sample_every) or state.step == config.steps
         is_checkpoint = _due(state.step, config.checkpoint_every) and state.step != until
-        if not (logged or is_picture or is_checkpoint or stop or speed.age >= READ_EVERY):
+        is_measured = fid is not None and (_due(state.step, config.fid_every) or state.step == config.steps)
+        if not (logged or is_picture or is_checkpoint or is_measured or stop or speed.age >= READ_EVERY):
             continue
         scalars = _read(unread, run, checkpoint)
         metrics = {"step": state.step, **scalars, "samples_per_second": speed.over(len(unread))}
         unread.clear()
+        measured = fid() if is_measured else None
+        if measured is not None:
+            metrics |= {"fid": measured, "best": run.save_best(checkpoint, measured)}
+            logged = True
         if logged:
             run.log_metrics({**metrics, "seconds": round(time.perf_counter() - began, 3)})
             speed.restart()

@@ -10,13 +10,15 @@ LAYOUT = """
     direct toom_cook winograd_kernels winograd conv pair_sums coulomb optim
     layers/layer layers/affine layers/convolution layers/activations layers/batch_norm_kernels layers/normalization
     layers/resampling layers/composite layers/__init__
+    inception/__init__ inception/architecture inception/torch_file inception/safetensors inception/weights
+    inception/pooling inception/resize inception/network inception/statistics
     network models gan
     oracles/oracle oracles/torch_oracle oracles/jax_oracle oracles/__init__ gradcheck
     data/dataset data/mixtures data/digits data/images data/arrays
     data/source data/folder data/archives data/lsun data/cifar data/listing data/decoding data/partial data/cache
     data/sources
     presets pictures metrics evaluate
-    checkpoint run sampling export signals train info
+    checkpoint run sampling inception/compare export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads
     benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
     benchmark/memory benchmark/cases

@@ -36,6 +36,10 @@ HOST = {
     "oracles/": "PyTorch and JAX on the host",
     "benchmark/": "draws on the host, and compares results there",
     "streams": "all draws are made on the host",
+    "inception/torch_file": "files hold host arrays",
+    "inception/safetensors": "files hold host arrays",
+    "inception/weights": "files hold host arrays",
+    "inception/statistics": "sums features on the host",
     "toom_cook": "a plan's matrices are made on the host, once",
     "layers/layer": "initial values are drawn on the host",
     "threads": "tells a host array from others, no more",
@@ -59,6 +63,11 @@ NO_ARRAYS = {
     "newaxis",
 }
 EXCEPTIONS = {
+    **{
+        ("inception/resize", name): "a matrix is made on the host, once"
+        for name in ("arange", "maximum", "minimum", "zeros", "add")
+    },
+    ("inception/compare", "asarray"): "of a data set's memory-mapped pixels",
     ("products", "matmul"): "in the branch of host arrays",
     ("products", "ones"): "cuBLAS reads its factors on the host",
     ("products", "zeros"): "cuBLAS reads its factors on the host",
@@ -69,6 +78,7 @@ EXCEPTIONS = {
     ("network", "empty"): "initial parameters are laid out on the host",
     ("gan", "isfinite"): "of a Python float",
     ("sampling", "concatenate"): "of samples that to_host returned",
+    **{("sampling", name): "latent vectors are made on the host" for name in ("linspace", "cos", "sin")},
 }
 
 # Callables whose docstrings do not tell their keywords.

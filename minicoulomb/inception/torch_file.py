@@ -1,0 +1,184 @@
+"""Tensors out of a file that torch.save wrote, without torch and without running what the file says.
+
+    zip format (torch 1.6 and later)      NAME/data.pkl, NAME/data/0, NAME/data/1, ...
+    legacy format (before; pytorch-fid's) five pickles: magic number, version, system, object, keys of the storages;
+                                          then for each key 8 bytes of length and the numbers
+
+The object is a pickle of an OrderedDict from names to calls _rebuild_tensor_v2(storage, offset, size, stride, ...),
+where a storage is a persistent id ("storage", class, key, location, numbers). Here those three are the only things
+that a pickle may name: the dict is built, a tensor becomes a description (`Tensor`), a storage class its dtype.
+Whatever else it names, os.system for one, is refused. Sizes are checked before anything is read or made.
+"""
+
+import io
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minicoulomb.errors import UserError
+
+MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001
+# How a pickle of the magic number begins: protocol 2, a long of 10 bytes.
+LEGACY_START = b"\x80\x02\x8a\x0a" + MAGIC_NUMBER.to_bytes(10, "little")
+# A network of a hundred layers describes itself in about 100 kB.
+LONGEST_PICKLE = 2**24
+STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8"}
+STORAGES |= {"IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?"}
+
+
+class Storage(NamedTuple):
+    """So many numbers of a dtype under a key."""
+
+    key: str
+    dtype: np.dtype
+    numbers: int
+
+
+class Tensor(NamedTuple):
+    """A view of a storage; offset and stride count numbers."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def is_torch_file(start: bytes) -> bool:
+    """Whether a file that begins so may be one of the legacy format; one of the zip format begins as any zip."""
+    return start.startswith(LEGACY_START)
+
+
+def read_torch(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
+    """The tensors of a state dict by name, of those names that are wanted.
+
+    UserError for what is no such file, is damaged, or names anything that a state dict does not need.
+    """
+    try:
+        with path.open("rb") as file:
+            if is_torch_file(file.read(len(LEGACY_START))):
+                return _read_legacy(path, file, wanted)
+            with zipfile.ZipFile(file) as archive:
+                return _read_zip(path, archive, wanted)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); give the path of a .pth file") from None
+    except Exception as error:  # damaged pickles and archives raise nearly anything
+        raise UserError(
+            f"{path}: not a whole file of torch.save's ({type(error).__name__}: {error}); download it again, or write "
+            "it with torch.save(network.state_dict(), path)"
+        ) from None
+
+
+def _read_zip(path, archive, wanted):
+    names = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(names) != 1:
+        raise UserError(f"{path}: a zip without one NAME/data.pkl, which torch.save writes; give a .pth file")
+    folder = names[0].removesuffix("data.pkl")
+    if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+        raise UserError(f"{path}: written on a big-endian machine; save it again on another")
+    if archive.getinfo(names[0]).file_size > LONGEST_PICKLE:
+        raise UserError(f"{path}: its pickle is longer than {LONGEST_PICKLE} bytes: not a state dict; use another file")
+    state = _Reader(path, io.BytesIO(archive.read(names[0]))).load()
+
+    def numbers(storage):
+        entry = archive.getinfo(f"{folder}data/{storage.key}")
+        if entry.file_size != storage.numbers * storage.dtype.itemsize:
+            raise UserError(
+                f"{path}: {entry.filename} holds {entry.file_size} bytes, {storage.numbers} x {storage.dtype} are to "
+                "be there; it is damaged: download it again"
+            )
+        return np.frombuffer(archive.read(entry), storage.dtype)
+
+    return {name: _view(path, name, tensor, numbers) for name, tensor in _tensors(path, state) if wanted(name)}
+
+
+def _read_legacy(path, file, wanted):
+    file.seek(0)
+    load = lambda: _Reader(path, file).load()
+    magic, version, _ = load(), load(), load()
+    if (magic, version) != (MAGIC_NUMBER, PROTOCOL_VERSION):
+        raise UserError(f"{path}: version {version} of torch's old format, {PROTOCOL_VERSION} is read; save it again")
+    tensors = dict(_tensors(path, load()))
+    storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
+    places, size = {}, path.stat().st_size
+    for key in load():
+        (count,) = struct.unpack("<q", file.read(8))
+        storage = storages.get(key)
+        if storage is None or count != storage.numbers or file.tell() + count * storage.dtype.itemsize > size:
+            raise UserError(
+                f"{path}: storage {key!r} of {count} numbers does not fit; it is damaged: download it again"
+            )
+        places[key] = file.tell()
+        file.seek(count * storage.dtype.itemsize, io.SEEK_CUR)
+
+    def numbers(storage):
+        file.seek(places[storage.key])
+        return np.frombuffer(file.read(storage.numbers * storage.dtype.itemsize), storage.dtype)
+
+    return {name: _view(path, name, tensor, numbers) for name, tensor in tensors.items() if wanted(name)}
+
+
+class _Reader(pickle.Unpickler):
+    """Builds dicts and descriptions, and refuses every other name."""
+
+    def __init__(self, path, file):
+        super().__init__(file)
+        self._path = path
+
+    def find_class(self, module, name):
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _describe
+        if module == "torch" and name in STORAGES:
+            return np.dtype(STORAGES[name])
+        raise UserError(
+            f"{self._path}: its pickle asks for {module}.{name}; a state dict takes OrderedDict, tensors and their "
+            "storages alone: save network.state_dict(), and do not open this file with torch.load"
+        )
+
+    def persistent_load(self, identity):
+        kind, dtype, key, _, numbers, *view = identity
+        if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(key, str) or any(view):
+            raise UserError(f"{self._path}: its pickle refers to {identity!r}, not to a storage; save a state_dict()")
+        if not isinstance(numbers, int) or numbers < 0:
+            raise UserError(f"{self._path}: a storage of {numbers!r} numbers; it is damaged: download it again")
+        return Storage(key, dtype, numbers)
+
+
+def _describe(storage, offset, size, stride, *_):
+    """What torch._utils._rebuild_tensor_v2 is given: (storage, offset, size, stride, requires_grad, hooks, ...)."""
+    return Tensor(storage, offset, tuple(size), tuple(stride))
+
+
+def _tensors(path, state):
+    """(name, Tensor) of all entries of a state dict; other entries are refused."""
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: holds a {type(state).__name__}, not a dict of tensors; save network.state_dict()")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not isinstance(tensor.storage, Storage):
+            raise UserError(f"{path}: its entry {name!r} is not a tensor; save network.state_dict() alone")
+        yield name, tensor
+
+
+def _view(path, name, tensor, numbers):
+    """The tensor's numbers, (*size), after a look at whether they lie in its storage."""
+    storage, offset, size, stride = tensor
+    whole = all(isinstance(value, int) and value >= 0 for value in (offset, *size, *stride))
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride)) if whole and prod(size) else 0
+    if not whole or len(size) != len(stride) or last >= max(1, storage.numbers) or prod(size) > storage.numbers:
+        raise UserError(
+            f"{path}: {name} reaches outside its storage ({offset} + {size} by {stride} of {storage.numbers} numbers); "
+            "it is damaged: download it again"
+        )
+    flat = numbers(storage)
+    strides = tuple(step * flat.itemsize for step in stride)
+    return np.lib.stride_tricks.as_strided(flat[offset:], size, strides, writeable=False).copy()
