@@ -286,7 +286,6 @@ def test_divergence_in_a_later_update_of_d_leaves_the_state_unchanged():
             np.testing.assert_array_equal(getattr(state, name), value)
 
 
-@pytest.mark.host
 def test_after_a_step_that_diverged_later_ones_change_nothing():
     """Nobody may look at a device's numbers for many steps: the state then still is that of the last good one."""
     case = problem(*POINTS, average=0.9)
@@ -302,6 +301,7 @@ def test_after_a_step_that_diverged_later_ones_change_nothing():
             np.testing.assert_array_equal(getattr(state, name), value)
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("name", ["loss_d", "loss_g", "dw", "dtheta"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_divergence_is_told_by_the_quantitys_name(monkeypatch, name, value):
