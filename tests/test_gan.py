@@ -290,6 +290,21 @@ def test_divergence_in_a_later_update_of_d_leaves_the_state_unchanged():
             np.testing.assert_array_equal(getattr(state, name), value)
 
 
+def test_after_a_step_that_diverged_later_ones_change_nothing():
+    """Nobody may look at a device's numbers for many steps: the state then still is that of the last good one."""
+    case = problem(*POINTS, average=0.9)
+    state = start(case)
+    good = case.batches[0]
+    step(case.G, case.D, state, [good._replace(y=good.y * np.nan)], case.config)
+    before = deepcopy(state)
+    with pytest.raises(Diverged, match="a loss or gradient is not finite at step 1"):
+        step(case.G, case.D, state, [good], case.config).read()
+    assert not state.finite
+    for name, value in vars(before).items():
+        if name not in ("step", "finite"):
+            np.testing.assert_array_equal(getattr(state, name), value)
+
+
 @pytest.mark.host
 @pytest.mark.parametrize("name", ["loss_d", "loss_g", "dw", "dtheta"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
