@@ -48,13 +48,11 @@ class Console:
                 click.echo(f"step {text}")
         elif now - self.shown >= REFRESH:
             self.shown = now
-            filled = BAR * metrics["step"] // self.steps
-            bar = _colour("█" * filled, "green") + _colour("░" * (BAR - filled), "bright_black")
-            click.echo(f"\r{bar} {text[: shutil.get_terminal_size().columns - BAR - 2]}\x1b[K", nl=False)
+            click.echo(_status_line(metrics["step"] / self.steps, text), nl=False)
 
 
 class Preparing:
-    """The progress of decoding images: how many, how fast, and the time left."""
+    """The status line of images that are being decoded: how many, how fast, and the time left."""
 
     @classmethod
     def on_terminal(cls) -> "Preparing | None":
@@ -66,7 +64,7 @@ class Preparing:
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if not self.shown:  # the work may go on from where it was interrupted; and workers take time to start
+        if not self.shown:  # what an interrupted run has done, and the start of processes, would belie the speed
             self.first, self.began = done, now
         elif now - self.shown < REFRESH and done < total:
             return
@@ -75,7 +73,13 @@ class Preparing:
         if done > self.first and now > self.began:
             speed = (done - self.first) / (now - self.began)
             text += f"  {speed:,.0f} images/s  {_clock((total - done) / speed)} left"
-        click.echo(f"\r{text}\x1b[K" + "\n" * (done == total), nl=False, err=True)
+        click.echo(_status_line(done / total, text) + "\n" * (done == total), nl=False, err=True)
+
+
+def _status_line(share, text):
+    filled = int(BAR * share)
+    bar = _colour("█" * filled, "green") + _colour("░" * (BAR - filled), "bright_black")
+    return f"\r{bar} {text[: shutil.get_terminal_size().columns - BAR - 2]}\x1b[K"
 
 
 def _colour(text, colour):
