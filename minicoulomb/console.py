@@ -51,9 +51,7 @@ class Console:
                 click.echo(f"step {text}")
         elif now - self.shown >= REFRESH:
             self.shown = now
-            filled = BAR * metrics["step"] // self.steps
-            bar = _colour("█" * filled, "green") + _colour("░" * (BAR - filled), "bright_black")
-            click.echo(f"\r{bar} {text[: shutil.get_terminal_size().columns - BAR - 2]}\x1b[K", nl=False)
+            click.echo(_status_line(metrics["step"] / self.steps, text), nl=False)
 
 
 class Progress:
@@ -79,7 +77,13 @@ class Progress:
         if done > self.first and now > self.began:
             speed = (done - self.first) / (now - self.began)
             text += f"  {speed:,.{0 if speed >= 100 else 1}f} images/s  {_clock((total - done) / speed)} left"
-        click.echo(f"\r{text}\x1b[K" + "\n" * (done == total), nl=False, err=True)
+        click.echo(_status_line(done / total, text) + "\n" * (done == total), nl=False, err=True)
+
+
+def _status_line(share, text):
+    filled = int(BAR * share)
+    bar = _colour("█" * filled, "green") + _colour("░" * (BAR - filled), "bright_black")
+    return f"\r{bar} {text[: shutil.get_terminal_size().columns - BAR - 2]}\x1b[K"
 
 
 def _colour(text, colour):

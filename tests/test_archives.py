@@ -4,6 +4,7 @@ import io
 import stat
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 import zlib
 
@@ -145,8 +146,11 @@ def test_a_bomb_is_not_inflated_beyond_what_it_declares(tmp_path):
     path.write_bytes(content)
     source = Zip(path)
     (bomb,) = (entry for entry in source.entries() if entry.name.endswith("z.png"))
+    tracemalloc.start()
     with source.reader() as read, pytest.raises(UserError, match="1,000 bytes are declared and more are there"):
         read(bomb)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
     struct.pack_into("<L", content, record_of(content, "img_align_celeba/z.png") + 24, 2**31)
     path.write_bytes(content)
     said, _ = refused(source, tmp_path)

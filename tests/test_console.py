@@ -4,7 +4,12 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from data_files import contents, write_folder
+
+from minicoulomb.console import Progress
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "minicoulomb", "train", "--preset", "ring", "--steps", "400", "--batch-size", "16"]
@@ -46,6 +51,30 @@ def test_no_color_is_respected(tmp_path):
     assert "█" in output
     assert "\x1b[3" not in output
     assert "\x1b[9" not in output
+
+
+def test_preparing_shows_the_speed_and_the_time_left_of_this_run_alone(capsys, monkeypatch):
+    preparing = Progress("preparing")
+    for now, done in ((100.0, 1000), (101.0, 1100), (101.1, 1110), (106.0, 1600), (111.0, 2000)):
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+        preparing(done, 2000)
+    lines = capsys.readouterr().err.split("\r")[1:]
+    assert [line.split("preparing ")[1].rstrip("\x1b[K\n") for line in lines] == [
+        "1,000/2,000",
+        "1,100/2,000  100 images/s  0:09 left",
+        "1,600/2,000  100 images/s  0:04 left",
+        "2,000/2,000  91 images/s  0:00 left",
+    ]
+    assert lines[-1].endswith("\n")
+
+
+def test_preparing_is_shown_on_a_terminal_alone(tmp_path):
+    write_folder(tmp_path / "photos", contents(5))
+    command = [*COMMAND[:3], "prepare", str(tmp_path / "photos"), str(tmp_path / "a.npy")]
+    assert "preparing 5/5" in on_a_terminal(command)
+    (tmp_path / "a.npy").unlink()
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == (f"5 images: {tmp_path / 'a.npy'}\n", "")
 
 
 def test_elsewhere_there_are_plain_lines(tmp_path):

@@ -1,6 +1,7 @@
 """Lists longer than what is held in memory are sorted on disk, by name, and read in batches."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -30,6 +31,18 @@ def test_any_name_is_kept_and_ordered_by_code_points(tmp_path, monkeypatch):
     written = write_listing(in_order([Entry(name, 1, []) for name in names], tmp_path), tmp_path / "list", 4)
     assert [entry.name for entry in read_listing(tmp_path / "list")] == sorted(names)
     assert written.n == 10
+
+
+def test_memory_does_not_grow_with_the_list(tmp_path, monkeypatch):
+    monkeypatch.setattr(listing, "CHUNK", 4000)
+    peaks = []
+    for n in (4000, 40_000):
+        many = (Entry(f"{i * 7919 % n:040d}.jpg", 1000, [i]) for i in range(n))
+        tracemalloc.start()
+        assert write_listing(without_twins(in_order(many, tmp_path)), tmp_path / "list", 64).n == n
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 20 * 36_000  # bytes; a name alone takes 93
 
 
 def test_a_batch_is_found_by_its_position(tmp_path):

@@ -133,6 +133,13 @@ def test_a_bad_item_is_named_and_left_out_only_on_demand(tmp_path, form):
     assert "3 images" in output
 
 
+def test_a_file_larger_than_any_image_is_not_read(tmp_path):
+    folder = write_folder(tmp_path / "photos", contents(2) | {"z.png": b""})
+    with (folder / "z.png").open("wb") as file:
+        file.truncate(2**40)
+    assert "z.png: 1,099,511,627,776 bytes" in run("prepare", folder, tmp_path / "a.npy", status=1)
+
+
 def test_what_is_no_source_of_images_is_told(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((2, 8)))
     (tmp_path / "empty").mkdir()

@@ -37,13 +37,11 @@ ZSTANDARD = b"\x28\xb5\x2f\xfd"
 DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError, struct.error)
 
 
-def refusal(name: str, size: int) -> str:
-    """Why a file of an archive is refused for its name or its size; "" if it is not."""
+def refusal(name: str) -> str:
+    """Why a file of an archive is refused for its name; "" if it is not."""
     path = name.replace("\\", "/")
     if path.startswith("/") or path[1:2] == ":" or ".." in path.split("/") or "\0" in path:
         return "a path that leads out of the archive; make the archive again without it"
-    if size > LARGEST:
-        return f"{size:,} bytes: no image may take more than {LARGEST:,}; remove it"
     return ""
 
 
@@ -60,7 +58,7 @@ class Zip(Source):
             with self.path.open("rb") as file:
                 for name, size, where, refused in _zip_directory(file):
                     if is_image(name):
-                        yield Entry(name, size, where, refused or refusal(name, size))
+                        yield Entry(name, size, where, refused or refusal(name))
         except DAMAGED as error:
             raise self.unreadable(error) from error
 
@@ -237,4 +235,4 @@ def _tar_refusal(member):
         return "a link; put the file itself into the archive"
     if not member.isreg() or member.issparse():
         return "not a plain file; put plain files into the archive"
-    return refusal(member.name, member.size)
+    return refusal(member.name)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from minicoulomb.data.images import decode_image
 from minicoulomb.data.listing import read_batch
-from minicoulomb.data.source import Source
+from minicoulomb.data.source import LARGEST, Source
 from minicoulomb.errors import UserError
 
 # Images in a batch: their pixels go through a pipe at once.
@@ -60,6 +60,8 @@ class Job(NamedTuple):
             try:
                 if entry.refused:
                     raise UserError(entry.refused)
+                if entry.size > LARGEST:
+                    raise UserError(f"{entry.size:,} bytes: no image may take more than {LARGEST:,}; remove it")
                 pixels.append(decode_image(read(entry), self.size, self.crop, self.channels).tobytes())
             except UserError as error:
                 bad.append((entry.name, str(error)))

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from minicoulomb.data.source import Entry
 
-# Entries sorted at a time: 20 MB.
-CHUNK = 2**16
+# Entries sorted at a time, of which each takes half a kilobyte.
+CHUNK = 2**15
 
 
 class Listing(NamedTuple):
@@ -52,6 +52,7 @@ def in_order(entries: Iterable[Entry], folder: Path, key: Callable[[Entry], Any]
             file.writelines(map(_to_line, chunk))
             file.seek(0)
             parts.append(map(_from_line, file))
+            del chunk  # else it stays while the next one is sorted
         yield from heapq.merge(*parts, key=key)
 
 

@@ -7,7 +7,7 @@ memory, so listing reads no image. Reading it takes the package lmdb.
 from contextlib import contextmanager
 from pathlib import Path
 
-from minicoulomb.data.source import LARGEST, Entry, Source, file_stamp
+from minicoulomb.data.source import Entry, Source, file_stamp
 from minicoulomb.errors import UserError
 
 FILE = "data.mdb"
@@ -26,8 +26,7 @@ class Lmdb(Source):
     def entries(self):
         with self._transaction() as transaction:
             for key, value in transaction.cursor():
-                refused = f"{len(value):,} bytes: no image takes more than {LARGEST:,}" if len(value) > LARGEST else ""
-                yield Entry(bytes(key).decode("latin-1"), len(value), [], refused)
+                yield Entry(bytes(key).decode("latin-1"), len(value), [])
 
     @contextmanager
     def reader(self):
