@@ -15,6 +15,7 @@ from minicoulomb.inception.network import Inception
 from minicoulomb.inception.pooling import average_pool, max_pool
 from minicoulomb.inception.resize import bilinear, resize
 from minicoulomb.inception.weights import fold
+from minicoulomb.threads import set_threads
 
 
 def network_of(state, xp=np):
@@ -199,6 +200,17 @@ def test_the_whole_network_computes_on_a_device_and_waits_for_its_result_alone()
         device.features(pixels)
     assert [call for call, _ in waits] == ["get"]
     assert [call for call, _ in waits.uploads] == ["asarray"]
+
+
+def test_the_number_of_threads_changes_no_bit_of_the_features():
+    network, found = network_of(random_state(divisor=16)), []
+    try:
+        for threads in (1, 3):
+            set_threads(threads)
+            found.append(network.features(pictures(4)))
+    finally:
+        set_threads(1)
+    np.testing.assert_array_equal(*found)
 
 
 def test_grey_pixels_are_as_three_equal_channels():
