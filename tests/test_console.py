@@ -4,7 +4,10 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from minicoulomb.console import Progress
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "minicoulomb", "train", "--preset", "ring", "--steps", "400", "--batch-size", "16"]
@@ -55,3 +58,14 @@ def test_elsewhere_there_are_plain_lines(tmp_path):
     steps = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("step ")]
     assert steps == ["1/400", "100/400", "200/400", "300/400", "400/400"]
     assert result.stderr == ""
+
+
+def test_a_long_count_tells_its_speed_and_the_time_left(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    show = Progress("samples")
+    assert show(64, 6464) == "samples 64/6,464"
+    now += 10
+    assert show(128, 6464) == "samples 128/6,464  6.4 images/s  16:30 left"
+    now += 5
+    assert show(64, 6464) == "samples 64/6,464"  # counted anew

@@ -110,6 +110,15 @@ def test_folding_is_batch_normalization_behind_the_convolution():
     np.testing.assert_allclose(x @ kernel[0, 0] + bias, gamma * (z - mean) / np.sqrt(variance + 1e-3) + beta, rtol=1e-4)
 
 
+def test_pixels_come_to_the_network_resized_and_between_minus_1_and_1():
+    network = network_of(random_state(divisor=16))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 299, 299, 3), np.uint8)
+    np.testing.assert_allclose(network.prepare(pixels), pixels / 127.5 - 1, atol=1e-6)
+    doubled = network.prepare(pixels[:, :150, :150])
+    assert doubled.shape == (1, 299, 299, 3)
+    assert abs(doubled[0, 0, 0] - (pixels[0, 0, 0] / 127.5 - 1)).max() < 1e-6
+
+
 def test_the_features_of_a_narrow_network_are_torch_s():
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
     state = random_state(divisor=16)
