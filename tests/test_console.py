@@ -63,7 +63,7 @@ def test_preparing_shows_the_speed_and_the_time_left_of_this_run_alone(capsys, m
         "1,000/2,000",
         "1,100/2,000  100 images/s  0:09 left",
         "1,600/2,000  100 images/s  0:04 left",
-        "2,000/2,000  91 images/s  0:00 left",
+        "2,000/2,000  90.9 images/s  0:00 left",
     ]
     assert lines[-1].endswith("\n")
 
@@ -84,3 +84,12 @@ def test_elsewhere_there_are_plain_lines(tmp_path):
     steps = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("step ")]
     assert steps == ["1/400", "100/400", "200/400", "300/400", "400/400"]
     assert result.stderr == ""
+
+
+def test_a_count_may_begin_anew(capsys, monkeypatch):
+    show = Progress("samples")
+    for now, done in ((100.0, 64), (110.0, 128), (115.0, 64)):
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+        show(done, 6464)
+    lines = [line.split("samples ")[1].rstrip("\x1b[K") for line in capsys.readouterr().err.split("\r")[1:]]
+    assert lines == ["64/6,464", "128/6,464  6.4 images/s  16:30 left", "64/6,464"]

@@ -15,6 +15,7 @@ from minicoulomb.inception.network import Inception
 from minicoulomb.inception.pooling import average_pool, max_pool
 from minicoulomb.inception.resize import bilinear, resize
 from minicoulomb.inception.weights import fold
+from minicoulomb.threads import set_threads
 
 
 def network_of(state, xp=np):
@@ -109,6 +110,15 @@ def test_folding_is_batch_normalization_behind_the_convolution():
     np.testing.assert_allclose(x @ kernel[0, 0] + bias, gamma * (z - mean) / np.sqrt(variance + 1e-3) + beta, rtol=1e-4)
 
 
+def test_pixels_come_to_the_network_resized_and_between_minus_1_and_1():
+    network = network_of(random_state(divisor=16))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 299, 299, 3), np.uint8)
+    np.testing.assert_allclose(network.prepare(pixels), pixels / 127.5 - 1, atol=1e-6)
+    doubled = network.prepare(pixels[:, :150, :150])
+    assert doubled.shape == (1, 299, 299, 3)
+    assert abs(doubled[0, 0, 0] - (pixels[0, 0, 0] / 127.5 - 1)).max() < 1e-6
+
+
 def test_the_features_of_a_narrow_network_are_torch_s():
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
     state = random_state(divisor=16)
@@ -199,6 +209,17 @@ def test_the_whole_network_computes_on_a_device_and_waits_for_its_result_alone()
         device.features(pixels)
     assert [call for call, _ in waits] == ["get"]
     assert [call for call, _ in waits.uploads] == ["asarray"]
+
+
+def test_the_number_of_threads_changes_no_bit_of_the_features():
+    network, found = network_of(random_state(divisor=16)), []
+    try:
+        for threads in (1, 3):
+            set_threads(threads)
+            found.append(network.features(pictures(4)))
+    finally:
+        set_threads(1)
+    np.testing.assert_array_equal(*found)
 
 
 def test_grey_pixels_are_as_three_equal_channels():

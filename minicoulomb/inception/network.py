@@ -11,9 +11,10 @@ import numpy as np
 
 from minicoulomb.backend import array_module, to_host
 from minicoulomb.conv import Kernel, correlate
-from minicoulomb.inception.architecture import NETWORK, Branches, Conv
+from minicoulomb.inception.architecture import NETWORK, Branches, Conv, Pool
 from minicoulomb.inception.pooling import average_pool, max_pool
 from minicoulomb.inception.resize import bilinear, resize
+from minicoulomb.threads import blocks, for_each
 from minicoulomb.workspace import Workspace
 
 SIDE = 299
@@ -54,22 +55,43 @@ class Inception:
         return self._walk(NETWORK, x).mean(axis=(1, 2))
 
     def _walk(self, steps, x):
+        take = {Conv: self._convolve, Branches: self._branch, Pool: _pool}
         for step in steps:
-            if isinstance(step, Conv):
-                x = self._convolve(step, x)
-            elif isinstance(step, Branches):
-                x = array_module(x).concatenate([self._walk(branch, x) for branch in step.branches], axis=-1)
-            else:
-                x = max_pool(x, step.stride) if step.kind == "max" else average_pool(x)
+            x = take[type(step)](step, x)
         return x
 
     def _convolve(self, step, x):
         kernel, bias = self._layers[step.name]
         y = correlate(x, kernel, step.stride, step.padding)
-        y += bias
-        return array_module(y).maximum(y, 0, out=y)
+
+        def activate(own):
+            own += bias
+            array_module(own).maximum(own, 0, out=own)
+
+        return _image_by_image(activate, y)
+
+    def _branch(self, step, x):
+        parts = [self._walk(branch, x) for branch in step.branches]
+        y = array_module(x).empty((*parts[0].shape[:3], sum(part.shape[3] for part in parts)), x.dtype)
+        return _image_by_image(lambda own, *parts: array_module(own).concatenate(parts, axis=3, out=own), y, *parts)
 
     def _matrix(self, side):
         if side not in self._matrices:
             self._matrices[side] = self.xp.asarray(bilinear(side, SIDE))
         return self._matrices[side]
+
+
+def _pool(step, x):
+    n, h, w, c = x.shape
+    size = (h, w) if step.stride == 1 else ((h - 1) // 2, (w - 1) // 2)
+
+    def pool(own, x):
+        own[...] = max_pool(x, step.stride) if step.kind == "max" else average_pool(x)
+
+    return _image_by_image(pool, array_module(x).empty((n, *size, c), x.dtype), x)
+
+
+def _image_by_image(function, y, *arrays):
+    """y, after function(y, *arrays) on one image of each at a time, which threads share; on a GPU on all at once."""
+    for_each(lambda own: function(y[own], *(array[own] for array in arrays)), blocks(len(y), 1, y))
+    return y

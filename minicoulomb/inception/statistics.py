@@ -77,19 +77,21 @@ def summarize(
 
     With `keep`, the features of so many of them, evenly spread, come along. Tells progress(done, n).
     """
-    moments, done, kept = Moments(), 0, []
-    keep = min(keep, n)
+    moments, done, keep, kept, filled = Moments(), 0, min(keep, n), None, 0
     for block in blocks:
         for start in range(0, len(block), network.batch):
             features = network.features(block[start : start + network.batch])
             moments.add(features)
             # Row i is the (i keep // n)-th of those kept, where it is the first such.
             i = np.arange(done, done + len(features))
-            kept.append(features[i * keep // n != (i - 1) * keep // n])
-            done += len(features)
+            own = features[i * keep // n != (i - 1) * keep // n]
+            if kept is None:
+                kept = np.empty((keep, features.shape[1]), features.dtype)
+            kept[filled : filled + len(own)] = own
+            filled, done = filled + len(own), done + len(features)
             if progress:
                 progress(done, n)
-    return Statistics(moments.n, *moments.result(), np.concatenate(kept) if keep else None)
+    return Statistics(moments.n, *moments.result(), kept if keep else None)
 
 
 def is_statistics(path: Path) -> bool:
