@@ -106,7 +106,7 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
     if kind(config.data) == "images":  # before they are decoded, see whether their size fits the networks
         build(config, Space(image_shape(config)))
     cache = (_run_directory(resume).parent if resume else out) / "cache"
-    dataset = open_dataset(config, cache, Preparing.on_terminal(), _tell_skipped)
+    dataset = open_dataset(config, cache, _preparing(), _tell_skipped)
     space = Space(dataset.shape, dataset.scale, dataset.bound)
     if resume:
         if space != checkpoint.space:
@@ -184,6 +184,11 @@ def _copy_weights(source, target, path):
         old[...] = new
 
 
+def _preparing():
+    """A callback that shows the progress of decoding, on a terminal."""
+    return Preparing() if sys.stderr.isatty() else None
+
+
 def _tell_skipped(name, reason):
     click.echo(f"skipped {name}: {reason}", err=True)
 
@@ -215,7 +220,7 @@ def evaluate(run, n, seed, as_json, **options):
     backend, checkpoint = _load(run, given(options))
     _tell_choice(backend)
     config = checkpoint.config
-    dataset = open_dataset(config, _run_directory(run).parent / "cache", Preparing.on_terminal(), _tell_skipped)
+    dataset = open_dataset(config, _run_directory(run).parent / "cache", _preparing(), _tell_skipped)
     x = samples(checkpoint.G, checkpoint.state, n, seed, config.batch_statistics)
     metrics = {"step": checkpoint.state.step, **evaluate_samples(x, dataset, config)}
     click.echo(json.dumps(metrics) if as_json else "\n".join(_table(metrics)))
@@ -247,7 +252,7 @@ def prepare(source, output, size, crop, channels, skip_bad, workers):
         channels=int(channels),
         skip_bad=skip_bad,
         workers=workers or available_cores(),
-        progress=Preparing.on_terminal(),
+        progress=_preparing(),
     )
     for name, reason in report.skipped:
         _tell_skipped(name, reason)

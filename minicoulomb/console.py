@@ -54,11 +54,6 @@ class Console:
 class Preparing:
     """The status line of images that are being decoded: how many, how fast, and the time left."""
 
-    @classmethod
-    def on_terminal(cls) -> "Preparing | None":
-        """One where standard error is a terminal; elsewhere nothing is shown."""
-        return cls() if sys.stderr.isatty() else None
-
     def __init__(self):
         self.first, self.began, self.shown = 0, time.monotonic(), 0.0
 
