@@ -215,7 +215,7 @@ def _copy_weights(source, target, path):
 
 def _showing(what):
     """A callback that shows how far a long count of images is, on a terminal."""
-    return Progress.on_terminal(what)
+    return Progress(what) if sys.stderr.isatty() else None
 
 
 def _warn(text):

@@ -57,11 +57,6 @@ class Console:
 class Progress:
     """A long count of images on a terminal: what, how many of how many, how fast, and the time left."""
 
-    @classmethod
-    def on_terminal(cls, what: str) -> "Progress | None":
-        """One where standard error is a terminal; elsewhere nothing is shown."""
-        return cls(what) if sys.stderr.isatty() else None
-
     def __init__(self, what: str):
         self.what, self.before = what, math.inf
 

@@ -103,7 +103,7 @@ def open_reference(
                 "images as --reference"
             )
         return read_statistics(Path(reference))
-    if kind(reference) != "folder":  # an array has its own size
+    if kind(reference) != "images":  # an array has its own size
         config = replace(config, size=None, crop=None, channels=None)
     dataset = open_dataset(replace(config, data=reference), cache, preparing, skipped)
     return dataset_statistics(dataset, network, KEPT if "kid" in metrics else 0, progress)
