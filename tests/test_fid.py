@@ -4,16 +4,20 @@ import json
 
 import numpy as np
 import pytest
+import strict_cupy
 from cli_cases import SMALL, SMALL_IMAGES, arrays, run, tree
 from inception_cases import random_state
 from inception_oracles import pytorch_fid
 from PIL import Image
-from test_inception import pictures
+from test_inception import network_of, pictures
 
+from minicoulomb import checkpoint as checkpoints
 from minicoulomb.errors import UserError
 from minicoulomb.inception import compare
 from minicoulomb.inception.statistics import Moments, Statistics, read_statistics, summarize, write_statistics
 from minicoulomb.metrics import frechet_distance_of, kernel_distance
+from minicoulomb.models import Space
+from minicoulomb.presets import resolve
 from minicoulomb.threads import set_threads
 
 # pytorch-fid takes SciPy's matrix root, which warns of its own argument and of singular matrices.
@@ -349,7 +353,12 @@ def test_a_resumed_run_forgets_a_best_checkpoint_that_lies_ahead(scripted, weigh
     assert json.loads((path / "checkpoints/best.json").read_text())["step"] == 4
 
 
-def test_a_stop_ends_the_measurement(weights, statistics):
+def untrained():
+    """A checkpoint of a small pair on digits."""
+    return checkpoints.initial(resolve("digits-conv", g_width=4, d_width=4), Space((8, 8, 1)))
+
+
+def test_a_stop_ends_the_measurement():
     class AfterOne:
         """Asks to stop when it has been asked twice."""
 
@@ -359,12 +368,21 @@ def test_a_stop_ends_the_measurement(weights, statistics):
             self.asked += 1
             return self.asked > 1
 
-    from minicoulomb import checkpoint as checkpoints
-    from minicoulomb.models import Space
-    from minicoulomb.presets import resolve
-
-    config = resolve("digits-conv", g_width=4, d_width=4)
-    _, _, G, _, state = checkpoints.initial(config, Space((8, 8, 1)))
+    config, _, G, _, state = untrained()
     measure, seen = compare.Comparison(Identity, random_statistics()), []
     assert measure(G, state, config, 200, 0, lambda *counts: seen.append(counts), AfterOne()) is None
     assert seen[-1] == (64, 200)
+
+
+def test_a_device_s_samples_have_the_fid_and_kid_of_the_host_s():
+    checkpoint, found = untrained(), []
+    for xp in (np, strict_cupy):
+        config, _, G, _, state = checkpoint.to(xp)
+        network = network_of(random_state(divisor=16), xp)
+        reference = summarize([pictures(9, 8, channels=1)], 9, network, keep=9)
+        found.append(compare.Comparison(network, reference, ("fid", "kid"))(G, state, config, 10, seed=0))
+    host, device = found
+    assert set(host) == {"fid", "kid", "kid_std"}
+    assert host["fid"] > 0
+    assert device["fid"] == pytest.approx(host["fid"], rel=1e-3)
+    assert device["kid"] == pytest.approx(host["kid"], abs=1e-7)  # means of float32 kernels near 1
