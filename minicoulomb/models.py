@@ -22,7 +22,7 @@ A 1x1 convolution may change places with R, so it stands where the image is smal
 the inner convolution it reads the image's height; here it is the number of channels, as in the small residual networks
 that the block comes from (Gulrajani et al., 2017). Its blocks have biases, which change nothing: what they add is
 constant over the image, so the next batch norm takes it away again, and the shortcuts carry it to the last batch norm
-of G or the bias behind D. Its batch norm has no scale.
+of G, or to D's last layer, which has a bias of its own. Its batch norm has no scale.
 
 A layer in front of batch normalization has no bias, which the mean would take away again.
 

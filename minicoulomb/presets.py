@@ -13,7 +13,8 @@ And the paper's own, 1,000,000 steps each:
     cifar10          32x32, all classes together
     paper-images     what these three share, for images of any kind
 
-They are its setting as the official code's command has it: batch 128, d = 1 (`dimension` 3), eps = 1, networks `my`
+`minicoulomb train --preset celeba --data PATH` is all that they take; README.md tells what they cost in time and on
+disk. They are the paper's setting as the official code's command has it: batch 128, d = 1 (`dimension` 3), eps = 1, networks `my`
 and `my-big`, 16 latent dimensions, an L2 penalty of 1e-7 on D's kernels, Adam with a learning rate of 1e-4 for G and
 half of that for D. G starts at 4x4x1024 at either size. For 32x32 the official D has a fourth layer, from 4x4 to 2x2,
 for it takes the number of layers from the batch size; here it ends at 4x4. One image in 20, 50 or 100 is kept out of
@@ -113,7 +114,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper-images": _PAPER_IMAGES,
     "celeba": {**_PAPER_IMAGES, "size": 64, "crop": 108, "channels": 3, "hold_out_every": 50},
     "lsun": {**_PAPER_IMAGES, "size": 64, "channels": 3, "hold_out_every": 100},
-    # Half the official 128 at 64x64 would be a G of 4x4x512.
+    # With the default of 128, which is right at 64x64, G would start at 4x4x512.
     "cifar10": {**_PAPER_IMAGES, "size": 32, "channels": 3, "g_width": 256, "hold_out_every": 20},
     "paper-grid": {
         "data": "grid",
