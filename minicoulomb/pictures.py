@@ -56,7 +56,7 @@ def neighbour_rows(samples: np.ndarray, neighbours: np.ndarray, zoom: int | None
     """
     k, h, w = neighbours.shape[1:4]
     zoom = zoom or max(1, round(800 / ((k + 1) * w)))
-    padding = 2 + zoom // 4
+    padding = max(4, 2 + zoom // 4)  # as wide as a frame has to be to be seen
     left = image_grid(samples, 1, padding, zoom).convert("RGB")
     right = image_grid(neighbours.reshape(-1, *samples.shape[1:]), k, padding, zoom).convert("RGB")
     page = Image.new("RGB", (left.width + 4 * padding + right.width, left.height), PAPER)

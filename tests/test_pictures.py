@@ -38,7 +38,7 @@ def test_a_sample_stands_framed_beside_its_neighbours(channels):
     samples = np.full((2, 4, 4, channels), 0, np.uint8)
     neighbours = np.arange(6, dtype=np.uint8).reshape(2, 3, 1, 1, 1) * 40 + np.zeros((4, 4, channels), np.uint8)
     page = np.asarray(neighbour_rows(samples, neighbours, zoom=4))
-    side, padding = 16, 3
+    side, padding = 16, 4
     assert page.shape == (2 * (side + padding) + padding, 8 * padding + padding + 4 * (side + padding) - 3 * padding, 3)
     for i in range(2):
         top = padding + i * (side + padding)
