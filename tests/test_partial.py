@@ -291,18 +291,22 @@ def kill_and_go_on(tmp_path, times, rng):
     files = {f"{i:04d}.png": encoded(i % 25) for i in range(300)} | {"0100.png": b"no image"}
     source = Zip(write_zip(tmp_path / "a.zip", files))
     whole = made(source, tmp_path / "whole.npy")
-    target = tmp_path / "a.npy"
+    target, partial = tmp_path / "a.npy", tmp_path / ".a.npy.partial"
     resumed = 0
     for i in range(times):
         command = [sys.executable, "-c", PREPARE, str(source.path), str(target), str(1 + i % 2)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         process.stdout.readline()
-        time.sleep(rng.uniform(0, 1.0 if i % 2 else 0.25))
+        if i:
+            time.sleep(rng.uniform(0, 1.0 if i % 2 else 0.25))
+        else:  # the first of them in the midst of its work, however fast the machine
+            while not partial.exists() and process.poll() is None:
+                time.sleep(0.001)
         children = children_of(process)
         process.kill()
         process.communicate()
         assert all_end(children), "a decoding process has outlived its parent"
-        resumed += (tmp_path / ".a.npy.partial").exists()
+        resumed += partial.exists()
     assert made(source, target) == whole
     return resumed
 
