@@ -451,8 +451,9 @@ def benchmark(cases, threads, repeats, only_list, json_path, **options):
     compute on the same GPU, and neither uses TF32 unless --tf32 lets both.
     """
     config = Config(**given(options))
+    selected = select(cases, gpu=config.backend != "numpy")  # a name that finds none is told before all else
     if only_list:
-        click.echo("\n".join(case.name for case in select(cases, gpu=config.backend != "numpy")))
+        click.echo("\n".join(case.name for case in selected))
         return
     torch_version = open_torch(threads)  # before CuPy, which takes NVIDIA's libraries as it finds them loaded
     backend = open_backend(config.backend, config.device, config.tf32)

@@ -393,7 +393,17 @@ def test_a_mistake_is_told_in_a_line_with_its_status(args, status, said, tmp_pat
     assert not tree(tmp_path)
 
 
-@pytest.mark.parametrize("command", [["train", "--steps", "1"], ["gradcheck", "--model", "mlp"], ["benchmark", "adam"]])
+without_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed, which comes first")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--steps", "1"],
+        ["gradcheck", "--model", "mlp"],
+        pytest.param(["benchmark", "adam"], marks=without_torch),
+    ],
+)
 def test_without_a_gpu_the_reason_is_told_in_a_line(command, tmp_path, monkeypatch):
     if open_backend("auto").name == "cupy":
         pytest.skip("a GPU computes here")
