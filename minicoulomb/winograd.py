@@ -94,10 +94,8 @@ def correlate_kernel(x, dy, plan, kernel_size, padding, workspace=NoWorkspace):
     numbers = len(plan.points) * max(c_out, plan.phases * c if on_gpu(x) else 0)
     for block in _images(x, prod(tiles) * numbers):
         dM = _transform_outputs(dy[block], plan, tiles, workspace)  # (a, t, o)
-        if on_gpu(x):
-            block_of_channels(x[block], dM, dw)
-            continue
-        for part in _blocks(c, BLOCK_ELEMENTS // (len(plan.points) * plan.phases * max(dM.shape[1], c_out))):
+        channels = BLOCK_ELEMENTS // (len(plan.points) * plan.phases * max(dM.shape[1], c_out))
+        for part in _blocks(c, c if on_gpu(x) else channels):
             block_of_channels(x[block][..., part], dM, dw[..., part, :])
     return dw
 

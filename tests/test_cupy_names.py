@@ -76,7 +76,6 @@ EXCEPTIONS = {
     ("upload", "frombuffer"): "pinned memory is the host's",
     ("upload", "copyto"): "pinned memory is the host's",
     ("network", "empty"): "initial parameters are laid out on the host",
-    ("gan", "isfinite"): "of a Python float",
     ("sampling", "concatenate"): "of samples that to_host returned",
     **{("sampling", name): "latent vectors are made on the host" for name in ("linspace", "cos", "sin")},
 }
