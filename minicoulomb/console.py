@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from minicoulomb.backend import Backend
 from minicoulomb.run import Run
 
 # Seconds between two states of the status line.
@@ -75,6 +76,33 @@ class Progress:
         click.echo(_status_line(done / total, text) + "\n" * (done == total), nl=False, err=True)
 
 
+def showing(what: str) -> Progress | None:
+    """A callback that shows how far a long count of images is, on a terminal."""
+    return Progress(what) if sys.stderr.isatty() else None
+
+
+def tell_choice(backend: Backend) -> None:
+    """What --backend auto chose and why, beside the output, which may be JSON."""
+    if backend.choice:
+        click.echo(backend.choice, err=True)
+
+
+def tell_skipped(name: str, reason: str) -> None:
+    """That an image was left out, and why."""
+    click.echo(f"skipped {name}: {reason}", err=True)
+
+
+def warn(text: str | None) -> None:
+    """A remark beside the output, if there is one."""
+    if text:
+        click.echo(text, err=True)
+
+
+def table(metrics: dict[str, Any]) -> list[str]:
+    """Names and values, a line for each."""
+    return [f"  {name:<18}{_shown(value)}" for name, value in metrics.items()]
+
+
 def _status_line(share, text):
     filled = int(BAR * share)
     bar = _colour("█" * filled, "green") + _colour("░" * (BAR - filled), "bright_black")
@@ -90,3 +118,9 @@ def _clock(seconds):
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _shown(value):
+    if value is None:
+        return "unknown"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

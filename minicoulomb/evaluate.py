@@ -21,6 +21,8 @@ from minicoulomb.errors import UserError
 from minicoulomb.metrics import class_metrics, frechet_distance, k_nearest, mixture_metrics, mmd2, nearest_neighbours
 from minicoulomb.streams import stream
 
+# How many samples are measured where nothing else is said.
+EVALUATED = 2500
 # Above this many pixels a covariance matrix takes more samples than anybody draws.
 FRECHET_DIMENSIONS = 512
 # Training samples compared at a time.

@@ -217,3 +217,5 @@ DISCRIMINATORS = {
     "dcgan": _dcgan_discriminator,
     "resnet": _resnet_discriminator,
 }
+# The discriminator `my-big` has no generator of its own.
+GENERATOR_OF = {"my-big": "my"}

@@ -22,7 +22,9 @@ LAYOUT = """
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads
     benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
     benchmark/memory benchmark/cases
-    console options cli __main__
+    console options
+    commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/stats commands/prepare
+    commands/models commands/gradcheck commands/benchmark commands/info cli __main__
 """.split()
 
 

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minicoulomb import checkpoint as checkpoints
-from minicoulomb import cli
 from minicoulomb.backend import Backend, on_gpu, open_backend, to_host
 from minicoulomb.column_sums import column_sums
+from minicoulomb.commands import opening
 from minicoulomb.config import Config
 from minicoulomb.coulomb import energy, field, plummer_kernel, potential, potentials
 from minicoulomb.data.digits import digits
@@ -378,7 +378,7 @@ def command(device, monkeypatch):
         opened.append(name)
         return device if name == "cupy" else open_backend(name, *rest, **settings)
 
-    monkeypatch.setattr(cli, "open_backend", open_device)
+    monkeypatch.setattr(opening, "open_backend", open_device)
     yield lambda *arguments, **status: run(*arguments, **status)
     assert "cupy" in opened
 
