@@ -17,7 +17,8 @@ LAYOUT = """
     data/dataset data/mixtures data/digits data/images data/arrays
     data/source data/folder data/archives data/lsun data/cifar data/listing data/decoding data/partial data/cache
     data/sources
-    presets pictures metrics evaluate
+    presets
+    pictures/colours pictures/images pictures/plane pictures/points pictures/output pictures/__init__ metrics evaluate
     checkpoint run sampling inception/compare export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads
     benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps

@@ -29,7 +29,7 @@ HOST = {
     "info": "reads versions, no arrays",
     "metrics": "takes host arrays of samples",
     "evaluate": "takes host arrays of samples",
-    "pictures": "draws host arrays",
+    "pictures/": "draws host arrays",
     "export": "writes host arrays",
     "checkpoint": "files hold host arrays",
     "gradcheck": "finite differences and the autodiff oracles run on the host",

@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from minicoulomb.errors import UserError
-from minicoulomb.pictures import GREY, VERMILION, image_grid, neighbour_rows, save, scatter, to_pixels
+from minicoulomb.pictures import image_grid, neighbour_rows, save, scatter, to_pixels
+from minicoulomb.pictures.colours import GREY, VERMILION
 
 
 def test_numbers_from_minus_one_to_one_become_bytes_and_others_are_clipped():

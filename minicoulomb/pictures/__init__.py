@@ -1,0 +1,23 @@
+"""Arrays -> PNG and GIF.
+
+images.py    image_grid, neighbour_rows: pixels, row by row
+plane.py     Plane: a square of the plane with axes, on which discs are laid
+points.py    scatter: generated points over real ones
+output.py    save, save_animation: whole files or none
+"""
+
+from minicoulomb.pictures.images import image_grid, neighbour_rows, to_pixels
+from minicoulomb.pictures.output import save, save_animation
+from minicoulomb.pictures.plane import Plane, square_about
+from minicoulomb.pictures.points import scatter
+
+__all__ = [
+    "Plane",
+    "image_grid",
+    "neighbour_rows",
+    "save",
+    "save_animation",
+    "scatter",
+    "square_about",
+    "to_pixels",
+]

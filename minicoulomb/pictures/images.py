@@ -1,0 +1,59 @@
+"""Images side by side.
+
+image_grid(images)           (n, h, w, c) -> a near-square grid
+neighbour_rows(x, real)      (n, h, w, c) and (n, k, h, w, c) -> each x_i, framed, beside its k real ones
+"""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from minicoulomb.pictures.colours import PAPER, VERMILION
+
+
+def to_pixels(images: np.ndarray) -> np.ndarray:
+    """Floats in [-1, 1] as uint8, round(127.5 (x + 1)); beyond, as a scaled tanh reaches, clipped. uint8 as it is."""
+    if images.dtype == np.uint8:
+        return images
+    return np.rint(np.clip(127.5 * (images + 1), 0, 255)).astype(np.uint8)
+
+
+def image_grid(
+    images: np.ndarray, columns: int | None = None, padding: int = 2, zoom: int | None = None
+) -> Image.Image:
+    """Images (n, h, w, c), c = 1 or 3, row by row on white, `padding` pixels apart.
+
+    Every pixel becomes a zoom x zoom square; by default so that the picture is about 800 pixels wide.
+    """
+    n, h, w, c = images.shape
+    columns = columns or math.ceil(math.sqrt(n * h / w))
+    rows = math.ceil(n / columns)
+    zoom = zoom or max(1, round(800 / (columns * w)))
+    tiles = to_pixels(images).repeat(zoom, axis=1).repeat(zoom, axis=2)  # (n, zoom h, zoom w, c)
+    high, wide = zoom * h + padding, zoom * w + padding
+    page = np.full((rows * high + padding, columns * wide + padding, c), 255, np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * high + padding, i % columns * wide + padding
+        page[top : top + zoom * h, left : left + zoom * w] = tile
+    return Image.fromarray(page[..., 0] if c == 1 else page)
+
+
+def neighbour_rows(samples: np.ndarray, neighbours: np.ndarray, zoom: int | None = None) -> Image.Image:
+    """Samples (n, h, w, c), framed in the colour of generated points, and right of each its neighbours (n, k, h, w, c).
+
+    By default a pixel becomes a zoom x zoom square so that the picture is about 800 pixels wide.
+    """
+    k, h, w = neighbours.shape[1:4]
+    zoom = zoom or max(1, round(800 / ((k + 1) * w)))
+    padding = max(4, 2 + zoom // 4)  # as wide as a frame has to be to be seen
+    left = image_grid(samples, 1, padding, zoom).convert("RGB")
+    right = image_grid(neighbours.reshape(-1, *samples.shape[1:]), k, padding, zoom).convert("RGB")
+    page = Image.new("RGB", (left.width + 4 * padding + right.width, left.height), PAPER)
+    page.paste(left, (0, 0))
+    page.paste(right, (left.width + 4 * padding, 0))
+    draw = ImageDraw.Draw(page)
+    for i in range(len(samples)):
+        top = i * (zoom * h + padding)
+        draw.rectangle((0, top, left.width - 1, top + zoom * h + 2 * padding - 1), outline=VERMILION, width=padding)
+    return page

@@ -1,0 +1,144 @@
+"""A square of the plane with axes, on a page of its own.
+
+    plane = Plane(square_about(real), title="grid")
+    plane.paint(colours)                              a ground of pixels
+    plane.discs(points, VERMILION, "generated")       n discs, told and counted in the legend
+    picture = plane.drawn()
+
+n discs of opacity alpha are laid over each other: what is left of the ground at a pixel is prod_i (1 - alpha c_i),
+with c_i in [0, 1] the part of the pixel that disc i covers, whatever their order.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from minicoulomb.pictures.colours import FRAME, INK, PAPER, RULE
+
+
+class Square(NamedTuple):
+    """A square of the plane: its lower left corner and its side."""
+
+    x: float
+    y: float
+    side: float
+
+
+def square_about(points: np.ndarray, margin: float = 1.15) -> Square:
+    """The square about points (n, m), in the plane of their first two coordinates, `margin` times as wide as they."""
+    points = in_plane(points)
+    low, high = points.min(axis=0), points.max(axis=0)
+    side = margin * float((high - low).max()) or 1.0
+    return Square(*((low + high) / 2 - side / 2), side)
+
+
+def in_plane(points: np.ndarray) -> np.ndarray:
+    """The first two coordinates (n, 2) of points (n, m); a single one becomes a horizontal line."""
+    points = np.asarray(points, np.float64)
+    return points[:, :2] if points.shape[1] > 1 else np.hstack([points, np.zeros_like(points)])
+
+
+class Plane:
+    """A page with the square's axes, title and legend, `size` pixels wide; what is laid on it lies in order.
+
+    `side` is the width of the square in pixels.
+    """
+
+    def __init__(self, square: Square, size: int = 800, title: str = ""):
+        self.square, self.size, self.title, self.unit = square, size, title.strip(), size / 800
+        self.left, self.right, self.bottom = (round(room * self.unit) for room in (52, 20, 38))
+        self.top = round((84 if self.title else 52) * self.unit)
+        self.side = size - self.left - self.right
+        self.legend: list[tuple[tuple[int, int, int], str]] = []
+        self.ground = self._ruled()
+
+    def pixels(self, points: np.ndarray) -> np.ndarray:
+        """Points (n, 2) of the plane in pixels of the square, from its upper left corner, (n, 2)."""
+        return (points - self.square[:2]) / self.square.side * (self.side, -self.side) + (0, self.side)
+
+    def centres(self) -> np.ndarray:
+        """The points of the plane at the centres of the square's pixels, (side, side, 2), from the top row down."""
+        steps = (np.arange(self.side) + 0.5) / self.side * self.square.side
+        x, y = np.meshgrid(self.square.x + steps, self.square.y + self.square.side - steps)
+        return np.stack([x, y], axis=-1)
+
+    def paint(self, colours: np.ndarray) -> None:
+        """Cover the square with colours (side, side, 3), 0 to 255."""
+        self.ground = np.asarray(colours, np.float64)
+
+    def discs(self, points: np.ndarray, colour, name: str, radius: float = 2.6, alpha: float = 0.5) -> None:
+        """A disc at each point (n, m), of its first two coordinates; those outside are counted in the legend."""
+        points = in_plane(points)
+        spots = self.pixels(points)
+        opacity = _opacity(spots, self.side, radius * self.unit, alpha)[..., None]  # (side, side, 1)
+        self.ground = (1 - opacity) * self.ground + opacity * colour
+        outside = len(points) - int(_inside(spots, self.side).sum())
+        self.legend.append((colour, f"{len(points):,} {name}" + (f" ({outside:,} outside)" if outside else "")))
+
+    def drawn(self) -> Image.Image:
+        """The page."""
+        unit, left, top, side = self.unit, self.left, self.top, self.side
+        page = Image.new("RGB", (self.size, top + side + self.bottom), PAPER)
+        page.paste(Image.fromarray(np.rint(self.ground).astype(np.uint8)), (left, top))
+        draw = ImageDraw.Draw(page)
+        font, bold = ImageFont.load_default(15 * unit), ImageFont.load_default(20 * unit)
+        for place, label in self._ticks(self.square.x):
+            draw.text((left + place, top + side + 9 * unit), label, INK, font, anchor="mt")
+        for place, label in self._ticks(self.square.y):
+            draw.text((left - 9 * unit, top + side - place), label, INK, font, anchor="rm")
+        draw.rectangle((left, top, left + side, top + side), outline=FRAME)
+        if self.title:
+            draw.text((left, 34 * unit), self.title, INK, bold, anchor="ls")
+        x, y = left, top - 20 * unit
+        for colour, label in self.legend:
+            draw.ellipse((x, y - 5 * unit, x + 10 * unit, y + 5 * unit), colour)
+            draw.text((x + 18 * unit, y), label, INK, font, anchor="lm")
+            x += 18 * unit + font.getlength(label) + 32 * unit
+        return page
+
+    def _ruled(self):
+        """Paper with a line at each tick, (side, side, 3)."""
+        paper = Image.new("RGB", (self.side, self.side), PAPER)
+        draw = ImageDraw.Draw(paper)
+        for place, _ in self._ticks(self.square.x):
+            draw.line((place, 0, place, self.side), RULE)
+        for place, _ in self._ticks(self.square.y):
+            draw.line((0, self.side - place, self.side, self.side - place), RULE)
+        return np.asarray(paper, np.float64)
+
+    def _ticks(self, start):
+        """Between 3 and 7 pairs (pixels from the start, label) at multiples of 1, 2 or 5 times a power of ten."""
+        scale = self.side / self.square.side
+        return [((tick - start) * scale, label) for tick, label in ticks(start, self.square.side)]
+
+
+def ticks(start: float, span: float) -> list[tuple[float, str]]:
+    """Between 3 and 7 pairs (position, label) from start to start + span, at multiples of 1, 2 or 5 times 10^k."""
+    power = 10.0 ** math.floor(math.log10(span / 4))
+    step = power * max(k for k in (1, 2, 5) if k * power <= span / 4)
+    first, last = math.ceil(start / step), math.floor((start + span) / step)
+    return [(k * step, f"{k * step:.6g}") for k in range(first, last + 1)]
+
+
+def _inside(points, side):
+    return ((points >= 0) & (points <= side)).all(axis=1)
+
+
+def _opacity(points, side, radius, alpha):
+    """1 - prod_i (1 - alpha c_i) at each pixel (side, side), for discs at `points` (n, 2) in pixels."""
+    points = points[_inside(points, side)]
+    reach = math.ceil(radius + 0.5)
+    width = side + 2 * reach
+    corner = np.minimum(points.astype(int), side - 1)  # the pixel that holds each centre
+    log_paper = np.zeros(width * width)
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            pixel = corner + (dx, dy)
+            distance = np.linalg.norm(pixel + 0.5 - points, axis=1)
+            covered = np.clip(radius + 0.5 - distance, 0, 1)
+            index = (pixel[:, 1] + reach) * width + pixel[:, 0] + reach
+            log_paper += np.bincount(index, np.log1p(-alpha * covered), width * width)
+    inner = log_paper.reshape(width, width)[reach : reach + side, reach : reach + side]
+    return -np.expm1(inner)
