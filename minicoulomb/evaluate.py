@@ -18,6 +18,7 @@ from minicoulomb.config import Config
 from minicoulomb.data.dataset import ArrayDataset, Dataset, decode
 from minicoulomb.data.mixtures import Mixture
 from minicoulomb.errors import UserError
+from minicoulomb.gan import potential_unit
 from minicoulomb.metrics import class_metrics, frechet_distance, k_nearest, mixture_metrics, mmd2, nearest_neighbours
 from minicoulomb.streams import stream
 
@@ -86,7 +87,7 @@ def _mmd2(x, dataset, config):
         reference = dataset.draw(stream(config.seed, "evaluate", 0), n)
         real = dataset.draw(stream(config.seed, "evaluate", 1), n)
     reference, real = (decode(stored, np.dtype(np.float64)) for stored in (reference, real))
-    unit = eps**config.d if config.relative_potential else 1.0
+    unit = potential_unit(config, eps)
     return {
         "mmd2": unit * mmd2(x[:n], reference, config.d, eps),
         "mmd2_floor": unit * mmd2(real, reference, config.d, eps),

@@ -137,6 +137,21 @@ def initial_state(G: Network, D: Network, config: Config, xp=np) -> State:
     return State(0, theta, w, *moments, statistics, *averages)
 
 
+def eps_at(config: Config, step: int) -> float:
+    """The kernel's width in the step `step`, exponentially from `eps` to `eps_end`."""
+    return exponential(config.eps, config.eps if config.eps_end is None else config.eps_end, step / config.steps)
+
+
+def potential_unit(config: Config, eps: float) -> float:
+    """mmd2 is in units of 1 / this number: eps^-d with relative_potential, else 1."""
+    return eps**config.d if config.relative_potential else 1.0
+
+
+def target_scale(config: Config, eps: float) -> float:
+    """D regresses this multiple of Phi."""
+    return config.potential_scale * potential_unit(config, eps)
+
+
 def gradients(
     G: Network,
     D: Network,
@@ -151,8 +166,7 @@ def gradients(
     """Both gradients of Algorithm 1 at (theta, w); only D's with train_g=False."""
     xp, d, n_x, n_y = array_module(theta), config.d, len(batch.z), len(batch.y)
     half = 0.5 if config.half_factors else 1.0
-    unit = eps**d if config.relative_potential else 1.0
-    scale = config.potential_scale * unit
+    unit, scale = potential_unit(config, eps), target_scale(config, eps)
 
     x, residuals_z = G.forward(G.prepare(theta, workspace, keep=False), batch.z)
     y = batch.y
@@ -221,9 +235,7 @@ def step(G: Network, D: Network, state: State, batches: list[Batch], config: Con
     Large temporary arrays come from `workspace`: pass the same Workspace to every step. If anything is not finite, the
     arrays of the state stay as they are, and reading the result raises Diverged.
     """
-    progress = state.step / config.steps
-    eps = exponential(config.eps, config.eps if config.eps_end is None else config.eps_end, progress)
-    decay = exponential(1.0, config.lr_decay, progress)
+    eps, decay = eps_at(config, state.step), exponential(1.0, config.lr_decay, state.step / config.steps)
     lr_g, lr_d = config.lr_g * decay, config.lr_d * decay
     xp, w, moments_d, finite, finite_dw = array_module(state.theta), state.w, state.moments_d, state.finite, True
     if len(batches) > 1:  # so that a later batch that diverges leaves the state as it was
