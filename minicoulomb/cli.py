@@ -6,7 +6,7 @@
     minicoulomb stats       a data set's statistics, as pytorch-fid keeps them
     minicoulomb prepare     a folder, zip, tar or LMDB of images, or CIFAR-10, as one array
     minicoulomb models      the networks, layer by layer
-    minicoulomb gradcheck   every gradient against finite differences, JAX or PyTorch
+    minicoulomb gradcheck   every gradient against finite differences, autograd, JAX or PyTorch
     minicoulomb benchmark   times and memory side by side with PyTorch
     minicoulomb info        versions, the processor and the GPU, or why there is none
 

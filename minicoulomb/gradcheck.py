@@ -1,4 +1,4 @@
-"""Every hand-written gradient against a second witness, in float64: finite differences, or PyTorch's or JAX's autodiff.
+"""Every hand-written gradient against a second witness, in float64: finite differences, or another library's autodiff.
 
 A gradient g of f is compared with the derivative of f along a random direction v:
 
@@ -107,7 +107,7 @@ def check(
 ) -> list[Row]:
     """Compare every layer's gradients, the field, and both gradients of Algorithm 1 for the config's networks.
 
-    against   None for finite differences, or "torch" or "jax"; UserError where that is not installed
+    against   None for finite differences, or one of oracles.ORACLES; UserError where that is not installed
     backend   where the gradients are computed; the draws are the same on each
     """
     put = backend.to_device

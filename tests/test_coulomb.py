@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from autodiff_cases import assert_agree, charges, check_field
 from hypothesis import given, settings
-from oracle_autograd import AutogradOracle
 
 from minicoulomb import coulomb, pair_sums
 from minicoulomb.coulomb import energy, field, plummer_kernel, potential, potentials
 from minicoulomb.errors import UserError
+from minicoulomb.oracles import open_oracle
 from minicoulomb.threads import set_threads
 
-oracle = AutogradOracle()
+oracle = open_oracle("autograd")
 
 
 def defining_kernel(a, b, d, eps):

@@ -3,6 +3,8 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -19,6 +21,28 @@ def test_algorithm_1_learns_the_ring():
 
 def test_the_gradients_agree_with_autograd():
     assert all(error < 1e-12 for error in load("compare_with_autograd")["main"]().values())
+
+
+def test_gradients_are_verified_in_a_table(capsys):
+    """The convolutional networks of its last rows are compared in test_autodiff_*.py."""
+    table = load("verify_gradients")["main"](
+        "linear", "conv", "norm", "residual", "field", "mlp", libraries=["autograd"]
+    )
+    assert {"Conv 2-D, winograd", "Residual, up", "field, 20 dimensions", "Algorithm 1, mlp / mlp"} < {
+        name for name, _ in table
+    }
+    assert all(error < 1e-10 for errors in table.values() for error in errors)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| | gradient | autograd |"
+    assert len(lines) == 2 + len(table)
+
+
+def test_a_wrong_gradient_shows_in_the_table(monkeypatch):
+    example = load("verify_gradients")
+    field = example["field"]
+    monkeypatch.setitem(example["errors_of_field"].__globals__, "field", lambda *charges: 1.001 * field(*charges))
+    table = example["main"]("field", libraries=["autograd"])
+    assert all(errors[0] == pytest.approx(1e-3) for errors in table.values())
 
 
 def test_every_example_is_tested_here():

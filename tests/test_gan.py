@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from autodiff_cases import OPTIONS, assert_agree, check_algorithm_1, problem
-from oracle_autograd import AutogradOracle
 from test_optim import defining_adam
 
 from minicoulomb import direct, gan, winograd
 from minicoulomb.coulomb import potentials
 from minicoulomb.gan import Diverged, generate, gradients, initial_state, step
 from minicoulomb.layers import resampling
+from minicoulomb.oracles import open_oracle
 from minicoulomb.threads import set_threads
 from minicoulomb.workspace import Workspace
 
-oracle = AutogradOracle()
+oracle = open_oracle("autograd")
 POINTS = ("mlp", "mlp", (2,))
 IMAGES = ("my", "my", (16, 16, 1))  # the smallest with batch normalization in both networks
 

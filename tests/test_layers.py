@@ -1,4 +1,4 @@
-"""Layers and their plain functions against their defining sums, differentiated by autograd (oracle_autograd.py)."""
+"""Layers and their plain functions against their defining sums, differentiated by autograd (oracles/)."""
 
 import autograd
 import numpy as np
@@ -6,7 +6,6 @@ import pytest
 from autodiff_cases import assert_agree, check_network, every_kind, networks, passes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle_autograd import AutogradOracle
 
 from minicoulomb import layers
 from minicoulomb.errors import UserError
@@ -31,8 +30,9 @@ from minicoulomb.layers import (
     Upsample,
 )
 from minicoulomb.network import Network
+from minicoulomb.oracles import open_oracle
 
-oracle = AutogradOracle()
+oracle = open_oracle("autograd")
 
 
 @every_kind

@@ -1,4 +1,4 @@
-"""`minicoulomb gradcheck`: every gradient against finite differences, JAX or PyTorch."""
+"""`minicoulomb gradcheck`: every gradient against finite differences, autograd, JAX or PyTorch."""
 
 import click
 
@@ -9,12 +9,13 @@ from minicoulomb.errors import UserError
 from minicoulomb.gradcheck import check
 from minicoulomb.models import DISCRIMINATORS, GENERATOR_OF, Space
 from minicoulomb.options import config_options, given
+from minicoulomb.oracles import ORACLES
 
 
 @click.command()
 @click.option("--model", type=click.Choice(list(DISCRIMINATORS)), default="my", help="networks of Algorithm 1  [my]")
 @click.option("--size", type=int, default=16, help="side of the images  [16]")
-@click.option("--against", type=click.Choice(["jax", "torch"]), help="a library, instead of finite differences")
+@click.option("--against", type=click.Choice(list(ORACLES)), help="a library, instead of finite differences")
 @click.option("--seed", type=click.IntRange(0), default=0, help="of all that is random  [0]")
 @config_options("backend", "device")
 def gradcheck(model, size, against, seed, **options):

@@ -1,4 +1,4 @@
-"""The oracle that the light `test` extra brings: each layer as its defining sum, differentiated by HIPS autograd.
+"""The oracle that is quick to install: each layer as its defining sum, in float64, differentiated by HIPS autograd.
 
 Convolution sums over taps (i, j) by a tensor that holds its geometry, S[i,u,p] = 1 where p = s u + i - before:
 
@@ -11,20 +11,18 @@ import autograd
 import autograd.numpy as np
 
 from minicoulomb.layers import elu, leaky_relu, relu, softmax, tanh
-from minicoulomb.oracles import Oracle
-
-
-def defining_softmax(x):
-    return np.exp(x) / np.sum(np.exp(x), axis=-1, keepdims=True)
+from minicoulomb.oracles.oracle import Oracle
 
 
 class AutogradOracle(Oracle):
+    """NumPy's sums, products and exponentials alone: autograd has no convolution and no normalization of its own."""
+
     activations = {  # noqa: RUF012
         relu: lambda x: np.where(x > 0, x, 0),
         leaky_relu: lambda x, slope: np.where(x > 0, x, slope * x),
         elu: lambda x: np.where(x > 0, x, np.exp(x) - 1),
         tanh: lambda x, amplitude, slope: amplitude * np.tanh(slope * x),
-        softmax: defining_softmax,
+        softmax: lambda x: np.exp(x) / np.sum(np.exp(x), axis=-1, keepdims=True),
     }
 
     def _array(self, numbers):
