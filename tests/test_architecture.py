@@ -25,7 +25,8 @@ LAYOUT = """
     benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
     benchmark/memory benchmark/cases
     console options
-    commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/stats commands/prepare
+    commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/field
+    commands/stats commands/prepare
     commands/models commands/gradcheck commands/benchmark commands/info cli __main__
 """.split()
 
