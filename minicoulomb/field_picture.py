@@ -29,12 +29,13 @@ from minicoulomb.field_values import (
 
 # Charges of each kind, where nothing else is said.
 POINTS = 2500
-# The square is so many times as wide as the real points: the field outside them is what gathers strays.
-MARGIN = 1.3
+# The square is so many times as wide as 99 % of the real points: the field outside them is what gathers strays.
+MARGIN = 1.4
 # Pixels across a map, alone and in an animation.
 SIZE, FRAME_SIZE = 560, 400
-# Rows of images, and the charges of each kind: so many, or as many as have that many numbers (64 MB in float32).
-ROWS = 6
+# Rows of images where nothing else is said, and at most; and how many charges of each kind there are then, or as many
+# as have so many numbers (64 MB in float32).
+ROWS, MOST_ROWS = 6, 100
 IMAGES, NUMBERS = 2000, 2**24
 
 
@@ -107,7 +108,7 @@ def check_plane(shape: tuple[int, ...]) -> None:
     """UserError unless samples of this shape are points in the plane."""
     if shape != (2,):
         raise UserError(
-            f"samples of {shape[0]} numbers: the field is drawn of points in the plane (n, 2) and of images "
+            f"points of {shape[0]} coordinates: the field is drawn of points in the plane (n, 2) and of images "
             "(n, h, w, c); use such data"
         )
 
@@ -116,7 +117,7 @@ def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> 
     """The field of n generated and n real points in the plane."""
     given = charges(checkpoint, dataset, n, seed)
     x, y, eps = to_host(given.x), to_host(given.y), given.eps
-    square = pictures.square_about(y, MARGIN)
+    square = pictures.square_about(np.quantile(y, (0.005, 0.995), axis=0), MARGIN)
     plane, xp = pictures.Plane(square), array_module(given.x)
 
     def lattice(cells):
@@ -149,19 +150,21 @@ def draw(field: PlaneField, scale: pictures.Scale, size: int = SIZE) -> Image.Im
 
 def _force_picture(checkpoint, dataset, n, seed):
     """The rows are the first of a batch as large as training's, which is what D normalizes."""
+    if n > MOST_ROWS:
+        raise UserError(f"{n} rows of images: at most {MOST_ROWS} can be seen; use -n {ROWS}")
     config = checkpoint.config
     batch = max(n, config.batch_size)
     given = charges(checkpoint, dataset, max(batch, min(IMAGES, NUMBERS // prod(dataset.shape))), seed)
     x = given.x[: batch if checkpoint.D.statistics_size else n]
     exact, learned = exact_force(x[:n], given), learned_force(x, checkpoint, given.eps)[:n]
-    notes = [f"cosine {cosine:.2f}" for cosine in to_host(cosines(exact, learned))]
     forces = [pictures.Forces(name, to_host(f)) for name, f in (("grad Phi", exact), ("grad D", learned))]
     caption = (
         "Forces: grey leaves a pixel as it is, lighter raises it, darker lowers it; each scaled to its own largest.\n"
         "Moved: until the most changed pixel has gone half way from black to white.\n"
         f"Phi is that of {len(given.y):,} real and {len(given.x):,} generated images; cosine: of the two forces."
     )
-    return pictures.force_rows(to_host(x[:n]), forces, notes, _title(checkpoint, dataset, given.eps), caption)
+    title = _title(checkpoint, dataset, given.eps)
+    return pictures.force_rows(to_host(x[:n]), forces, to_host(cosines(exact, learned)), title, caption)
 
 
 def _title(checkpoint, dataset, eps):
