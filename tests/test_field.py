@@ -18,7 +18,7 @@ from minicoulomb.config import Config
 from minicoulomb.data.digits import digits
 from minicoulomb.data.mixtures import ring
 from minicoulomb.errors import UserError
-from minicoulomb.field_picture import FieldFrames, field_picture, plane_field
+from minicoulomb.field_picture import FRAME_SIZE, FieldFrames, draw, field_picture, plane_field
 from minicoulomb.field_values import (
     charges,
     cosines,
@@ -246,6 +246,36 @@ def test_the_panels_show_the_exact_and_the_learned_potential_at_their_places():
     assert plane.centres(pictures.CELLS)[0, -1].min() > 2.5, "not the upper right corner"
 
 
+def test_the_third_panel_is_what_d_has_too_much(monkeypatch):
+    shown = []
+    monkeypatch.setattr(pictures, "field_map", lambda panels, *_: shown.extend(panels))
+    config, dataset = EXPERIMENTS["relative"]
+    field = plane_field(start(config, dataset), dataset, 30, 0)
+    draw(field, field.scale)
+    phi, d = field.potentials
+    for panel, values in zip(shown, (phi, d, d - phi), strict=True):
+        np.testing.assert_array_equal(panel.values, values)
+    assert [panel.title.partition(",")[0] for panel in shown] == ["Phi", "D", "D - Phi"]
+    assert f"{field.r2:.2f}" in shown[1].title
+    np.testing.assert_array_equal(shown[0].forces, field.forces[0])
+    np.testing.assert_array_equal(shown[1].forces, field.forces[1])
+
+
+def test_beside_images_stand_the_exact_force_and_then_the_learned_one_with_their_cosines(monkeypatch):
+    shown = []
+    monkeypatch.setattr(pictures, "force_rows", lambda *arguments: shown.extend(arguments))
+    checkpoint, dataset = start(IMAGES, digits()), digits()
+    field_picture(checkpoint, dataset, 3)
+    given = charges(checkpoint, dataset, 2000)
+    x, (exact, learned), cosine = shown[:3]
+    np.testing.assert_array_equal(x, given.x[:3])
+    np.testing.assert_allclose(exact.values, exact_force(given.x[:3], given))
+    whole = learned_force(given.x[: IMAGES.batch_size], checkpoint, given.eps)[:3]  # as D meets them in training
+    np.testing.assert_allclose(learned.values, whole)
+    np.testing.assert_allclose(cosine, cosines(exact.values, learned.values))
+    assert (exact.name, learned.name) == ("grad Phi", "grad D")
+
+
 def test_a_force_is_an_image_that_is_grey_where_nothing_is_to_change():
     x = np.zeros((2, 4, 4, 1))
     force = np.zeros((2, 4, 4, 1))
@@ -367,6 +397,8 @@ def test_frames_share_their_axes_and_the_largest_scale(trained):
     paths = sorted((trained / "checkpoints").glob("*.npz"))
     frames = FieldFrames(paths, np, ring(), 50)
     assert len({field.square for field in frames.fields}) == 1
+    assert len({frame.size for frame in frames}) == 1
+    assert np.abs(np.asarray(frames[1], int) - draw(frames.fields[1], frames.scale, FRAME_SIZE)).max() == 0
     assert frames.scale.limit == max(np.abs(field.potentials[0]).max() for field in frames.fields)
     assert frames.scale.longest == max(np.linalg.norm(field.forces[0], axis=-1).max() for field in frames.fields)
 
