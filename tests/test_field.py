@@ -38,7 +38,8 @@ from minicoulomb.sampling import BLOCK, latents
 # Smooth activations, for finite differences.
 PLANE = Config(data="ring", g_width=8, d_width=8, g_activation="tanh", d_activation="elu", d=1.5, eps=0.7,
                potential_scale=3.0, dtype="float64")  # fmt: skip
-IMAGES = Config(data="digits", generator="dcgan", discriminator="dcgan", g_width=4, d_width=4, d=1.0, eps=0.5,
+# With batch normalization in both networks.
+IMAGES = Config(data="digits", generator="dcgan", discriminator="my", g_width=4, d_width=4, d=1.0, eps=0.5,
                 dtype="float64", batch_size=BLOCK)  # fmt: skip
 EXPERIMENTS = {
     "plane": (PLANE, ring()),
@@ -299,7 +300,8 @@ def test_rows_of_forces_are_of_one_size_in_all_frames():
 
 
 def test_the_picture_is_the_same_where_the_arrays_are_on_a_device():
-    for config, dataset in (EXPERIMENTS["relative"], EXPERIMENTS["images"]):
+    dense = replace(IMAGES, generator="mlp", discriminator="mlp")  # convolutions take the stand-in's compiler seconds
+    for config, dataset in (EXPERIMENTS["relative"], (dense, digits())):
         device = start(config, dataset).to(strict_cupy)
         assert on_gpu(charges(device, dataset, 4).y)
         pages = [np.asarray(field_picture(c, dataset, 40), int) for c in (start(config, dataset), device)]
