@@ -1,9 +1,9 @@
 """The potential as a map of the plane: colours from vermilion (generated outweighs) to blue (real outweighs).
 
-colour        t = sign(v) sqrt(|v| / limit): white at 0, deepest at +-limit and beyond; sqrt, for a potential that
-              is sharp at a crowd of generated points is a tenth of that between the real ones
+colour        t = sign(v) sqrt(|v| / limit): white at 0, deepest at +-limit and beyond; sqrt, for between real
+              points the potential is often a tenth of what it is at a crowd of generated ones
 zero level    a line where v changes its sign
-arrows        as long as sqrt(|f| / longest) of the arrows' spacing, at most 1: forces 100 to 1 are 10 to 1 in length
+arrows        sqrt(|f| / longest) of their spacing long, at most 1: forces 100 to 1 are 10 to 1 in length
 """
 
 from typing import NamedTuple
