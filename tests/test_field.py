@@ -32,7 +32,7 @@ from minicoulomb.gan import Batch, gradients, target_scale
 from minicoulomb.models import Space
 from minicoulomb.pictures import forces as drawing
 from minicoulomb.pictures.colours import INK, diverging
-from minicoulomb.pictures.maps import arrow_lengths, zero_level
+from minicoulomb.pictures.maps import STEPS, arrow_lengths, zero_level
 from minicoulomb.sampling import BLOCK, latents
 
 # Smooth activations, for finite differences.
@@ -228,6 +228,22 @@ def test_values_beyond_the_scale_have_its_deepest_colours(slopes):
     row = slopes[slopes.shape[0] // 2]
     assert (row[40:80] == np.rint(diverging(np.array(-1.0)))).all()
     assert (row[240:280] == np.rint(diverging(np.array(1.0)))).all()
+
+
+def test_a_map_has_steps_of_colour_so_that_level_lines_are_seen(slopes):
+    row = slopes[slopes.shape[0] // 2 + 30, 40:280]
+    n = len(np.unique(row, axis=0))
+    assert STEPS < n <= 2 * STEPS + 1 + 4, "and at the line where they are 0 a few mixed ones"
+
+
+def test_points_grow_faint_as_they_grow_many(monkeypatch):
+    alphas = []
+    monkeypatch.setattr(pictures.Plane, "discs", lambda *arguments: alphas.append(arguments[-1]))
+    panel, scale = pictures.Panel("", "", np.zeros((200, 200))), pictures.Scale(1.0, 1.0)
+    for n in (10, 2500, 10_000):
+        points = np.zeros((n, 2))
+        pictures.field_map([panel], pictures.Square(0, 0, 1), points, points, scale, size=200)
+    assert alphas == pytest.approx([0.8, 0.8, 0.35, 0.35, 0.175, 0.175])
 
 
 def test_the_panels_show_the_exact_and_the_learned_potential_at_their_places():
