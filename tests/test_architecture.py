@@ -18,13 +18,15 @@ LAYOUT = """
     data/source data/folder data/archives data/lsun data/cifar data/listing data/decoding data/partial data/cache
     data/sources
     presets
-    pictures/colours pictures/images pictures/plane pictures/points pictures/output pictures/__init__ metrics evaluate
-    checkpoint run sampling inception/compare export signals train info
+    pictures/colours pictures/images pictures/plane pictures/points pictures/maps pictures/forces
+    pictures/output pictures/__init__ metrics evaluate
+    checkpoint run sampling field_values field_picture inception/compare export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads
     benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
     benchmark/memory benchmark/cases
     console options
-    commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/stats commands/prepare
+    commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/field
+    commands/stats commands/prepare
     commands/models commands/gradcheck commands/benchmark commands/info cli __main__
 """.split()
 
