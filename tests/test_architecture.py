@@ -19,13 +19,14 @@ LAYOUT = """
     data/sources
     presets
     pictures/colours pictures/images pictures/plane pictures/points pictures/output pictures/__init__ metrics evaluate
+    curves/series curves/panels curves/drawing curves/__init__
     checkpoint run sampling inception/compare export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads
     benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
     benchmark/memory benchmark/cases
     console options
     commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/stats commands/prepare
-    commands/models commands/gradcheck commands/benchmark commands/info cli __main__
+    commands/plot commands/models commands/gradcheck commands/benchmark commands/info cli __main__
 """.split()
 
 
