@@ -2,6 +2,7 @@
 
     plane = Plane(square_about(real), title="grid")
     plane.paint(colours)                              a ground of pixels
+    plane.arrows(points, lengths)                     an arrow at each of n points
     plane.discs(points, VERMILION, "generated")       n discs, told and counted in the legend
     picture = plane.drawn()
 
@@ -16,6 +17,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from minicoulomb.pictures.colours import FRAME, INK, PAPER, RULE
+
+# Arrows are drawn so many times finer than they are seen.
+FINE = 4
 
 
 class Square(NamedTuple):
@@ -40,27 +44,35 @@ def in_plane(points: np.ndarray) -> np.ndarray:
     return points[:, :2] if points.shape[1] > 1 else np.hstack([points, np.zeros_like(points)])
 
 
+def counted(points: np.ndarray, name: str, square: Square) -> str:
+    """ "2,500 real (3 outside)": how many points (n, m) there are, and how many outside the square."""
+    places = (in_plane(points) - square[:2]) / square.side
+    outside = len(points) - int(_inside(places, 1).sum())
+    return f"{len(points):,} {name}" + (f" ({outside:,} outside)" if outside else "")
+
+
 class Plane:
     """A page with the square's axes, title and legend, `size` pixels wide; what is laid on it lies in order.
 
-    `side` is the width of the square in pixels.
+    `side` is the width of the square in pixels, `unit` the size of all that is written, 1 at 800 pixels.
     """
 
-    def __init__(self, square: Square, size: int = 800, title: str = ""):
-        self.square, self.size, self.title, self.unit = square, size, title.strip(), size / 800
+    def __init__(self, square: Square, size: int = 800, title: str = "", unit: float | None = None):
+        self.square, self.size, self.title, self.unit = square, size, title.strip(), unit or size / 800
         self.left, self.right, self.bottom = (round(room * self.unit) for room in (52, 20, 38))
         self.top = round((84 if self.title else 52) * self.unit)
         self.side = size - self.left - self.right
-        self.legend: list[tuple[tuple[int, int, int], str]] = []
+        self.legend: list[tuple[tuple[int, int, int] | None, str]] = []
         self.ground = self._ruled()
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """Points (n, 2) of the plane in pixels of the square, from its upper left corner, (n, 2)."""
         return (points - self.square[:2]) / self.square.side * (self.side, -self.side) + (0, self.side)
 
-    def centres(self) -> np.ndarray:
-        """The points of the plane at the centres of the square's pixels, (side, side, 2), from the top row down."""
-        steps = (np.arange(self.side) + 0.5) / self.side * self.square.side
+    def centres(self, cells: int | None = None) -> np.ndarray:
+        """The centres of the square's cells, (cells, cells, 2), from the top row down; by default of its pixels."""
+        cells = cells or self.side
+        steps = (np.arange(cells) + 0.5) / cells * self.square.side
         x, y = np.meshgrid(self.square.x + steps, self.square.y + self.square.side - steps)
         return np.stack([x, y], axis=-1)
 
@@ -74,8 +86,13 @@ class Plane:
         spots = self.pixels(points)
         opacity = _opacity(spots, self.side, radius * self.unit, alpha)[..., None]  # (side, side, 1)
         self.ground = (1 - opacity) * self.ground + opacity * colour
-        outside = len(points) - int(_inside(spots, self.side).sum())
-        self.legend.append((colour, f"{len(points):,} {name}" + (f" ({outside:,} outside)" if outside else "")))
+        self.legend.append((colour, counted(points, name, self.square)))
+
+    def arrows(self, points: np.ndarray, lengths: np.ndarray, colour=INK, alpha: float = 0.8) -> None:
+        """An arrow with its middle at each point (n, 2), `lengths` (n, 2) in pixels, y up; a dot where it has none."""
+        lengths = lengths * (1, -1)
+        opacity = alpha * arrows_opacity((self.side, self.side), self.pixels(points), lengths, self.unit)[..., None]
+        self.ground = (1 - opacity) * self.ground + opacity * colour
 
     def drawn(self) -> Image.Image:
         """The page."""
@@ -93,9 +110,11 @@ class Plane:
             draw.text((left, 34 * unit), self.title, INK, bold, anchor="ls")
         x, y = left, top - 20 * unit
         for colour, label in self.legend:
-            draw.ellipse((x, y - 5 * unit, x + 10 * unit, y + 5 * unit), colour)
-            draw.text((x + 18 * unit, y), label, INK, font, anchor="lm")
-            x += 18 * unit + font.getlength(label) + 32 * unit
+            if colour is not None:
+                draw.ellipse((x, y - 5 * unit, x + 10 * unit, y + 5 * unit), colour)
+                x += 18 * unit
+            draw.text((x, y), label, INK, font, anchor="lm")
+            x += font.getlength(label) + 32 * unit
         return page
 
     def _ruled(self):
@@ -120,6 +139,31 @@ def ticks(start: float, span: float) -> list[tuple[float, str]]:
     step = power * max(k for k in (1, 2, 5) if k * power <= span / 4)
     first, last = math.ceil(start / step), math.floor((start + span) / step)
     return [(k * step, f"{k * step:.6g}") for k in range(first, last + 1)]
+
+
+def arrows_opacity(shape: tuple[int, int], middles: np.ndarray, lengths: np.ndarray, unit: float) -> np.ndarray:
+    """How far arrows cover each pixel of a picture (h, w), 0 to 1; middles and lengths (n, 2) in pixels, y down."""
+    h, w = shape
+    page = Image.new("L", (FINE * w, FINE * h))
+    draw = ImageDraw.Draw(page)
+    for middle, length in zip(FINE * np.asarray(middles), FINE * np.asarray(lengths), strict=True):
+        _draw_arrow(draw, middle, length, FINE * unit)
+    return np.asarray(page.resize((w, h), Image.Resampling.BOX), np.float64) / 255
+
+
+def _draw_arrow(draw, middle, length, unit):
+    """A dot where it is shorter than it is thick."""
+    size = math.hypot(*length)
+    if size < 2 * unit:
+        draw.ellipse((*(middle - unit), *(middle + unit)), 255)
+        return
+    along = length / size
+    across = along[::-1] * (-1, 1)
+    tail, tip = middle - length / 2, middle + length / 2
+    head = min(6 * unit, 0.6 * size)
+    neck = tip - head * along
+    draw.line((*tail, *neck), 255, round(1.4 * unit))
+    draw.polygon([tuple(corner) for corner in (tip, neck + 0.45 * head * across, neck - 0.45 * head * across)], 255)
 
 
 def _inside(points, side):

@@ -1,0 +1,131 @@
+"""A picture of the field at one step of a run: the exact one, D's regression of it, and how they differ.
+
+Points in the plane: maps of Phi, of D, and of D - Phi, with one scale of colours for all three.
+Images: what grad Phi and grad D tell generated samples to change.
+"""
+
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from minicoulomb import pictures
+from minicoulomb.backend import array_module, to_host
+from minicoulomb.checkpoint import Checkpoint
+from minicoulomb.data.dataset import Dataset
+from minicoulomb.errors import UserError
+from minicoulomb.field_values import (
+    charges,
+    cosines,
+    exact_force,
+    exact_potential,
+    fit,
+    learned_force,
+    learned_potential,
+)
+
+# Charges of each kind, where nothing else is said.
+POINTS = 2500
+# The square is so many times as wide as the real points: the field outside them is what gathers strays.
+MARGIN = 1.3
+# Rows of images, and the charges of each kind: so many, or as many as have that many numbers (64 MB in float32).
+ROWS = 6
+IMAGES, NUMBERS = 2000, 2**24
+
+
+class PlaneField(NamedTuple):
+    """What there is to draw of one step, on the host: x and y (n, 2), values on two lattices, D's fit."""
+
+    title: str
+    square: pictures.Square
+    x: np.ndarray
+    y: np.ndarray
+    potentials: tuple[np.ndarray, np.ndarray]  # exact and learned, (CELLS, CELLS)
+    forces: tuple[np.ndarray, np.ndarray]  # likewise, (ARROWS, ARROWS, 2)
+    r2: float
+
+    @property
+    def scale(self) -> pictures.Scale:
+        """The largest exact values."""
+        longest = np.linalg.norm(self.forces[0], axis=-1).max()
+        return pictures.Scale(float(np.abs(self.potentials[0]).max()) or 1.0, float(longest) or 1.0)
+
+
+def field_picture(checkpoint: Checkpoint, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+    """The field at the checkpoint's step, of data in the plane or of images; of other data UserError.
+
+    n      charges of each kind in the plane (2,500), or images, a row for each (6)
+    seed   of the charges: the i-th sample is that of `minicoulomb sample`, but for the averaged weights
+    """
+    shape = checkpoint.space.shape
+    if len(shape) == 3:
+        return _force_picture(checkpoint, dataset, n or ROWS, seed)
+    check_plane(shape)
+    field = plane_field(checkpoint, dataset, n or POINTS, seed)
+    return draw(field, field.scale)
+
+
+def check_plane(shape: tuple[int, ...]) -> None:
+    """UserError unless samples of this shape are points in the plane."""
+    if shape != (2,):
+        raise UserError(
+            f"samples of {shape[0]} numbers: the field is drawn of points in the plane (n, 2) and of images "
+            "(n, h, w, c); use such data"
+        )
+
+
+def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> PlaneField:
+    """The field of n generated and n real points in the plane."""
+    given = charges(checkpoint, dataset, n, seed)
+    x, y, eps = to_host(given.x), to_host(given.y), given.eps
+    square = pictures.square_about(y, MARGIN)
+    plane, xp = pictures.Plane(square), array_module(given.x)
+
+    def lattice(cells):
+        return xp.asarray(plane.centres(cells).reshape(-1, 2), dtype=given.x.dtype)
+
+    cells, arrows = lattice(pictures.CELLS), lattice(pictures.ARROWS)
+    potentials = exact_potential(cells, given), learned_potential(cells, checkpoint, eps)
+    forces = exact_force(arrows, given), learned_force(arrows, checkpoint, eps)
+    return PlaneField(
+        _title(checkpoint, dataset, eps),
+        square,
+        x,
+        y,
+        tuple(to_host(values).reshape(pictures.CELLS, pictures.CELLS) for values in potentials),
+        tuple(to_host(values).reshape(pictures.ARROWS, pictures.ARROWS, 2) for values in forces),
+        fit(given, checkpoint),
+    )
+
+
+def draw(field: PlaneField, scale: pictures.Scale, size: int = 560) -> Image.Image:
+    (phi, d), (force, slope) = field.potentials, field.forces
+    panels = [
+        pictures.Panel("Phi, the potential", "arrows: grad Phi, the force on a generated point", phi, force),
+        pictures.Panel(f"D, its regression: r2 {field.r2:.2f}", "arrows: grad D, what G learns from", d, slope),
+        pictures.Panel("D - Phi", "white where D is right", d - phi),
+    ]
+    units = "in units of eps^-d; the line is 0", "grad, in units of eps^-(d+1)"
+    return pictures.field_map(panels, field.square, field.y, field.x, scale, field.title, units, size)
+
+
+def _force_picture(checkpoint, dataset, n, seed):
+    """The rows are the first of a batch as large as training's, which is what D normalizes."""
+    config = checkpoint.config
+    batch = max(n, config.batch_size)
+    given = charges(checkpoint, dataset, max(batch, min(IMAGES, NUMBERS // prod(dataset.shape))), seed)
+    x = given.x[: batch if checkpoint.D.statistics_size else n]
+    exact, learned = exact_force(x[:n], given), learned_force(x, checkpoint, given.eps)[:n]
+    notes = [f"cosine {cosine:.2f}" for cosine in to_host(cosines(exact, learned))]
+    forces = [pictures.Forces(name, to_host(f)) for name, f in (("grad Phi", exact), ("grad D", learned))]
+    caption = (
+        "Forces: grey leaves a pixel as it is, lighter raises it, darker lowers it; each scaled to its own largest.\n"
+        "Moved: until the most changed pixel has gone half way from black to white.\n"
+        f"Phi is that of {len(given.y):,} real and {len(given.x):,} generated images; cosine: of the two forces."
+    )
+    return pictures.force_rows(to_host(x[:n]), forces, notes, _title(checkpoint, dataset, given.eps), caption)
+
+
+def _title(checkpoint, dataset, eps):
+    return f"{dataset.name}, step {checkpoint.state.step:,}, eps {eps:.3g}"

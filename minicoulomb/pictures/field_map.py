@@ -1,0 +1,151 @@
+"""The potential as a map of the plane: colours from vermilion (generated outweighs) to blue (real outweighs).
+
+colour        t = sign(v) sqrt(|v| / limit): white at 0, deepest at +-limit and beyond; sqrt, for a potential that
+              is sharp at a crowd of generated points is a tenth of that between the real ones
+zero level    a line where v changes its sign
+arrows        as long as sqrt(|f| / longest) of the arrows' spacing, at most 1: forces 100 to 1 are 10 to 1 in length
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from minicoulomb.pictures.colours import FRAME, INK, NAVY, PAPER, RUST, diverging
+from minicoulomb.pictures.plane import Plane, Square, arrows_opacity, counted
+
+# Cells of the square on a side: those where values are computed, drawn smoothly between, and those of the arrows.
+CELLS, ARROWS = 200, 20
+
+
+class Panel(NamedTuple):
+    """One map: values (CELLS, CELLS) at `Plane.centres(CELLS)`, and forces (ARROWS, ARROWS, 2) or None likewise."""
+
+    title: str
+    caption: str
+    values: np.ndarray
+    forces: np.ndarray | None = None
+
+
+class Scale(NamedTuple):
+    """What the deepest colours and the longest arrows stand for."""
+
+    limit: float
+    longest: float
+
+
+def field_map(
+    panels: list[Panel],
+    square: Square,
+    real: np.ndarray,
+    generated: np.ndarray,
+    scale: Scale,
+    title: str = "",
+    units: tuple[str, str] = ("", ""),
+    size: int = 560,
+) -> Image.Image:
+    """The panels side by side, `size` pixels wide each, with real and generated points (n, 2) and one scale for all.
+
+    units   of the values and of the forces, written beside the scale
+    """
+    unit = size / 500
+    pages = [_page(panel, square, real, generated, scale, size, unit) for panel in panels]
+    head, foot = round(46 * unit), round(96 * unit)
+    picture = Image.new("RGB", (len(pages) * size, head + pages[0].height + foot), PAPER)
+    for i, page in enumerate(pages):
+        picture.paste(page, (i * size, head))
+    draw = ImageDraw.Draw(picture)
+    left = round(52 * unit)
+    draw.text((left, 38 * unit), title, INK, ImageFont.load_default(24 * unit), anchor="ls")
+    top = head + pages[0].height
+    counts = [(NAVY, "real", real), (RUST, "generated", generated)]
+    _draw_points(draw, left, top + 30 * unit, unit, counts, square)
+    _draw_bar(picture, draw, picture.width // 2, top + 18 * unit, unit, scale.limit, units[0])
+    if any(panel.forces is not None for panel in panels):
+        spacing = (size - 72 * unit) / ARROWS
+        _draw_lengths(
+            picture, draw, picture.width - 300 * unit, top + 26 * unit, unit, scale.longest, units[1], spacing
+        )
+    return picture
+
+
+def zero_level(values: np.ndarray) -> np.ndarray:
+    """How far the line values = 0 covers each pixel of values (h, w), 0 to 1.
+
+    A pixel is at |v| / |grad v| from the line; where v is 0 all around, there is none.
+    """
+    slopes = np.hypot(*np.gradient(values))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.where(slopes > 0, np.abs(values) / slopes, np.inf)
+    changes = np.zeros(values.shape, bool)
+    positive = values > 0
+    down, across = positive[1:] != positive[:-1], positive[:, 1:] != positive[:, :-1]
+    for side in (np.s_[1:], np.s_[:-1]):
+        changes[side] |= down
+        changes[:, side] |= across
+    near = changes.copy()
+    near[1:] |= changes[:-1]
+    near[:-1] |= changes[1:]
+    near[:, 1:] |= changes[:, :-1]
+    near[:, :-1] |= changes[:, 1:]
+    return near * np.clip(1.25 - distance, 0, 1)
+
+
+def arrow_lengths(forces: np.ndarray, longest: float, spacing: float) -> np.ndarray:
+    """Forces (..., 2) as arrows in pixels: of their direction, spacing sqrt(|f| / longest) long, at most spacing."""
+    sizes = np.linalg.norm(forces, axis=-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        directions = np.where(sizes > 0, forces / sizes, 0)
+    return spacing * np.sqrt(np.minimum(sizes / longest, 1)) * directions
+
+
+def _page(panel, square, real, generated, scale, size, unit):
+    plane = Plane(square, size, panel.title, unit)
+    smooth = Image.fromarray(panel.values.astype(np.float32)).resize((plane.side, plane.side), Image.Resampling.BICUBIC)
+    values = np.asarray(smooth, np.float64)
+    line = 0.75 * zero_level(values)[..., None]
+    colours = diverging(np.sign(values) * np.sqrt(np.abs(values) / scale.limit))
+    plane.paint((1 - line) * colours + line * INK)
+    plane.discs(real, NAVY, "real", 1.1 / unit, 0.35)
+    plane.discs(generated, RUST, "generated", 1.1 / unit, 0.35)
+    plane.legend = [(None, panel.caption)]
+    if panel.forces is not None:
+        lengths = arrow_lengths(panel.forces, scale.longest, 0.95 * plane.side / ARROWS)
+        plane.arrows(plane.centres(ARROWS).reshape(-1, 2), lengths.reshape(-1, 2))
+    return plane.drawn()
+
+
+def _draw_points(draw, x, y, unit, counts, square):
+    font = ImageFont.load_default(15 * unit)
+    for colour, name, points in counts:
+        draw.ellipse((x, y - 4 * unit, x + 8 * unit, y + 4 * unit), colour)
+        draw.text((x + 16 * unit, y), counted(points, name, square), INK, font, anchor="lm")
+        y += 24 * unit
+
+
+def _draw_bar(picture, draw, middle, top, unit, limit, name):
+    font, half, high = ImageFont.load_default(15 * unit), round(190 * unit), round(16 * unit)
+    left = middle - half
+    colours = diverging(np.linspace(-1, 1, 2 * half)) * np.ones((high, 1, 1))
+    picture.paste(Image.fromarray(np.rint(colours).astype(np.uint8)), (left, round(top)))
+    draw.rectangle((left, top, left + 2 * half, top + high), outline=FRAME)
+    for t in (-1, -0.5, 0, 0.5, 1):
+        x = middle + t * half
+        draw.line((x, top + high, x, top + high + 4 * unit), FRAME)
+        draw.text((x, top + high + 8 * unit), f"{np.sign(t) * t * t * limit:.2g}", INK, font, anchor="mt")
+    draw.text((left - 12 * unit, top + high / 2), "generated outweighs, repels", INK, font, anchor="rm")
+    draw.text((left + 2 * half + 12 * unit, top + high / 2), "real outweighs, attracts", INK, font, anchor="lm")
+    draw.text((middle, top + high + 30 * unit), name, INK, font, anchor="mt")
+
+
+def _draw_lengths(picture, draw, left, top, unit, longest, name, spacing):
+    font = ImageFont.load_default(15 * unit)
+    x = left
+    for share in (1 / 16, 1 / 4, 1):
+        length = spacing * share**0.5
+        box = (round(spacing) + 4, round(16 * unit))
+        opacity = arrows_opacity(box[::-1], np.array([box]) / 2, np.array([[length, 0.0]]), unit)
+        picture.paste(INK, (round(x), round(top - 8 * unit)), Image.fromarray(np.rint(255 * opacity).astype(np.uint8)))
+        draw.text((x + box[0] + 4 * unit, top), f"{share * longest:.2g}", INK, font, anchor="lm")
+        x += box[0] + 60 * unit
+    draw.text((left, top + 26 * unit), name, INK, font, anchor="lm")

@@ -1,0 +1,75 @@
+"""Forces on images, as images: rows of samples, and beside each what every force tells it to change.
+
+    sample | force f, as 127.5 + 127.5 f / max |f| | the sample moved by STEP f / max |f| | the next force ...
+
+Grey is: leave the pixel as it is; lighter is more, darker less, in each channel. max |f| is of each picture of its own.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from minicoulomb.pictures.colours import INK, PAPER, VERMILION
+from minicoulomb.pictures.images import image_grid
+
+# The most changed pixel goes half way from black to white, so that the change can be seen.
+STEP = 1.0
+
+
+class Forces(NamedTuple):
+    """One force on each of n samples, (n, h, w, c), and what to call it."""
+
+    name: str
+    values: np.ndarray
+
+
+def force_rows(
+    x: np.ndarray, forces: list[Forces], notes: list[str], title: str = "", caption: str = "", side: int = 130
+) -> Image.Image:
+    """A row for each sample x (n, h, w, c), with a note (n) at its end; pictures about `side` pixels wide.
+
+    The caption may have several lines.
+    """
+    columns, heads = [x], ["generated x"]
+    for name, values in forces:
+        directions = normalised(values)
+        columns += [directions, x + STEP * directions]
+        heads += [name, f"x moved along {name}"]
+    n, h, w, _ = x.shape
+    zoom = max(1, round(side / w))
+    gap, wide, high = 14, zoom * w, zoom * h
+    font, bold = ImageFont.load_default(15), ImageFont.load_default(20)
+    column = max(wide, *(round(font.getlength(line)) for head in heads for line in _lines(head)))
+    room = round(max(font.getlength(note) for note in notes))
+    top, below = 96, 22 * len(caption.splitlines()) + 12
+    width = gap + len(heads) * (column + gap) + room + gap
+    page = Image.new("RGB", (width, top + n * (high + gap) + below), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((gap, 32), title, INK, bold, anchor="ls")
+    for i, (head, images) in enumerate(zip(heads, columns, strict=True)):
+        left = gap + i * (column + gap) + (column - wide) // 2
+        lines = _lines(head)
+        for j, line in enumerate(lines):
+            draw.text((left + wide / 2, top - 12 - 19 * (len(lines) - 1 - j)), line, INK, font, anchor="ms")
+        for j, image in enumerate(images):
+            place = left, top + j * (high + gap)
+            page.paste(image_grid(image[None], padding=0, zoom=zoom).convert("RGB"), place)
+            if i == 0:
+                draw.rectangle((place[0] - 4, place[1] - 4, left + wide + 3, place[1] + high + 3), None, VERMILION, 4)
+    for j, note in enumerate(notes):
+        draw.text((width - gap, top + j * (high + gap) + high / 2), note, INK, font, anchor="rm")
+    for j, line in enumerate(caption.splitlines()):
+        draw.text((gap, page.height - below + 22 * j), line, INK, font, anchor="la")
+    return page
+
+
+def normalised(forces: np.ndarray) -> np.ndarray:
+    """Each of the forces (n, h, w, c) over its largest number; 0 where it is 0."""
+    largest = np.abs(forces).max(axis=(1, 2, 3), keepdims=True)
+    return forces / np.where(largest > 0, largest, 1)
+
+
+def _lines(head):
+    """Broken before the last word but one, where it is long."""
+    return [head] if len(head) <= 12 else head.split(" along ", 1)[:1] + ["along " + head.split(" along ", 1)[1]]
