@@ -25,8 +25,9 @@ LAYOUT = """
     benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
     benchmark/memory benchmark/cases
     console options
+    report/html report/images report/graphs report/facts report/numbers report/commands report/sections report/__init__
     commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/stats commands/prepare
-    commands/plot commands/models commands/gradcheck commands/benchmark commands/info cli __main__
+    commands/plot commands/report commands/models commands/gradcheck commands/benchmark commands/info cli __main__
 """.split()
 
 

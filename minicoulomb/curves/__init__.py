@@ -9,8 +9,33 @@ panels.py     PANELS: what is drawn together, and how to read it
 drawing.py    figure, panel_figure, write: the only file that uses matplotlib
 """
 
-from minicoulomb.curves.drawing import FORMATS, figure, panel_figure, write
+from minicoulomb.curves.drawing import (
+    COLOURS,
+    FORMATS,
+    INK,
+    MUTED,
+    RULE,
+    figure,
+    matplotlib_version,
+    panel_figure,
+    write,
+)
 from minicoulomb.curves.panels import PANELS, Panel, present
 from minicoulomb.curves.series import Series, read_metrics
 
-__all__ = ["FORMATS", "PANELS", "Panel", "Series", "figure", "panel_figure", "present", "read_metrics", "write"]
+__all__ = [
+    "COLOURS",
+    "FORMATS",
+    "INK",
+    "MUTED",
+    "PANELS",
+    "RULE",
+    "Panel",
+    "Series",
+    "figure",
+    "matplotlib_version",
+    "panel_figure",
+    "present",
+    "read_metrics",
+    "write",
+]

@@ -166,6 +166,12 @@ def _styled() -> Iterator[Any]:
         yield matplotlib
 
 
+def matplotlib_version() -> str:
+    """UserError where matplotlib is not installed."""
+    with _styled() as matplotlib:
+        return matplotlib.__version__
+
+
 def write(page: "Figure", file: BinaryIO, format: str) -> None:
     """The figure as png, svg or pdf, without a date; equal figures give equal bytes."""
     dated = {"svg": "Date", "pdf": "CreationDate"}

@@ -1,0 +1,116 @@
+"""What is known of a run, gathered for its report; what is not there is said, never raised."""
+
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from minicoulomb.checkpoint import Checkpoint
+from minicoulomb.curves import Series, read_metrics
+from minicoulomb.data.dataset import Dataset
+from minicoulomb.data.mixtures import Mixture
+from minicoulomb.errors import UserError
+from minicoulomb.evaluate import EVALUATED, SMALL, evaluate
+from minicoulomb.field_picture import field_picture
+from minicoulomb.report.images import chosen, read
+from minicoulomb.sampling import samples
+
+# Pictures from the start of the run to its end, and lines from the end of its log.
+PICTURES, LOG_LINES = 8, 20
+
+
+class Facts(NamedTuple):
+    """One run at one step.
+
+    given      the run as it was called on the command line
+    data       what it was trained on, in words
+    metrics    what `minicoulomb evaluate` measures, empty where that is not possible or takes long
+    missing    what could not be done, and why
+    pictures   (step, picture) in ascending order; broken ones are left out
+    """
+
+    given: Path
+    name: str
+    checkpoint: Checkpoint
+    versions: dict[str, str]
+    data: str
+    modes: int | None
+    metrics: dict[str, Any]
+    series: dict[str, Series]
+    pictures: list[tuple[int, Image.Image]]
+    field: Image.Image | None
+    log: list[str]
+    missing: list[str]
+
+
+def gather(
+    given: Path, folder: Path, checkpoint: Checkpoint, versions: dict[str, str], dataset: Dataset | UserError
+) -> Facts:
+    """The facts of the run in `folder` at the checkpoint; `dataset` may be the reason why there is none.
+
+    Samples are those of `minicoulomb evaluate` with seed 0. Raises UserError where `folder` is no run directory.
+    """
+    shape, missing = checkpoint.space.shape, []
+    metrics, field = {}, None
+    if isinstance(dataset, UserError):
+        missing.append(f"The data are not there, so nothing was compared with them: {dataset}.")
+    else:
+        if prod(shape) <= SMALL:
+            x = samples(checkpoint.G, checkpoint.state, EVALUATED, 0, checkpoint.config.batch_statistics)
+            metrics = evaluate(x, dataset, checkpoint.config)
+        field = _field(checkpoint, dataset)
+    pictures, broken = _pictures(folder)
+    if broken:
+        missing.append(f"No whole pictures, left out: {', '.join(broken)}.")
+    return Facts(
+        given,
+        folder.resolve().name,
+        checkpoint,
+        versions,
+        _in_words(checkpoint),
+        len(dataset.modes) if isinstance(dataset, Mixture) else None,
+        metrics,
+        read_metrics(folder),
+        pictures,
+        field,
+        _log(folder),
+        missing,
+    )
+
+
+def _field(checkpoint, dataset):
+    """None of data whose field cannot be drawn."""
+    try:
+        return field_picture(checkpoint, dataset)
+    except UserError:
+        return None
+
+
+def _pictures(folder):
+    """(step, picture) of evenly chosen ones, and the names of those that are broken."""
+    paths = [path for path in sorted((folder / "samples").glob("step-*.png")) if path.stem[5:].isdecimal()]
+    found = {path: read(path) for path in chosen(paths, PICTURES)}
+    whole = [(int(path.stem[5:]), image) for path, image in found.items() if image]
+    return whole, [path.name for path, image in found.items() if not image]
+
+
+def _log(folder):
+    try:
+        return (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    except OSError:
+        return []
+
+
+def _in_words(checkpoint):
+    known = {
+        "grid": "25 Gaussians in the plane",
+        "ring": "8 Gaussians on a circle",
+        "digits": "handwritten digits of 8×8 pixels",
+    }
+    data, shape = checkpoint.config.data, checkpoint.space.shape
+    if data in known:
+        return known[data]
+    if len(shape) == 3:
+        return f"{Path(data).name}, images of {shape[1]}×{shape[0]} pixels{' in colour' * (shape[2] == 3)}"
+    return f"{Path(data).name}, points of {shape[0]} numbers"
