@@ -69,10 +69,10 @@ PANELS = (
         "The share of samples that lie within three standard deviations of a mode; of real ones 0.989.",
     ),
     Panel(
-        "Unevenness of the modes: must fall",
+        "Unevenness: must fall",
         "KL divergence, nats",
         {"reverse_kl": ""},
-        "Of the histogram of nearest modes against the even one. Chance alone gives 0.001 to 0.005.",
+        "Of the modes' shares of samples against even ones. Chance alone gives 0.001 to 0.005.",
         log=True,
     ),
     Panel(
@@ -82,10 +82,10 @@ PANELS = (
         "Classes that at least 2% of the samples belong to, by the label of the nearest real one.",
     ),
     Panel(
-        "Evenness of the classes: must rise",
+        "Evenness: must rise",
         "entropy, nats",
         {"entropy": ""},
-        "Of the classes' shares; at most the logarithm of their number.",
+        "Of the classes' shares of samples; at most the logarithm of their number.",
     ),
     Panel("FID: must fall", "FID", {"fid": ""}, "The Fréchet distance of Inception's features from the real ones'."),
     Panel(

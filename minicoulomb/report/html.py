@@ -32,19 +32,19 @@ def joined(children: Iterable[str]) -> Html:
     return Html("".join(child if isinstance(child, Html) else escape(str(child)) for child in children))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> Html:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, class_: str = "") -> Html:
     """A table that scrolls by itself where it is wider than the page. The first column heads its row."""
     body = [tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest)) for first, *rest in rows]
     return tag(
         "div",
         tag(
             "table",
-            *[tag("caption", caption)] * bool(caption),
+            tag("caption", caption),
             tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in head))),
             tag("tbody", *body),
         ),
-        class_="scroll",
+        class_=f"scroll {class_}".strip(),
         tabindex=0,
         role="region",
-        aria_label=caption or head[0],
+        aria_label=caption,
     )

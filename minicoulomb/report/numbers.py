@@ -49,4 +49,6 @@ def _shown(name, value, modes):
         return f"{value} of {modes}"
     if name == "high_quality":
         return f"{100 * value:.1f}%"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.2f}" if value >= 1 else f"{value:.3g}"
+    return str(value)

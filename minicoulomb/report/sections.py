@@ -135,26 +135,31 @@ def how(facts: Facts) -> Html:
 
 
 def settings(facts: Facts) -> Html:
-    """Every setting, its default where it has another value, and what it means."""
+    """Every setting with its meaning: first those that differ from their defaults."""
     config, defaults = facts.checkpoint.config, Config()
     preset, own = nearest_preset(config)
-    rows = []
+    changed, left = [], []
     for f in fields(Config):
-        value, default = getattr(config, f.name), getattr(defaults, f.name)
-        name = joined([tag("code", f.name), tag("span", " set by hand", class_="mark") if f.name in own else NONE])
-        changed = value != default
-        shown = tag("strong", _shown(value)) if changed else tag("span", _shown(value))
-        rows.append((name, shown, _shown(default) if changed else NONE, f.metadata["help"]))
+        value, default, meaning = getattr(config, f.name), getattr(defaults, f.name), f.metadata["help"]
+        name = joined([tag("code", f.name), tag("span", "set by hand", class_="mark") if f.name in own else NONE])
+        if value == default:
+            left.append((name, _shown(value), meaning))
+        else:
+            changed.append((name, tag("strong", _shown(value)), _shown(default), meaning))
     return section(
         "settings",
         "Settings",
         tag(
             "p",
-            "In bold what differs from the default, which then stands beside it. Set by hand is what the nearest "
-            f"preset, {preset}, does not have.",
+            f"The nearest preset is {preset}. Whatever differs from it is marked: set by hand.",
             class_="note",
         ),
-        table(("setting", "value", "default", "meaning"), rows, "The configuration of this run"),
+        table(("setting", "value", "default", "meaning"), changed, "What differs from the defaults", class_="settings"),
+        tag(
+            "details",
+            tag("summary", f"The other {len(left)} settings, which have their default values"),
+            table(("setting", "value", "meaning"), left, "Settings with their default values", class_="settings"),
+        ),
     )
 
 
