@@ -161,7 +161,8 @@ def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
     found = {name: _beyond(name, config) for name in PRESETS}
     # None is a default: where a preset has something else, no option leads back to it.
     possible = {name: settings for name, settings in found.items() if None not in settings.values()}
-    name = min(possible, key=lambda name: len(possible[name]))
+    # Of equally near ones, none that is for other data.
+    name = min(possible, key=lambda name: (len(possible[name]), PRESETS[name].get("data", config.data) != config.data))
     return name, possible[name]
 
 

@@ -31,6 +31,7 @@ HOST = {
     "evaluate": "takes host arrays of samples",
     "pictures/": "draws host arrays",
     "curves/": "draws numbers from a file",
+    "report/": "writes a page",
     "export": "writes host arrays",
     "checkpoint": "files hold host arrays",
     "gradcheck": "finite differences and the autodiff oracles run on the host",

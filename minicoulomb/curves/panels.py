@@ -33,19 +33,20 @@ PANELS = (
         noisy=True,
     ),
     Panel(
-        "Loss of D: must fall",
-        "squared error",
+        "Loss of D",
+        "L_D",
         {"loss_d": ""},
-        "How far the discriminator is from the potential that it learns. It follows the potential, which shrinks.",
+        "Of a Coulomb GAN the squared error of the discriminator, which learns the potential. It must fall, for what "
+        "is to be learned shrinks.",
         log=True,
         noisy=True,
     ),
     Panel(
-        "Loss of G: comes to rest",
-        "−½ mean D(x)",
+        "Loss of G",
+        "L_G",
         {"loss_g": ""},
-        "The potential at the generated samples, as the discriminator sees it. When forces vanish it stays where it "
-        "is.",
+        "Of a Coulomb GAN minus half the potential of the generated samples, as the discriminator sees it. It comes to "
+        "rest when the forces vanish.",
         noisy=True,
     ),
     Panel(

@@ -12,7 +12,7 @@ date: equal runs give equal bytes.
 
 from importlib.resources import files
 
-from minicoulomb.report import sections
+import minicoulomb.report.sections as sections
 from minicoulomb.report.facts import Facts, gather
 from minicoulomb.report.html import Html, tag
 
@@ -29,7 +29,6 @@ def page(facts: Facts) -> str:
     )
     body = [part(facts) for part in parts]
     links = [tag("a", name, href=f"#{target}") for target, name in LINKS.items() if f'id="{target}"' in "".join(body)]
-    title = f"{facts.name}: a Coulomb GAN on {facts.data}"
     return Html("<!doctype html>\n") + tag(
         "html",
         tag(
@@ -38,7 +37,7 @@ def page(facts: Facts) -> str:
             tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
             tag("meta", name="color-scheme", content="light dark"),
-            tag("title", title),
+            tag("title", f"{facts.name}: {facts.title}"),
             tag("style", Html(files(__name__).joinpath("style.css").read_text(encoding="utf-8"))),
         ),
         tag("body", sections.head(facts), tag("nav", *links, aria_label="Sections"), tag("main", *body)),

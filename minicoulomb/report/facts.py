@@ -4,6 +4,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from minicoulomb.checkpoint import Checkpoint
@@ -24,6 +25,7 @@ class Facts(NamedTuple):
     """One run at one step.
 
     given      the run as it was called on the command line
+    objective  coulomb, or what a run follows that is to be compared with it
     data       what it was trained on, in words
     metrics    what `minicoulomb evaluate` measures, empty where that is not possible or takes long
     missing    what could not be done, and why
@@ -34,6 +36,7 @@ class Facts(NamedTuple):
     name: str
     checkpoint: Checkpoint
     versions: dict[str, str]
+    objective: str
     data: str
     modes: int | None
     metrics: dict[str, Any]
@@ -42,6 +45,11 @@ class Facts(NamedTuple):
     field: Image.Image | None
     log: list[str]
     missing: list[str]
+
+    @property
+    def title(self) -> str:
+        what = "A Coulomb GAN" if self.objective == "coulomb" else f"A baseline, objective {self.objective},"
+        return f"{what} on {self.data}"
 
 
 def gather(
@@ -52,14 +60,13 @@ def gather(
     Samples are those of `minicoulomb evaluate` with seed 0. Raises UserError where `folder` is no run directory.
     """
     shape, missing = checkpoint.space.shape, []
-    metrics, field = {}, None
+    metrics, field, objective = {}, None, getattr(checkpoint.config, "objective", "coulomb")
     if isinstance(dataset, UserError):
         missing.append(f"The data are not there, so nothing was compared with them: {dataset}.")
     else:
-        if prod(shape) <= SMALL:
-            x = samples(checkpoint.G, checkpoint.state, EVALUATED, 0, checkpoint.config.batch_statistics)
-            metrics = evaluate(x, dataset, checkpoint.config)
-        field = _field(checkpoint, dataset)
+        with np.errstate(all="ignore"):  # the weights of a run that diverged may overflow
+            metrics = _metrics(checkpoint, dataset) if prod(shape) <= SMALL else {}
+            field = _field(checkpoint, dataset) if objective == "coulomb" else None
     pictures, broken = _pictures(folder)
     if broken:
         missing.append(f"No whole pictures, left out: {', '.join(broken)}.")
@@ -68,6 +75,7 @@ def gather(
         folder.resolve().name,
         checkpoint,
         versions,
+        objective,
         _in_words(checkpoint),
         len(dataset.modes) if isinstance(dataset, Mixture) else None,
         metrics,
@@ -77,6 +85,11 @@ def gather(
         _log(folder),
         missing,
     )
+
+
+def _metrics(checkpoint, dataset):
+    config = checkpoint.config
+    return evaluate(samples(checkpoint.G, checkpoint.state, EVALUATED, 0, config.batch_statistics), dataset, config)
 
 
 def _field(checkpoint, dataset):

@@ -29,7 +29,7 @@ def head(facts: Facts) -> Html:
         "header",
         tag("p", "minicoulomb · a training run", class_="kicker"),
         tag("h1", facts.name),
-        tag("p", f"A Coulomb GAN on {facts.data}", class_="subtitle"),
+        tag("p", facts.title, class_="subtitle"),
         tag("ul", *(tag("li", fact) for fact in (done, f"seed {config.seed}", config.dtype)), class_="facts"),
         tag(
             "p",
@@ -37,7 +37,9 @@ def head(facts: Facts) -> Html:
             tag("a", "Coulomb GAN", href=PAPER),
             " learns to make samples like those it is given: given samples attract generated ones and generated ones "
             "repel each other, as electric charges do. A discriminator learns the potential of all these charges, and "
-            "a generator moves its samples along the force, until both are spread alike and every force vanishes.",
+            "a generator moves its samples along the force, until both are spread alike and every force vanishes."
+            + " This run is none, but something to compare it with."
+            * (facts.objective != "coulomb"),
             class_="lead",
         ),
     )
@@ -90,22 +92,21 @@ def field(facts: Facts) -> Html:
     """The field as it is, and as D has learned it."""
     if facts.field is None:
         return NONE
-    alt = "The exact potential of the samples, the discriminator's regression of it, and how they differ."
-    image = tag(
-        "div", embedded(facts.field, alt, WIDE), class_="scroll wide", tabindex=0, role="region", aria_label=alt
+    about = (
+        "Real samples pull, generated samples push: the exact field, and what the discriminator has learned of it, "
+        "which is what the generator follows. "
     )
-    return section(
-        "field",
-        "The field",
-        tag(
-            "p",
-            "Real samples pull, generated samples push: the exact field, and what the discriminator has learned of it, "
-            "which is what the generator follows. Colours and arrows go by the largest exact values, however small "
-            "training has made them.",
-            class_="note",
-        ),
-        tag("figure", image, class_="picture"),
-    )
+    if len(facts.checkpoint.space.shape) == 3:
+        about += "Each tells a generated image which pixels to change."
+        alt = "Generated images, the exact force on their pixels, and the discriminator's."
+        image = tag("div", embedded(facts.field, alt, WIDE), class_="tall")
+    else:
+        about += "Colours and arrows go by the largest exact values, however small training has made them."
+        alt = "The exact potential of the samples, the discriminator's regression of it, and how they differ."
+        image = tag(
+            "div", embedded(facts.field, alt, WIDE), class_="scroll wide", tabindex=0, role="region", aria_label=alt
+        )
+    return section("field", "The field", tag("p", about, class_="note"), tag("figure", image, class_="picture"))
 
 
 def curves(facts: Facts) -> Html:
