@@ -3,6 +3,7 @@
     minicoulomb train       train on the 25 Gaussians, the ring, digits, images in any form, or an array
     minicoulomb sample      pictures, PNG files or arrays from a run
     minicoulomb evaluate    how good a run's samples are
+    minicoulomb field       the potential and its forces, exact and as D has learned them
     minicoulomb plot        curves of what runs logged
     minicoulomb report      a run on one page that opens without a network
     minicoulomb stats       a data set's statistics, as pytorch-fid keeps them
@@ -24,6 +25,7 @@ import click
 from minicoulomb import __version__
 from minicoulomb.commands.benchmark import benchmark
 from minicoulomb.commands.evaluate import evaluate
+from minicoulomb.commands.field import field
 from minicoulomb.commands.gradcheck import gradcheck
 from minicoulomb.commands.info import info
 from minicoulomb.commands.models import models
@@ -56,5 +58,5 @@ def main():
     """Coulomb GANs without a framework (Unterthiner et al., ICLR 2018)."""
 
 
-for command in (train, sample, evaluate, plot, report, stats, prepare, models, gradcheck, benchmark, info):
+for command in (train, sample, evaluate, field, plot, report, stats, prepare, models, gradcheck, benchmark, info):
     main.add_command(command)

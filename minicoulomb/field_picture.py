@@ -4,7 +4,9 @@ Points in the plane: maps of Phi, of D, and of D - Phi, with one scale of colour
 Images: what grad Phi and grad D tell generated samples to change.
 """
 
+from collections.abc import Sequence
 from math import prod
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 
 from minicoulomb import pictures
 from minicoulomb.backend import array_module, to_host
-from minicoulomb.checkpoint import Checkpoint
+from minicoulomb.checkpoint import Checkpoint, load
 from minicoulomb.data.dataset import Dataset
 from minicoulomb.errors import UserError
 from minicoulomb.field_values import (
@@ -27,10 +29,13 @@ from minicoulomb.field_values import (
 
 # Charges of each kind, where nothing else is said.
 POINTS = 2500
-# The square is so many times as wide as the real points: the field outside them is what gathers strays.
-MARGIN = 1.3
-# Rows of images, and the charges of each kind: so many, or as many as have that many numbers (64 MB in float32).
-ROWS = 6
+# The square is so many times as wide as 99 % of the real points: the field outside them is what gathers strays.
+MARGIN = 1.4
+# Pixels across a map, alone and in an animation.
+SIZE, FRAME_SIZE = 560, 400
+# Rows of images where nothing else is said, and at most; and how many charges of each kind there are then, or as many
+# as have so many numbers (64 MB in float32).
+ROWS, MOST_ROWS = 6, 100
 IMAGES, NUMBERS = 2000, 2**24
 
 
@@ -66,11 +71,44 @@ def field_picture(checkpoint: Checkpoint, dataset: Dataset, n: int | None = None
     return draw(field, field.scale)
 
 
+class FieldFrames(Sequence[Image.Image]):
+    """The field at each of a run's checkpoints, drawn when a frame is asked for, with the same axes and colours.
+
+    Of points in the plane the numbers of all steps are kept, 0.4 MB each, for they have one scale: the largest exact
+    values of all. progress(done, total) is told while they are computed.
+    """
+
+    def __init__(self, paths: list[Path], xp, dataset: Dataset, n: int | None = None, seed: int = 0, progress=None):
+        if not paths:
+            raise UserError("no checkpoints: an animation takes at least one; train the run on")
+        self.paths, self.xp, self.dataset, self.n, self.seed = paths, xp, dataset, n, seed
+        self.fields = []
+        if len(dataset.shape) == 3:
+            return
+        check_plane(dataset.shape)
+        for i in range(len(paths)):
+            self.fields.append(plane_field(self._checkpoint(i), dataset, n or POINTS, seed))
+            if progress:
+                progress(i + 1, len(paths))
+        self.scale = pictures.Scale(*(max(largest) for largest in zip(*(field.scale for field in self.fields))))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> Image.Image:
+        if self.fields:
+            return draw(self.fields[i], self.scale, FRAME_SIZE)
+        return field_picture(self._checkpoint(i), self.dataset, self.n, self.seed)
+
+    def _checkpoint(self, i):
+        return load(self.paths[i]).to(self.xp)
+
+
 def check_plane(shape: tuple[int, ...]) -> None:
     """UserError unless samples of this shape are points in the plane."""
     if shape != (2,):
         raise UserError(
-            f"samples of {shape[0]} numbers: the field is drawn of points in the plane (n, 2) and of images "
+            f"points of {shape[0]} coordinates: the field is drawn of points in the plane (n, 2) and of images "
             "(n, h, w, c); use such data"
         )
 
@@ -79,7 +117,7 @@ def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> 
     """The field of n generated and n real points in the plane."""
     given = charges(checkpoint, dataset, n, seed)
     x, y, eps = to_host(given.x), to_host(given.y), given.eps
-    square = pictures.square_about(y, MARGIN)
+    square = pictures.square_about(np.quantile(y, (0.005, 0.995), axis=0), MARGIN)
     plane, xp = pictures.Plane(square), array_module(given.x)
 
     def lattice(cells):
@@ -99,32 +137,34 @@ def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> 
     )
 
 
-def draw(field: PlaneField, scale: pictures.Scale, size: int = 560) -> Image.Image:
+def draw(field: PlaneField, scale: pictures.Scale, size: int = SIZE) -> Image.Image:
     (phi, d), (force, slope) = field.potentials, field.forces
     panels = [
         pictures.Panel("Phi, the potential", "arrows: grad Phi, the force on a generated point", phi, force),
         pictures.Panel(f"D, its regression: r2 {field.r2:.2f}", "arrows: grad D, what G learns from", d, slope),
-        pictures.Panel("D - Phi", "white where D is right", d - phi),
+        pictures.Panel("D - Phi", "white: D is right; blue: too high; vermilion: too low", d - phi),
     ]
-    units = "in units of eps^-d; the line is 0", "grad, in units of eps^-(d+1)"
+    units = "in units of eps^-d; the line is 0", "arrows: |grad| in units of eps^-(d+1)"
     return pictures.field_map(panels, field.square, field.y, field.x, scale, field.title, units, size)
 
 
 def _force_picture(checkpoint, dataset, n, seed):
     """The rows are the first of a batch as large as training's, which is what D normalizes."""
+    if n > MOST_ROWS:
+        raise UserError(f"{n} rows of images: at most {MOST_ROWS} can be seen; use -n {ROWS}")
     config = checkpoint.config
     batch = max(n, config.batch_size)
     given = charges(checkpoint, dataset, max(batch, min(IMAGES, NUMBERS // prod(dataset.shape))), seed)
     x = given.x[: batch if checkpoint.D.statistics_size else n]
     exact, learned = exact_force(x[:n], given), learned_force(x, checkpoint, given.eps)[:n]
-    notes = [f"cosine {cosine:.2f}" for cosine in to_host(cosines(exact, learned))]
     forces = [pictures.Forces(name, to_host(f)) for name, f in (("grad Phi", exact), ("grad D", learned))]
     caption = (
         "Forces: grey leaves a pixel as it is, lighter raises it, darker lowers it; each scaled to its own largest.\n"
         "Moved: until the most changed pixel has gone half way from black to white.\n"
         f"Phi is that of {len(given.y):,} real and {len(given.x):,} generated images; cosine: of the two forces."
     )
-    return pictures.force_rows(to_host(x[:n]), forces, notes, _title(checkpoint, dataset, given.eps), caption)
+    title = _title(checkpoint, dataset, given.eps)
+    return pictures.force_rows(to_host(x[:n]), forces, to_host(cosines(exact, learned)), title, caption)
 
 
 def _title(checkpoint, dataset, eps):

@@ -3,9 +3,9 @@
     potential     eps^d Phi(a)                eps^d D(a; w) / s               (n,)        the kernel's centre is 1
     force         eps^(d+1) grad Phi(a)       eps^(d+1) grad_a D(a; w) / s    (n, ...)    shaped as a
 
-s = gan.target_scale: D regresses s Phi. Charges are as training meets them: x from theta, not from the averaged weights,
-with the statistics of their own batches, y as `train` draws them for its pictures. With batch normalization D(a_i)
-depends on the whole batch a, as it does in training.
+s = gan.target_scale: D regresses s Phi. Charges are as training meets them: x from theta, not from the averaged
+weights, with the statistics of their own batches; y as `train` draws them for its pictures. With batch normalization
+D(a_i) depends on the whole batch a, as it does in training.
 """
 
 from dataclasses import replace

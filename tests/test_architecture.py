@@ -26,8 +26,9 @@ LAYOUT = """
     benchmark/memory benchmark/cases
     console options
     report/html report/images report/graphs report/facts report/numbers report/commands report/sections report/__init__
-    commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/stats commands/prepare
-    commands/plot commands/report commands/models commands/gradcheck commands/benchmark commands/info cli __main__
+    commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/field
+    commands/plot commands/report commands/stats commands/prepare
+    commands/models commands/gradcheck commands/benchmark commands/info cli __main__
 """.split()
 
 

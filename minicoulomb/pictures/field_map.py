@@ -50,22 +50,21 @@ def field_map(
     """
     unit = size / 500
     pages = [_page(panel, square, real, generated, scale, size, unit) for panel in panels]
-    head, foot = round(46 * unit), round(96 * unit)
+    head, foot = round(50 * unit), round(96 * unit)
     picture = Image.new("RGB", (len(pages) * size, head + pages[0].height + foot), PAPER)
     for i, page in enumerate(pages):
         picture.paste(page, (i * size, head))
     draw = ImageDraw.Draw(picture)
     left = round(52 * unit)
-    draw.text((left, 38 * unit), title, INK, ImageFont.load_default(24 * unit), anchor="ls")
+    draw.text((left, 42 * unit), title, INK, ImageFont.load_default(24 * unit), anchor="ls")
     top = head + pages[0].height
     counts = [(NAVY, "real", real), (RUST, "generated", generated)]
     _draw_points(draw, left, top + 30 * unit, unit, counts, square)
     _draw_bar(picture, draw, picture.width // 2, top + 18 * unit, unit, scale.limit, units[0])
     if any(panel.forces is not None for panel in panels):
         spacing = (size - 72 * unit) / ARROWS
-        _draw_lengths(
-            picture, draw, picture.width - 300 * unit, top + 26 * unit, unit, scale.longest, units[1], spacing
-        )
+        right = picture.width - round(20 * unit)
+        _draw_lengths(picture, draw, right, top + 26 * unit, unit, scale.longest, units[1], spacing)
     return picture
 
 
@@ -138,14 +137,15 @@ def _draw_bar(picture, draw, middle, top, unit, limit, name):
     draw.text((middle, top + high + 30 * unit), name, INK, font, anchor="mt")
 
 
-def _draw_lengths(picture, draw, left, top, unit, longest, name, spacing):
-    font = ImageFont.load_default(15 * unit)
-    x = left
-    for share in (1 / 16, 1 / 4, 1):
-        length = spacing * share**0.5
-        box = (round(spacing) + 4, round(16 * unit))
-        opacity = arrows_opacity(box[::-1], np.array([box]) / 2, np.array([[length, 0.0]]), unit)
-        picture.paste(INK, (round(x), round(top - 8 * unit)), Image.fromarray(np.rint(255 * opacity).astype(np.uint8)))
-        draw.text((x + box[0] + 4 * unit, top), f"{share * longest:.2g}", INK, font, anchor="lm")
-        x += box[0] + 60 * unit
+def _draw_lengths(picture, draw, right, top, unit, longest, name, spacing):
+    font, shares = ImageFont.load_default(15 * unit), (1 / 16, 1 / 4, 1)
+    labels = [f"{share * longest:.2g}" + " or more" * (share == 1) for share in shares]
+    box, gap = (round(spacing) + 4, round(16 * unit)), round(16 * unit)
+    left = x = right - sum(box[0] + round(font.getlength(label)) + gap for label in labels) + gap
+    for share, label in zip(shares, labels, strict=True):
+        lengths = arrow_lengths(np.array([[share, 0.0]]), 1.0, spacing)
+        opacity = arrows_opacity(box[::-1], np.array([box]) / 2, lengths, unit)
+        picture.paste(INK, (x, round(top - 8 * unit)), Image.fromarray(np.rint(255 * opacity).astype(np.uint8)))
+        draw.text((x + box[0], top), label, INK, font, anchor="lm")
+        x += box[0] + round(font.getlength(label)) + gap
     draw.text((left, top + 26 * unit), name, INK, font, anchor="lm")

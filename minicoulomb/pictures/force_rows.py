@@ -25,11 +25,11 @@ class Forces(NamedTuple):
 
 
 def force_rows(
-    x: np.ndarray, forces: list[Forces], notes: list[str], title: str = "", caption: str = "", side: int = 130
+    x: np.ndarray, forces: list[Forces], cosines: np.ndarray, title: str = "", caption: str = "", side: int = 130
 ) -> Image.Image:
-    """A row for each sample x (n, h, w, c), with a note (n) at its end; pictures about `side` pixels wide.
+    """A row for each sample x (n, h, w, c), and at its end a cosine (n,); pictures about `side` pixels wide.
 
-    The caption may have several lines.
+    The caption may have several lines. The size of the page depends on those of x and the caption alone.
     """
     columns, heads = [x], ["generated x"]
     for name, values in forces:
@@ -41,7 +41,7 @@ def force_rows(
     gap, wide, high = 14, zoom * w, zoom * h
     font, bold = ImageFont.load_default(15), ImageFont.load_default(20)
     column = max(wide, *(round(font.getlength(line)) for head in heads for line in _lines(head)))
-    room = round(max(font.getlength(note) for note in notes))
+    room = round(font.getlength("cosine -0.00"))
     top, below = 96, 22 * len(caption.splitlines()) + 12
     width = gap + len(heads) * (column + gap) + room + gap
     page = Image.new("RGB", (width, top + n * (high + gap) + below), PAPER)
@@ -57,8 +57,9 @@ def force_rows(
             page.paste(image_grid(image[None], padding=0, zoom=zoom).convert("RGB"), place)
             if i == 0:
                 draw.rectangle((place[0] - 4, place[1] - 4, left + wide + 3, place[1] + high + 3), None, VERMILION, 4)
-    for j, note in enumerate(notes):
-        draw.text((width - gap, top + j * (high + gap) + high / 2), note, INK, font, anchor="rm")
+    for j, cosine in enumerate(cosines):
+        place = width - gap - room, top + j * (high + gap) + high / 2
+        draw.text(place, f"cosine {cosine:.2f}", INK, font, anchor="lm")
     for j, line in enumerate(caption.splitlines()):
         draw.text((gap, page.height - below + 22 * j), line, INK, font, anchor="la")
     return page
@@ -71,5 +72,5 @@ def normalised(forces: np.ndarray) -> np.ndarray:
 
 
 def _lines(head):
-    """Broken before the last word but one, where it is long."""
-    return [head] if len(head) <= 12 else head.split(" along ", 1)[:1] + ["along " + head.split(" along ", 1)[1]]
+    """Broken before "along"."""
+    return head.replace(" along", "\nalong").splitlines()

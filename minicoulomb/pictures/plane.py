@@ -160,10 +160,11 @@ def _draw_arrow(draw, middle, length, unit):
     along = length / size
     across = along[::-1] * (-1, 1)
     tail, tip = middle - length / 2, middle + length / 2
-    head = min(6 * unit, 0.6 * size)
+    head = min(6 * unit, 0.5 * size)
     neck = tip - head * along
-    draw.line((*tail, *neck), 255, round(1.4 * unit))
-    draw.polygon([tuple(corner) for corner in (tip, neck + 0.45 * head * across, neck - 0.45 * head * across)], 255)
+    thick = unit * min(1.4, 0.6 + 0.04 * size / unit)  # thinner where it is short, so that its head is seen
+    draw.line((*tail, *neck), 255, round(thick))
+    draw.polygon([tuple(corner) for corner in (tip, neck + 0.5 * head * across, neck - 0.5 * head * across)], 255)
 
 
 def _inside(points, side):
