@@ -42,7 +42,7 @@ def drawn(page, name):
 def test_series_are_those_of_the_file(tmp_path):
     lines = logged({"step": 1, "mmd2": 0.5, "modes": 3}, {"step": 100, "mmd2": 0.25}, {"step": 200, "mmd2": 0, "r2": 1})
     found = read_metrics(write(tmp_path, *lines))
-    assert {name: (s.steps.tolist(), s.values.tolist()) for name, s in found.items() if name != "step"} == {
+    assert {name: (s.steps.tolist(), s.values.tolist()) for name, s in found.items()} == {
         "mmd2": ([1, 100, 200], [0.5, 0.25, 0]),
         "modes": ([1], [3]),
         "r2": ([200], [1]),

@@ -41,14 +41,14 @@ def read_metrics(run: Path) -> dict[str, Series]:
             for line in file:
                 entry = _entry(line)
                 for name, value in entry.items():
-                    if _is_finite(value):
+                    if name != "step" and _is_finite(value):
                         series[name][0].append(entry["step"])
                         series[name][1].append(value)
     except OSError as error:
         raise UserError(
             f"{run}: no metrics.jsonl that can be read ({error.strerror}); give a run directory like runs/00000-grid"
         ) from None
-    return {name: Series(*map(np.array, columns)) for name, columns in series.items()}
+    return {name: Series(*map(np.frombuffer, columns)) for name, columns in series.items()}
 
 
 def _entry(line):

@@ -123,7 +123,7 @@ def curves(facts: Facts) -> Html:
     ]
     if not graphs:
         return section("curves", "Curves", tag("p", "No step is logged yet.", class_="missing"))
-    about = "Pale: each step that was logged. Strong: the running mean. Step 4k is step 4,000."
+    about = "Pale: what was logged. Strong: the running mean. Step 4k is step 4,000."
     return section("curves", "Curves", tag("p", about, class_="note"), tag("div", *graphs, class_="graphs"))
 
 
