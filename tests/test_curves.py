@@ -8,6 +8,7 @@ import pytest
 from cli_cases import SMALL, run, tree
 from PIL import Image
 
+from minicoulomb.commands.plot import _names
 from minicoulomb.curves import PANELS, Series, figure, panel_figure, present, read_metrics
 from minicoulomb.curves.series import DRAWN, STRETCHES, running_mean, thinned
 from minicoulomb.errors import UserError
@@ -134,7 +135,7 @@ def test_the_command_draws_the_same_each_time(draws, tmp_path, suffix, begins):
     folder = write(tmp_path / "run", *logged({"step": 1, "mmd2": 1, "modes": 2, "modes20": 1}))
     outputs = [tmp_path / f"{i}{suffix}" for i in range(2)]
     for output in outputs:
-        assert run("plot", folder, "-o", output) == f"curves of run: {output}\n"
+        assert run("plot", folder, "-o", output) == f"curves of {folder}: {output}\n"
     content = outputs[0].read_bytes()
     assert content == outputs[1].read_bytes()
     assert content.startswith(begins)
@@ -153,8 +154,21 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(draws, trained, tmp_path
     write(odd, (trained / "metrics.jsonl").read_text())
     output = run("plot", trained, odd, trained / "checkpoints/step-0000020.npz", "-o", tmp_path / "a.png")
     assert output == f"curves of {trained}, {odd}: {tmp_path / 'a.png'}\n"
+    assert _names([trained, odd]) == [str(trained), str(odd)]
     with Image.open(tmp_path / "a.png") as image:
         assert image.width > 1000
+
+
+def test_a_legend_tells_in_what_runs_differ(tmp_path):
+    configs = {"a": {"data": "ring", "seed": 0, "d": 1}, "b": {"data": "ring", "seed": 1, "d": 1}, "c": None}
+    for name, config in configs.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    assert _names([tmp_path / "a"]) == ["a"]
+    assert _names([tmp_path / "a", tmp_path / "b"]) == ["a, seed 0", "b, seed 1"]
+    assert _names([tmp_path / "b", tmp_path / "c", tmp_path / "d"]) == ["b, data ring, seed 1, d 1", "c", "d"]
+    (tmp_path / "b/config.json").write_text('{"data": "grid", "seed": 1, "d": 2, "eps": 1}')
+    assert _names([tmp_path / "b", tmp_path / "c"]) == ["b", "c"]
 
 
 @pytest.mark.parametrize(

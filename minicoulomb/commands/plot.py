@@ -1,5 +1,6 @@
 """`minicoulomb plot`: curves of what runs logged."""
 
+import json
 from pathlib import Path
 
 import click
@@ -8,6 +9,9 @@ from minicoulomb.commands.opening import PATH, run_directory
 from minicoulomb.curves import FORMATS, figure, read_metrics, write
 from minicoulomb.errors import UserError
 from minicoulomb.files import written_aside
+
+# Runs that differ in more settings than these are other experiments, and go by their names.
+SETTINGS = 3
 
 
 @click.command()
@@ -20,14 +24,32 @@ def plot(runs, output):
     """
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"{output}: curves are a {', '.join(FORMATS)} file; use -o {output.stem}.png")
-    page = figure({name: read_metrics(run) for name, run in _named(runs).items()})
+    folders = list(dict.fromkeys(map(run_directory, runs)))
+    page = figure({name: read_metrics(folder) for name, folder in zip(_names(folders), folders)})
     with written_aside(output) as file:
         write(page, file, output.suffix.lower()[1:])
-    click.echo(f"curves of {', '.join(_named(runs))}: {output}")
+    click.echo(f"curves of {', '.join(map(str, folders))}: {output}")
 
 
-def _named(runs):
-    """The run directories by their names, or by the paths given where names are alike."""
-    folders = list(dict.fromkeys(map(run_directory, runs)))
+def _names(folders):
+    """The runs' names, or paths where those are alike, each with the few settings in which the runs differ."""
     names = [folder.resolve().name for folder in folders]
-    return dict(zip(names if len(set(names)) == len(names) else map(str, folders), folders))
+    if len(set(names)) < len(names):
+        names = list(map(str, folders))
+    configs = list(map(_config, folders))
+    differing = [key for key in configs[0] if len({str(config.get(key)) for config in configs}) > 1]
+    if len(differing) > SETTINGS:
+        return names
+    return [
+        ", ".join([name, *(f"{key} {config[key]}" for key in differing if key in config)])
+        for name, config in zip(names, configs)
+    ]
+
+
+def _config(folder):
+    """What config.json says, nothing where it cannot be read."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}

@@ -27,6 +27,8 @@ INK, MUTED, RULE = "#3c3c3c", "#6e6e6e", "#e4e4e4"
 # The second line of a panel is broad and pale, to be seen also where it lies under the first.
 LOOKS = ({"linewidth": 1.6, "zorder": 2.2}, {"linewidth": 5, "alpha": 0.3, "zorder": 2.1})
 COLUMNS = 3
+# Of names that fit over a column of panels.
+CHARACTERS = 40
 FORMATS = (".png", ".svg", ".pdf")
 
 
@@ -52,7 +54,8 @@ def figure(runs: dict[str, dict[str, Series]]) -> "Figure":
         for axes in grid[len(panels) :]:
             axes.remove()
         handles = [matplotlib.lines.Line2D([], [], color=colour, linewidth=2) for _, colour in zip(runs, COLOURS)]
-        legend = page.legend(handles, [""] * len(runs), loc="outside upper left", ncols=min(4, len(runs)))
+        beside = max(1, CHARACTERS * columns // max(map(len, runs)))
+        legend = page.legend(handles, [""] * len(runs), loc="outside upper left", ncols=min(beside, len(runs)))
         for text, name in zip(legend.get_texts(), runs):
             text.set_text(name)  # set here, for a label may not begin with "_"
             text.set_parse_math(False)
