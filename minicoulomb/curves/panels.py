@@ -28,7 +28,7 @@ PANELS = (
         "squared MMD",
         {"mmd2": ""},
         "The distance of generated and real samples, twice the energy of the field. It is 0 only where both agree; a "
-        "mini-batch, which is small, never gets quite there.",
+        "mini-batch never gets quite there, and where the kernel's width shrinks it sees more of the difference.",
         log=True,
         noisy=True,
     ),
