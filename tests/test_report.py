@@ -105,7 +105,7 @@ def test_a_page_has_all_that_is_known_of_a_run(ring_report, ring):
     parts = ["result", "time", "field", "curves", "commands", "settings", "networks", "versions", "log"]
     assert seen.sections() == parts
     assert {link["href"] for link in seen.all("a") if link["href"][0] == "#"} <= {f"#{part}" for part in parts}
-    assert "step 10 of 20, not finished" in seen.text
+    assert "step 10 of 20" in seen.texts
     metrics = json.loads(run("evaluate", ring, "--json"))
     assert f"{metrics['modes']} of 8" in seen.text
     assert f"{100 * metrics['high_quality']:.1f}%" in seen.text
@@ -230,13 +230,15 @@ def test_a_run_that_diverged_says_why(draws, tmp_path):
     run("train", *SMALL, "--steps", 50, "--lr-g", 1e25, "--lr-d", 1e25, "--out", tmp_path, status=1)
     seen = reported(tmp_path / "00000-ring", tmp_path)
     assert "not finite at step" in seen.text
-    assert "not finished" in seen.text
+    assert "of 50" in seen.text
 
 
 def test_an_image_run_is_told_of_by_one_of_its_checkpoints(draws, tmp_path):
-    run("train", *SMALL_IMAGES, "--steps", 4, "--checkpoint-every", 2, "--out", tmp_path)
+    run("train", *SMALL_IMAGES, "--steps", 4, "--checkpoint-every", 2, "--sample-every", 2, "--out", tmp_path)
     seen = reported(tmp_path / "00000-digits/checkpoints/step-0000002.npz", tmp_path)
-    assert "step 2 of 4, not finished" in seen.texts
+    assert "step 2 of 4" in seen.texts
+    assert "Samples at step 2" in seen.texts
+    assert "--resume" not in seen.text
     assert "classes covered" in seen.texts
     assert {"field", "time"} <= set(seen.sections())
     assert "A Coulomb GAN on handwritten digits of 8×8 pixels" in seen.texts

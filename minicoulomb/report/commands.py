@@ -13,7 +13,7 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     """(what for, command line)."""
     run, step, steps = shlex.quote(str(facts.given)), facts.checkpoint.state.step, facts.checkpoint.config.steps
     lines = [("train it again, from nothing", again(facts.checkpoint.config))]
-    if step < steps:
+    if step < steps and facts.given.is_dir():  # from one of its checkpoints a run would lose what came after
         lines.insert(0, (f"go on from step {step:,} to {steps:,}", f"minicoulomb train --resume {run}"))
     return [
         *lines,

@@ -29,7 +29,7 @@ class Facts(NamedTuple):
     data       what it was trained on, in words
     metrics    what `minicoulomb evaluate` measures, empty where that is not possible or takes long
     missing    what could not be done, and why
-    pictures   (step, picture) in ascending order; broken ones are left out
+    pictures   (step, picture) in ascending order, up to the step; broken ones are left out
     """
 
     given: Path
@@ -67,7 +67,7 @@ def gather(
         with np.errstate(all="ignore"):  # the weights of a run that diverged may overflow
             metrics = _metrics(checkpoint, dataset) if prod(shape) <= SMALL else {}
             field = _field(checkpoint, dataset) if objective == "coulomb" else None
-    pictures, broken = _pictures(folder)
+    pictures, broken = _pictures(folder, checkpoint.state.step)
     if broken:
         missing.append(f"No whole pictures, left out: {', '.join(broken)}.")
     return Facts(
@@ -100,12 +100,13 @@ def _field(checkpoint, dataset):
         return None
 
 
-def _pictures(folder):
-    """(step, picture) of evenly chosen ones, and the names of those that are broken."""
-    paths = [path for path in sorted((folder / "samples").glob("step-*.png")) if path.stem[5:].isdecimal()]
-    found = {path: read(path) for path in chosen(paths, PICTURES)}
-    whole = [(int(path.stem[5:]), image) for path, image in found.items() if image]
-    return whole, [path.name for path, image in found.items() if not image]
+def _pictures(folder, last):
+    """(step, picture) of evenly chosen ones up to the step `last`, and the names of those that are broken."""
+    paths = {int(p.stem[5:]): p for p in (folder / "samples").glob("step-*.png") if p.stem[5:].isdecimal()}
+    steps = chosen(sorted(step for step in paths if step <= last), PICTURES)
+    found = [(step, read(paths[step])) for step in steps]
+    whole = [(step, image) for step, image in found if image]
+    return whole, [paths[step].name for step, image in found if not image]
 
 
 def _log(folder):

@@ -16,11 +16,11 @@ LARGE = 100_000
 QUALITY = 90
 
 
-def chosen(paths: list[Path], most: int) -> list[Path]:
+def chosen(steps: list[int], most: int) -> list[int]:
     """At most `most` of them, evenly, with the first and the last."""
-    if len(paths) <= most:
-        return paths
-    return [paths[round(i * (len(paths) - 1) / (most - 1))] for i in range(most)]
+    if len(steps) <= most:
+        return steps
+    return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
 
 
 def read(path: Path) -> Image.Image | None:

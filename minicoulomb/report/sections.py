@@ -24,7 +24,7 @@ def section(name: str, title: str, *children: str) -> Html:
 def head(facts: Facts) -> Html:
     """What this is: title, step and seed, and two sentences."""
     config, step = facts.checkpoint.config, facts.checkpoint.state.step
-    done = f"step {step:,}" if step == config.steps else f"step {step:,} of {config.steps:,}, not finished"
+    done = f"step {step:,}" + f" of {config.steps:,}" * (step != config.steps)
     return tag(
         "header",
         tag("p", "minicoulomb · a training run", class_="kicker"),
@@ -66,7 +66,7 @@ def result(facts: Facts) -> Html:
             "div",
             latest,
             tag("div", tag("dl", *measured, class_="numbers"), *[tag("p", how, class_="note")] * bool(how)),
-            class_="beside" if facts.pictures else "alone",
+            class_="beside" if facts.pictures else None,
         ),
         *(tag("p", reason, class_="missing") for reason in facts.missing),
     )
