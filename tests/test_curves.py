@@ -149,7 +149,7 @@ def trained(tmp_path_factory):
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(draws, trained, tmp_path):
-    odd = tmp_path / "$a$ 図" / "00000-ring"
+    odd = tmp_path / r"$\frac$ 図" / "00000-ring"
     write(odd, (trained / "metrics.jsonl").read_text())
     output = run("plot", trained, odd, trained / "checkpoints/step-0000020.npz", "-o", tmp_path / "a.png")
     assert output == f"curves of {trained}, {odd}: {tmp_path / 'a.png'}\n"
