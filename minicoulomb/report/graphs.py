@@ -25,8 +25,6 @@ def inline(figure: "Figure", name: str, label: str) -> Html:
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     box = re.search(r'viewBox="([^"]*)"', svg)[1]
     svg = re.sub(r"<svg[^>]*>", f'<svg viewBox="{box}" role="img" aria-label="{escape(label)}">', svg, count=1)
-    referred = set(re.findall(r'(?:href="|url\()#([^")]*)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)
     svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r' d="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+|\s+$", r"\1", found[0]), svg)
     svg = re.sub(r"\s*\n\s*", "\n", svg)

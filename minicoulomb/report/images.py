@@ -13,7 +13,7 @@ from minicoulomb.report.html import Html, tag
 WIDE, THUMBNAIL = 1600, 400
 # PNG keeps every pixel and is small for drawings; beyond so many bytes a photograph is better a JPEG.
 LARGE = 100_000
-QUALITY = 90
+QUALITY = 85
 
 
 def chosen(steps: list[int], most: int) -> list[int]:
