@@ -26,7 +26,7 @@ def inline(figure: "Figure", name: str, label: str) -> Html:
     box = re.search(r'viewBox="([^"]*)"', svg)[1]
     svg = re.sub(r"<svg[^>]*>", f'<svg viewBox="{box}" role="img" aria-label="{escape(label)}">', svg, count=1)
     svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r' d="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+|\s+$", r"\1", found[0]), svg)
+    svg = re.sub(r' d="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), svg)
     svg = re.sub(r"\s*\n\s*", "\n", svg)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, variable)
