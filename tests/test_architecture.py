@@ -18,7 +18,7 @@ LAYOUT = """
     data/source data/folder data/archives data/lsun data/cifar data/listing data/decoding data/partial data/cache
     data/sources
     presets
-    pictures/colours pictures/images pictures/plane pictures/points pictures/field_map pictures/force_rows
+    pictures/colours pictures/images pictures/plane pictures/points pictures/maps pictures/forces
     pictures/output pictures/__init__ metrics evaluate curves/series curves/panels curves/drawing curves/__init__
     checkpoint run sampling field_values field_picture inception/compare export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads

@@ -3,14 +3,14 @@
 images.py      image_grid, neighbour_rows: pixels, row by row
 plane.py       Plane: a square of the plane with axes, on which discs and arrows are laid
 points.py      scatter: generated points over real ones
-field_map.py   field_map: potentials as coloured maps, side by side
-force_rows.py  force_rows: what forces tell images to change
+maps.py        field_map: potentials as coloured maps, side by side
+forces.py      force_rows: what forces tell images to change
 output.py      save, save_animation: whole files or none
 """
 
-from minicoulomb.pictures.field_map import ARROWS, CELLS, Panel, Scale, field_map
-from minicoulomb.pictures.force_rows import Forces, force_rows
+from minicoulomb.pictures.forces import Forces, force_rows
 from minicoulomb.pictures.images import image_grid, neighbour_rows, to_pixels
+from minicoulomb.pictures.maps import ARROWS, CELLS, Panel, Scale, field_map
 from minicoulomb.pictures.output import save, save_animation
 from minicoulomb.pictures.plane import Plane, Square, square_about
 from minicoulomb.pictures.points import scatter

@@ -1,9 +1,9 @@
 """The potential as a map of the plane: colours from vermilion (generated outweighs) to blue (real outweighs).
 
-colour        t = sign(v) sqrt(|v| / limit): white at 0, deepest at +-limit and beyond; sqrt, for a potential that
-              is sharp at a crowd of generated points is a tenth of that between the real ones
+colour        t = sign(v) sqrt(|v| / limit): white at 0, deepest at +-limit and beyond; sqrt, for between real
+              points the potential is often a tenth of what it is at a crowd of generated ones
 zero level    a line where v changes its sign
-arrows        as long as sqrt(|f| / longest) of the arrows' spacing, at most 1: forces 100 to 1 are 10 to 1 in length
+arrows        sqrt(|f| / longest) of their spacing long, at most 1: forces 100 to 1 are 10 to 1 in length
 """
 
 from typing import NamedTuple
@@ -16,6 +16,10 @@ from minicoulomb.pictures.plane import Plane, Square, arrows_opacity, counted
 
 # Cells of the square on a side: those where values are computed, drawn smoothly between, and those of the arrows.
 CELLS, ARROWS = 200, 20
+# Shades of either colour. Their edges are level lines, and a file of them takes half of one without steps.
+STEPS = 16
+# Of n points, each has this over sqrt(n): few can be seen, and many leave the map to be seen.
+OPACITY = 17.5
 
 
 class Panel(NamedTuple):
@@ -103,15 +107,19 @@ def _page(panel, square, real, generated, scale, size, unit):
     smooth = Image.fromarray(panel.values.astype(np.float32)).resize((plane.side, plane.side), Image.Resampling.BICUBIC)
     values = np.asarray(smooth, np.float64)
     line = 0.75 * zero_level(values)[..., None]
-    colours = diverging(np.sign(values) * np.sqrt(np.abs(values) / scale.limit))
+    colours = diverging(_steps(np.sign(values) * np.sqrt(np.abs(values) / scale.limit)))
     plane.paint((1 - line) * colours + line * INK)
-    plane.discs(real, NAVY, "real", 1.1 / unit, 0.35)
-    plane.discs(generated, RUST, "generated", 1.1 / unit, 0.35)
+    for points, colour, name in ((real, NAVY, "real"), (generated, RUST, "generated")):
+        plane.discs(points, colour, name, 1.1 / unit, min(0.8, OPACITY / len(points) ** 0.5))
     plane.legend = [(None, panel.caption)]
     if panel.forces is not None:
         lengths = arrow_lengths(panel.forces, scale.longest, 0.95 * plane.side / ARROWS)
         plane.arrows(plane.centres(ARROWS).reshape(-1, 2), lengths.reshape(-1, 2))
     return plane.drawn()
+
+
+def _steps(t):
+    return np.rint(t * STEPS) / STEPS
 
 
 def _draw_points(draw, x, y, unit, counts, square):
@@ -125,7 +133,7 @@ def _draw_points(draw, x, y, unit, counts, square):
 def _draw_bar(picture, draw, middle, top, unit, limit, name):
     font, half, high = ImageFont.load_default(15 * unit), round(190 * unit), round(16 * unit)
     left = middle - half
-    colours = diverging(np.linspace(-1, 1, 2 * half)) * np.ones((high, 1, 1))
+    colours = diverging(_steps(np.linspace(-1, 1, 2 * half))) * np.ones((high, 1, 1))
     picture.paste(Image.fromarray(np.rint(colours).astype(np.uint8)), (left, round(top)))
     draw.rectangle((left, top, left + 2 * half, top + high), outline=FRAME)
     for t in (-1, -0.5, 0, 0.5, 1):
