@@ -95,6 +95,12 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(config, space, G, D, _state(config, about["step"], arrays))
 
 
+def versions(path: Path) -> dict[str, str]:
+    """The versions of minicoulomb, NumPy and Python that wrote the checkpoint in `path`, which `load` has read."""
+    with zipfile.ZipFile(path) as archive:
+        return {str(name): str(number) for name, number in _read_about(path, archive).get("versions", {}).items()}
+
+
 def _state(config, step, arrays):
     """Without averaged weights, the averages are the weights themselves."""
     if not config.average:

@@ -4,6 +4,8 @@
     minicoulomb sample      pictures, PNG files or arrays from a run
     minicoulomb evaluate    how good a run's samples are
     minicoulomb field       the potential and its forces, exact and as D has learned them
+    minicoulomb plot        curves of what runs logged
+    minicoulomb report      a run on one page that opens without a network
     minicoulomb stats       a data set's statistics, as pytorch-fid keeps them
     minicoulomb prepare     a folder, zip, tar or LMDB of images, or CIFAR-10, as one array
     minicoulomb models      the networks, layer by layer
@@ -27,7 +29,9 @@ from minicoulomb.commands.field import field
 from minicoulomb.commands.gradcheck import gradcheck
 from minicoulomb.commands.info import info
 from minicoulomb.commands.models import models
+from minicoulomb.commands.plot import plot
 from minicoulomb.commands.prepare import prepare
+from minicoulomb.commands.report import report
 from minicoulomb.commands.sample import sample
 from minicoulomb.commands.stats import stats
 from minicoulomb.commands.train import train
@@ -54,5 +58,5 @@ def main():
     """Coulomb GANs without a framework (Unterthiner et al., ICLR 2018)."""
 
 
-for command in (train, sample, evaluate, field, stats, prepare, models, gradcheck, benchmark, info):
+for command in (train, sample, evaluate, field, plot, report, stats, prepare, models, gradcheck, benchmark, info):
     main.add_command(command)

@@ -24,6 +24,8 @@ from minicoulomb.streams import stream
 
 # How many samples are measured where nothing else is said.
 EVALUATED = 2500
+# Where samples have at most so many numbers, all of this takes seconds.
+SMALL = 512
 # Above this many pixels a covariance matrix takes more samples than anybody draws.
 FRECHET_DIMENSIONS = 512
 # Training samples compared at a time.
@@ -35,15 +37,30 @@ NEIGHBOUR_NUMBERS = 2**22
 def evaluate(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, Any]:
     """The metrics of samples x (n, *shape) by name; the real samples drawn depend on the configured seed."""
     if isinstance(dataset, Mixture):
-        return {"samples": len(x), **mixture_metrics(x, dataset.modes, dataset.sigma), **_mmd2(x, dataset, config)}
+        return {"samples": len(x), **mode_metrics(x, dataset), **_mmd2(x, dataset, config)}
     result: dict[str, Any] = {"samples": len(x)}
     if dataset.n_held_out:
         result |= _mmd2(x, dataset, config) | {"nearest_ratio": nearest_ratio(x, dataset)}
     if np.prod(dataset.shape) <= FRECHET_DIMENSIONS:
         result["frechet"] = frechet_distance(x, decode(np.asarray(dataset.array), np.dtype(np.float64)))
-    if dataset.labels is not None:
-        result |= class_metrics(x, decode(dataset.array, np.dtype(np.float64)), dataset.labels)
-    return result
+    return result | mode_metrics(x, dataset)
+
+
+def mode_metrics(x: np.ndarray, dataset: Dataset) -> dict[str, float]:
+    """How samples x (n, *shape) cover the modes of a mixture, or the classes of labelled data (metrics.py).
+
+    Nothing where the data have neither. It takes milliseconds, so that it can be followed while training.
+    """
+    if isinstance(dataset, Mixture):
+        return mixture_metrics(x, dataset.modes, dataset.sigma)
+    if has_modes(dataset):
+        return class_metrics(x, decode(dataset.array, np.dtype(np.float64)), dataset.labels)
+    return {}
+
+
+def has_modes(dataset: Dataset) -> bool:
+    """Whether the data have modes or classes to be counted."""
+    return isinstance(dataset, Mixture) or dataset.labels is not None
 
 
 def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float:

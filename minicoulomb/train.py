@@ -17,6 +17,7 @@ from minicoulomb.backend import Backend
 from minicoulomb.checkpoint import Checkpoint
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import Dataset, decode
+from minicoulomb.evaluate import EVALUATED, has_modes, mode_metrics
 from minicoulomb.gan import Batch, Diverged, Metrics, step
 from minicoulomb.run import Run
 from minicoulomb.sampling import samples
@@ -25,7 +26,6 @@ from minicoulomb.streams import stream
 from minicoulomb.upload import Upload
 from minicoulomb.workspace import Workspace
 
-PICTURE_POINTS = 2500
 PICTURE_IMAGES = 64
 # Seconds after which a step's numbers are read although nobody logs them: a sign of life, and of a divergence.
 READ_EVERY = 0.2
@@ -45,14 +45,15 @@ def train(
 
     A step's metrics are read, which waits for a GPU, when they are to be logged, before a picture or checkpoint, and
     else every READ_EVERY seconds; report(metrics, logged) then hears its scalars and the speed, and whether they went
-    to metrics.jsonl. Every `fid_every` steps and at the end fid() measures the state, which is kept where that is the
-    lowest so far; None says that it was stopped. Raises Diverged, with the last good state saved, when a loss or
-    gradient is not finite.
+    to metrics.jsonl. Each picture's samples are counted by modes or classes, where the data have some, and that is
+    logged. Every `fid_every` steps and at the end fid() measures the state, which is kept where that is the lowest so
+    far; None says that it was stopped. Raises Diverged, with the last good state saved, when a loss or gradient is not
+    finite.
     """
     config, _, G, D, state = checkpoint
     workspace, upload = Workspace(), Upload(backend)
     if state.step == 0 and config.sample_every:
-        pictures.save(picture(checkpoint, dataset), run.picture_path(0))
+        pictures.save(picture(checkpoint, dataset, pictured(checkpoint, dataset)), run.picture_path(0))
     began = time.perf_counter()
     unread, speed = [], Speed(config.batch_size)
     while state.step < until and not stop:
@@ -70,12 +71,17 @@ def train(
         if measured is not None:
             metrics |= {"fid": measured, "best": run.save_best(checkpoint, measured)}
             logged = True
+        if is_picture:
+            x = pictured(checkpoint, dataset)
+            modes = mode_metrics(x, dataset)
+            metrics |= modes
+            logged = logged or bool(modes)
         if logged:
             run.log_metrics({**metrics, "seconds": round(time.perf_counter() - began, 3)})
             speed.restart()
         report(metrics, logged)
         if is_picture:
-            pictures.save(picture(checkpoint, dataset), run.picture_path(state.step))
+            pictures.save(picture(checkpoint, dataset, x), run.picture_path(state.step))
         if is_checkpoint:
             run.save(checkpoint)
         speed.go_on()
@@ -90,7 +96,9 @@ def _read(unread: list[Metrics], run: Run, checkpoint: Checkpoint) -> dict[str, 
         return [metrics.read() for metrics in unread][-1]
     except Diverged as error:
         checkpoint.state.step = error.step
-        raise Diverged(f"{error}; the last good state is in {run.save(checkpoint)}", error.step) from None
+        message = f"{error}; the last good state is in {run.save(checkpoint)}"
+        run.log(message)
+        raise Diverged(message, error.step) from None
 
 
 class Speed:
@@ -140,14 +148,19 @@ def draw_batches(dataset: Dataset, step: int, config: Config, upload: Upload) ->
     return [batch._replace(y=decode(batch.y, dtype)) for batch in batches]
 
 
-def picture(checkpoint: Checkpoint, dataset: Dataset) -> Image.Image:
-    """What the generator makes now: generated points over real ones, or a grid of images; always the same z."""
+def pictured(checkpoint: Checkpoint, dataset: Dataset) -> np.ndarray:
+    """What the generator makes now, always of the same z: as many as a picture shows, or as it takes to count modes."""
     config, space, G, _, state = checkpoint
-    if len(space.shape) == 3:
-        return pictures.image_grid(samples(G, state, PICTURE_IMAGES, config.seed, config.batch_statistics))
-    x = samples(G, state, PICTURE_POINTS, config.seed, config.batch_statistics)
-    real = dataset.draw(stream(config.seed, "picture"), PICTURE_POINTS)
-    return pictures.scatter(real, x, title=f"{dataset.name}, step {state.step:,}")
+    n = EVALUATED if len(space.shape) < 3 or has_modes(dataset) else PICTURE_IMAGES
+    return samples(G, state, n, config.seed, config.batch_statistics)
+
+
+def picture(checkpoint: Checkpoint, dataset: Dataset, x: np.ndarray) -> Image.Image:
+    """Generated points x (n, m) over as many real ones, or a grid of the first images of x (n, h, w, c)."""
+    if x.ndim == 4:
+        return pictures.image_grid(x[:PICTURE_IMAGES])
+    real = dataset.draw(stream(checkpoint.config.seed, "picture"), len(x))
+    return pictures.scatter(real, x, title=f"{dataset.name}, step {checkpoint.state.step:,}")
 
 
 def _due(step: int, every: int) -> bool:

@@ -19,14 +19,15 @@ LAYOUT = """
     data/sources
     presets
     pictures/colours pictures/images pictures/plane pictures/points pictures/maps pictures/forces
-    pictures/output pictures/__init__ metrics evaluate
+    pictures/output pictures/__init__ metrics evaluate curves/series curves/panels curves/drawing curves/__init__
     checkpoint run sampling field_values field_picture inception/compare export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads
     benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
     benchmark/memory benchmark/cases
     console options
+    report/html report/images report/graphs report/facts report/numbers report/commands report/sections report/__init__
     commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/field
-    commands/stats commands/prepare
+    commands/plot commands/report commands/stats commands/prepare
     commands/models commands/gradcheck commands/benchmark commands/info cli __main__
 """.split()
 

@@ -113,6 +113,36 @@ def test_training_on_and_from_the_start_gives_the_same_bytes(tmp_path):
         assert (whole / "samples/step-0000008.png").read_bytes() == (halves / "samples/step-0000008.png").read_bytes()
 
 
+def metrics_of(path):
+    """The lines of metrics.jsonl without what differs from run to run, the times."""
+    lines = map(json.loads, (path / "metrics.jsonl").read_text().splitlines())
+    return [{k: v for k, v in line.items() if k not in ("seconds", "samples_per_second")} for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("options", "counts"),
+    [(SMALL, {"modes", "modes20", "high_quality", "reverse_kl"}), (SMALL_IMAGES, {"classes", "entropy"})],
+    ids=lambda value: value[1] if isinstance(value, list) else "",
+)
+def test_modes_are_logged_with_each_picture_and_so_by_a_resumed_run(tmp_path, options, counts):
+    options = [*options, "--sample-every", 3, "--log-every", 4, "--steps", 8]
+    run("train", *options, "--out", tmp_path)
+    run("train", *options, "--until", 6, "--out", tmp_path)
+    whole, halves = sorted(tmp_path.iterdir())
+    run("train", "--resume", halves)
+    assert metrics_of(halves) == metrics_of(whole)
+    assert [line["step"] for line in metrics_of(whole)] == [1, 3, 4, 6, 8]
+    assert [line["step"] for line in metrics_of(whole) if counts <= set(line)] == [3, 6, 8]
+    measured = json.loads(run("evaluate", whole, "--json"))
+    assert {name: metrics_of(whole)[-1][name] for name in counts} == {name: measured[name] for name in counts}
+
+
+def test_data_without_modes_or_classes_are_logged_as_ever(tmp_path):
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).standard_normal((300, 2)))
+    run("train", "--data", tmp_path / "points.npy", "--steps", 6, "--sample-every", 3, "--out", tmp_path)
+    assert [line["step"] for line in metrics_of(tmp_path / "00000-points")] == [1, 6]
+
+
 def test_with_constant_schedules_a_finished_run_can_be_extended(tmp_path):
     constant = [*SMALL, "--lr-decay", 1, "--eps", 0.6, "--eps-end", 0.6]
     run("train", *constant, "--steps", 6, "--out", tmp_path)
@@ -448,6 +478,7 @@ def test_weights_of_other_networks_are_refused(trained_images, tmp_path):
 def test_a_diverging_run_stops_with_its_last_good_state(tmp_path):
     output = run("train", *SMALL, "--steps", 50, "--lr-g", 1e25, "--lr-d", 1e25, "--out", tmp_path, status=1)
     assert "not finite at step" in output
+    assert "not finite at step" in (tmp_path / "00000-ring" / "log.txt").read_text()
     path = sorted((tmp_path / "00000-ring" / "checkpoints").iterdir())[-1]
     assert path.name in output
     with np.load(path) as file:

@@ -30,6 +30,8 @@ HOST = {
     "metrics": "takes host arrays of samples",
     "evaluate": "takes host arrays of samples",
     "pictures/": "draws host arrays",
+    "curves/": "draws numbers from a file",
+    "report/": "writes a page",
     "export": "writes host arrays",
     "checkpoint": "files hold host arrays",
     "gradcheck": "finite differences and the autodiff oracles run on the host",

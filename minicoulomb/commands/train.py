@@ -12,7 +12,7 @@ from minicoulomb.commands.opening import PATH, compute_on, load, run_directory
 from minicoulomb.console import Console, showing, table, tell_skipped, warn
 from minicoulomb.data.sources import image_shape, kind, open_dataset
 from minicoulomb.errors import UserError
-from minicoulomb.evaluate import EVALUATED
+from minicoulomb.evaluate import EVALUATED, SMALL
 from minicoulomb.evaluate import evaluate as evaluate_samples
 from minicoulomb.inception import compare
 from minicoulomb.models import Space, build
@@ -27,8 +27,6 @@ from minicoulomb.train import train as train_run
 RESUMABLE = {"steps", "data", "backend", "device", "tf32", "threads", "batch_statistics"}
 RESUMABLE |= {"log_every", "sample_every", "checkpoint_every", "keep_checkpoints"}
 RESUMABLE |= {"fid_every", "fid_samples", "fid_reference", "inception"}
-# A run ends with the metrics of evaluate where samples have at most so many numbers, and it takes seconds.
-SMALL = 512
 
 
 @click.command()

@@ -1,0 +1,89 @@
+"""What was logged, as series: metrics.jsonl -> steps (n,) and values (n,) under each name.
+
+thinned        fewer points to draw, the lowest and the highest of each stretch
+running_mean   m_i = mean of v_j over |j - i| <= n / 40, as far as the series reaches
+"""
+
+import json
+import math
+from array import array
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minicoulomb.errors import UserError
+
+# Points of a drawn line: more cannot be seen.
+DRAWN = 1000
+# The running mean reaches over this part of a series, if it has at least twice as many values.
+STRETCHES = 20
+
+
+class Series(NamedTuple):
+    """What was logged under one name: the steps (n,) where it is a finite number, ascending, and its values (n,)."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def read_metrics(run: Path) -> dict[str, Series]:
+    """The series of the run directory `run` by name; empty where nothing is logged yet.
+
+    Lines that are torn, for the run is being written or was killed, are left out, as are values that are no finite
+    numbers. It takes 16 bytes of memory for a value. Raises UserError where `run` is no run directory.
+    """
+    series = defaultdict(lambda: (array("d"), array("d")))
+    try:
+        with (run / "metrics.jsonl").open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                entry = _entry(line)
+                for name, value in entry.items():
+                    if name != "step" and _is_finite(value):
+                        series[name][0].append(entry["step"])
+                        series[name][1].append(value)
+    except OSError as error:
+        raise UserError(
+            f"{run}: no metrics.jsonl that can be read ({error.strerror}); give a run directory like runs/00000-grid"
+        ) from None
+    return {name: Series(*map(np.frombuffer, columns)) for name, columns in series.items()}
+
+
+def _entry(line):
+    """One line as a dict with a step, or an empty one."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) and _is_finite(entry.get("step")) else {}
+
+
+def _is_finite(value):
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def thinned(series: Series, most: int = DRAWN) -> Series:
+    """At most `most` of the points: the lowest and the highest of each stretch, so that no outlier is lost."""
+    n = len(series.steps)
+    if n <= most:
+        return series
+    edges = np.linspace(0, n, most // 2, dtype=int)
+    kept = {0, n - 1}
+    for start, stop in pairwise(edges.tolist()):
+        part = series.values[start:stop]
+        kept |= {start + int(part.argmin()), start + int(part.argmax())}
+    rows = sorted(kept)
+    return Series(series.steps[rows], series.values[rows])
+
+
+def running_mean(series: Series) -> Series | None:
+    """The mean of the values about each point, as far as the series reaches; None of too short a series."""
+    n = len(series.steps)
+    if n < 2 * STRETCHES:
+        return None
+    reach, index = n // STRETCHES // 2, np.arange(n)
+    start, stop = np.maximum(index - reach, 0), np.minimum(index + reach + 1, n)
+    sums = np.concatenate([[0.0], series.values.cumsum()])
+    return Series(series.steps, (sums[stop] - sums[start]) / (stop - start))

@@ -1,0 +1,33 @@
+"""Matplotlib's figures as <svg> within a page: its colours follow the page's, and it has no ids but its own."""
+
+import io
+import re
+from html import escape
+from typing import TYPE_CHECKING
+
+from minicoulomb.curves import COLOURS, INK, MUTED, RULE, write
+from minicoulomb.report.html import Html
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+VARIABLES = {COLOURS[0]: "var(--line)", INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"}
+
+
+def inline(figure: "Figure", name: str, label: str) -> Html:
+    """The figure as <svg role="img">, told to screen readers as `label`; `name` is its own on the page."""
+    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+        patch.set_visible(False)
+    file = io.BytesIO()
+    write(figure, file, "svg")
+    svg = file.getvalue().decode()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    box = re.search(r'viewBox="([^"]*)"', svg)[1]
+    svg = re.sub(r"<svg[^>]*>", f'<svg viewBox="{box}" role="img" aria-label="{escape(label)}">', svg, count=1)
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r' d="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), svg)
+    svg = re.sub(r"\s*\n\s*", "\n", svg)
+    for colour, variable in VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    return Html(svg.strip() + "\n")

@@ -1,0 +1,50 @@
+"""Pictures of a run, to be part of a page: some of many, smaller, as data: addresses."""
+
+import io
+import warnings
+from base64 import b64encode
+from pathlib import Path
+
+from PIL import Image
+
+from minicoulomb.report.html import Html, tag
+
+# Pixels across a picture alone, and of one in a row; twice as many as on the page, for fine screens.
+WIDE, THUMBNAIL = 1600, 400
+# PNG keeps every pixel and is small for drawings; beyond so many bytes a photograph is better a JPEG.
+LARGE = 100_000
+QUALITY = 85
+
+
+def chosen(steps: list[int], most: int) -> list[int]:
+    """At most `most` of them, evenly, with the first and the last."""
+    if len(steps) <= most:
+        return steps
+    return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
+
+
+def read(path: Path) -> Image.Image | None:
+    """The picture in a PNG file, or None where there is no whole one."""
+    try:
+        with warnings.catch_warnings(action="error"), Image.open(path, formats=("PNG",)) as image:
+            return image.convert("RGB")
+    except Exception:  # Pillow's decoder raises nearly anything on damaged bytes
+        return None
+
+
+def embedded(image: Image.Image, alt: str, width: int) -> Html:
+    """An <img> of the picture, at most `width` pixels wide."""
+    if image.width > width:
+        image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+    content, kind = _encoded(image, "PNG", optimize=True), "png"
+    if len(content) > LARGE:
+        jpeg = _encoded(image, "JPEG", quality=QUALITY, subsampling=0)
+        content, kind = min((content, "png"), (jpeg, "jpeg"), key=lambda pair: len(pair[0]))
+    address = f"data:image/{kind};base64,{b64encode(content).decode()}"
+    return tag("img", src=address, alt=alt, width=image.width, height=image.height)
+
+
+def _encoded(image, format, **settings):
+    file = io.BytesIO()
+    image.save(file, format, **settings)
+    return file.getvalue()
