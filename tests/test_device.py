@@ -22,7 +22,7 @@ from minicoulomb.backend import Backend, on_gpu, open_backend, to_host
 from minicoulomb.column_sums import column_sums
 from minicoulomb.commands import opening
 from minicoulomb.config import Config
-from minicoulomb.coulomb import energy, field, plummer_kernel, potential, potentials
+from minicoulomb.coulomb import energy, field, mean_kernel, mean_self_kernel, plummer_kernel, potential, potentials
 from minicoulomb.data.digits import digits
 from minicoulomb.gan import Batch, Diverged, State, generate, gradients, initial_state, step
 from minicoulomb.layers import BatchNorm, LeakyReLU
@@ -142,6 +142,8 @@ def test_potential_and_field_are_those_of_the_host(device, charges):
         potential(a, y, x, d, eps),
         *potentials(x, y, d, eps),
         field(a, y, x, d, eps),
+        *mean_kernel(a, y, d, eps),
+        mean_self_kernel(y, d, eps),
     )
     terms = np.sqrt(np.prod([len(points) for points in charges[:3]])) * charges[4] ** -(charges[3] + 2)
     agree_all(compute(*on(device, *charges)), compute(*charges), terms=terms)
