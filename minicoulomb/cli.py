@@ -3,6 +3,7 @@
     minicoulomb train       train on the 25 Gaussians, the ring, digits, images in any form, or an array
     minicoulomb sample      pictures, PNG files or arrays from a run
     minicoulomb evaluate    how good a run's samples are
+    minicoulomb particles   free particles in the exact field, without networks
     minicoulomb stats       a data set's statistics, as pytorch-fid keeps them
     minicoulomb prepare     a folder, zip, tar or LMDB of images, or CIFAR-10, as one array
     minicoulomb models      the networks, layer by layer
@@ -25,6 +26,7 @@ from minicoulomb.commands.evaluate import evaluate
 from minicoulomb.commands.gradcheck import gradcheck
 from minicoulomb.commands.info import info
 from minicoulomb.commands.models import models
+from minicoulomb.commands.particles import particles
 from minicoulomb.commands.prepare import prepare
 from minicoulomb.commands.sample import sample
 from minicoulomb.commands.stats import stats
@@ -52,5 +54,5 @@ def main():
     """Coulomb GANs without a framework (Unterthiner et al., ICLR 2018)."""
 
 
-for command in (train, sample, evaluate, stats, prepare, models, gradcheck, benchmark, info):
+for command in (train, sample, evaluate, particles, stats, prepare, models, gradcheck, benchmark, info):
     main.add_command(command)

@@ -12,20 +12,21 @@ LAYOUT = """
     layers/resampling layers/composite layers/__init__
     inception/__init__ inception/architecture inception/torch_file inception/safetensors inception/weights
     inception/pooling inception/resize inception/network inception/statistics
-    network models gan
+    network models gan particles
     oracles/oracle oracles/torch_oracle oracles/jax_oracle oracles/__init__ gradcheck
     data/dataset data/mixtures data/digits data/images data/arrays
     data/source data/folder data/archives data/lsun data/cifar data/listing data/decoding data/partial data/cache
     data/sources
     presets
-    pictures/colours pictures/images pictures/plane pictures/points pictures/output pictures/__init__ metrics evaluate
+    pictures/colours pictures/images pictures/plane pictures/points pictures/curve pictures/output pictures/__init__
+    metrics evaluate
     checkpoint run sampling inception/compare export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads
     benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
     benchmark/memory benchmark/cases
     console options
     commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/stats commands/prepare
-    commands/models commands/gradcheck commands/benchmark commands/info cli __main__
+    commands/particles commands/models commands/gradcheck commands/benchmark commands/info cli __main__
 """.split()
 
 

@@ -70,8 +70,8 @@ def test_potential_and_field_are_differences_of_what_each_charge_makes(m, eps):
     (u_y, du_y), (u_x, du_x) = (mean_kernel(x, charge, 1.5, eps) for charge in (y, x))
     assert_agree(u_y - u_x, potential(x, y, x, 1.5, eps))
     assert_agree(du_y - du_x, field(x, y, x, 1.5, eps))
-    F = mean_self_kernel(y, 1.5, eps) / 2 - u_y.mean() + u_x.mean() / 2
-    assert F == pytest.approx(energy(x, y, 1.5, eps), rel=1e-12)
+    total = mean_self_kernel(y, 1.5, eps) / 2 - u_y.mean() + u_x.mean() / 2
+    assert total == pytest.approx(energy(x, y, 1.5, eps), rel=1e-12)
 
 
 @given(charges())

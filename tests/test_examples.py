@@ -1,6 +1,7 @@
 """The examples run, and do what they say."""
 
 import runpy
+from itertools import pairwise
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -19,6 +20,13 @@ def test_algorithm_1_learns_the_ring():
 
 def test_the_gradients_agree_with_autograd():
     assert all(error < 1e-12 for error in load("compare_with_autograd")["main"]().values())
+
+
+def test_particles_spread_from_a_point_over_all_modes():
+    energies, floor, metrics = load("particles")["main"](steps=60)
+    assert all(after < before for before, after in pairwise(energies))
+    assert energies[-1] < floor
+    assert metrics["modes20"] == 25
 
 
 def test_every_example_is_tested_here():

@@ -3,9 +3,11 @@
 images.py    image_grid, neighbour_rows: pixels, row by row
 plane.py     Plane: a square of the plane with axes, on which discs are laid
 points.py    scatter: generated points over real ones
+curve.py     with_curve: the energy's curve below a picture
 output.py    save, save_animation: whole files or none
 """
 
+from minicoulomb.pictures.curve import with_curve
 from minicoulomb.pictures.images import image_grid, neighbour_rows, to_pixels
 from minicoulomb.pictures.output import save, save_animation
 from minicoulomb.pictures.plane import Plane, square_about
@@ -20,4 +22,5 @@ __all__ = [
     "scatter",
     "square_about",
     "to_pixels",
+    "with_curve",
 ]
