@@ -217,6 +217,17 @@ def test_single_precision_keeps_five_digits_between_nearly_coincident_images(apa
     assert_agree(du, defining_field(exact_a, exact_b, exact_b + 1e30, d, eps), bound=1e-5)
 
 
+@pytest.mark.parametrize("m", [1, 2, 4])
+def test_in_single_precision_the_field_keeps_five_digits_far_from_the_first_point(m):
+    rng = np.random.default_rng(0)
+    b = 1000 * rng.standard_normal((20, m))
+    a, b = ((1000 + points).astype(np.float32) for points in (b + 1e-2 * rng.standard_normal(b.shape), b))
+    exact_a, exact_b = a.astype(np.float64), b.astype(np.float64)
+    exact = defining_field(exact_a, exact_b, np.full((1, m), 1e30), 2, 0.01)
+    assert_agree(mean_kernel(a, b, 2, 0.01)[1], exact, bound=1e-5)
+    assert_agree(field(a, b, b + 1e8, 2, 0.01), exact, bound=1e-5)
+
+
 @dimensions
 def test_single_precision_stays_single_precision(m):
     a, y, x = points(m, np.float32)
