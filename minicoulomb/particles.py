@@ -26,7 +26,15 @@ exceed 2 / K: a particle near a single real point would be thrown ever farther t
 has at most the curvature d S(a), S(a) = mean_j k_{d+2}(a, y_j), for k is convex in r^2; and a step of 1 / (d S(a)) is
 the mean shift: of the pull alone, it moves a particle to the mean of the real points weighted by k_{d+2}. So the
 natural unit is the shortest mean shift in the data, 1 / (d max_a S(a)): up to 1 nothing is pulled past its weighted
-mean, up to 2 the pull alone lowers the energy. With the particles' repulsion that is no proof. MEASURED
+mean, up to 2 the pull alone lowers the energy. With the particles' repulsion that is no proof. Measured, 500 particles
+from a point, in how many of 600 steps F rose (seeds 0 to 2; digits seed 0, and 300 steps beyond 1.5 units):
+
+    units                    1     1.5     1.8     2          2.5          4
+    grid                     0     0       0       0          0            272 to 314        a unit: 14 to 17 bounds
+    ring                     0     0       0       0          0            274 to 310                5.7 to 6
+    digits                   0     0       2       16         140          115                       65
+
+At 1.5 units the floor is reached after 10 to 22 steps on the grid, 11 on the ring, and 43 on the digits.
 
 Numbers are float64 for a reason: near its end F is a thousandth of the means that it is the difference of.
 """
@@ -149,7 +157,7 @@ def pace(steps: int, pictures: int) -> list[int]:
 
 
 class Record(NamedTuple):
-    """energies (steps + 1,), from the start to after the last step; snapshots {t: x (n, m)}; both on the host."""
+    """energies (steps + 1,), from the start to after the last step; snapshots {t: x}; both on the host."""
 
     energies: np.ndarray
     snapshots: dict[int, np.ndarray]
@@ -160,8 +168,10 @@ def record(
     steps: int,
     snapshots: Collection[int],
     progress: Callable[[int, int], object] | None = None,
+    first: int | None = None,
 ) -> Record:
-    """Take the steps and keep what they show: every energy, and x at the numbers in `snapshots` and at the last.
+    """Take the steps and keep what they show: every energy, x at the last of them, and at the numbers in `snapshots` x
+    or its `first` rows.
 
     Energies are read, which waits for a GPU, where a snapshot is due and every READ_EVERY seconds; progress(t, steps)
     then hears how far it is. Raises UserError when an energy is no finite number.
@@ -172,7 +182,7 @@ def record(
             t, x, energy = next(moments)
         unread.append(energy)
         if t in snapshots or t == steps:
-            kept[t] = to_host(x).copy()
+            kept[t] = to_host(x if t == steps else x[:first]).copy()
         if t in kept or time.perf_counter() - since >= READ_EVERY:
             energies += to_host(array_module(x).stack(unread)).tolist()
             _check(energies, len(unread))

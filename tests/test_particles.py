@@ -270,6 +270,11 @@ def test_snapshots_stay_what_they_were():
     assert (found.snapshots[3] != start).any()
 
 
+def test_of_images_only_those_shown_are_kept():
+    found = free.record(moments(range(9)), 5, {0, 2}, first=1)
+    assert {t: len(x) for t, x in found.snapshots.items()} == {0: 1, 2: 1, 5: 3}
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_an_energy_that_is_not_finite_is_told_with_its_step(value):
     with pytest.raises(UserError, match=rf"energy {value} at step 5: is not finite; use a smaller --step-size"):

@@ -62,8 +62,9 @@ CACHE = Path("runs") / "cache"
 def particles(data, n, points, start, steps, optimizer, step_size, output, energies, **options):
     """Let free particles follow the exact field of DATA: grid, ring, digits, or whatever --data of train takes.
 
-    Theorem 1 without networks: the energy falls towards 0, and particles become like the data. d and eps are those
-    that train has for DATA.
+    Theorem 1 without networks: the energy falls towards 0, and particles become like the data. The floor is the energy
+    that as many fresh real points would have; below it particles fit the very points that make the field. d and eps are
+    those that train has for DATA; for images of many pixels an --eps near their distances does better.
     """
     _check_places(output, energies)
     config = resolve(None, data=data, hold_out_every=0, **given(options))
@@ -82,7 +83,8 @@ def particles(data, n, points, start, steps, optimizer, step_size, output, energ
     own = mean_self_kernel(y_there, config.d, config.eps)
     moments = free.follow_field(x_there, y_there, own, config.d, config.eps, move)
     shown = free.pace(steps, FRAMES) if output and output.suffix.lower() == ".gif" else []
-    found = free.record(moments, steps, shown, showing("steps", "steps"))
+    are_images = len(dataset.shape) == 3
+    found = free.record(moments, steps, shown, showing("steps", "steps"), IMAGES if are_images else None)
 
     floor = free.floor_energy(float(own), n, len(y), config.d, config.eps)
     if energies:
