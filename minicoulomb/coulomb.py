@@ -34,7 +34,7 @@ from minicoulomb.errors import UserError
 from minicoulomb.fused import Fused
 from minicoulomb.pair_sums import offset_sums, pair_sums
 from minicoulomb.threads import for_each
-from minicoulomb.workspace import Workspace
+from minicoulomb.workspace import NoWorkspace, Workspace
 
 # Points on a side of a tile: 1 MB for each float32 array of pairs, which stays in the processor's cache, and work
 # enough that threads rarely wait for the interpreter. A GPU fills its cores with 16 MB.
@@ -102,7 +102,7 @@ def mean_kernel(a, y, d: float, eps: float):
     a, y = _points(d, eps, a, y)
     if _by_pairs(a):
         return _row_means(a, y, d, eps), -d * _row_mean_offsets(a, y, d + 2, eps)
-    xp, squared_distances, workspace = array_module(a), _squared_distances(a, y, eps), Workspace()
+    xp, squared_distances, workspace = array_module(a), _squared_distances(a, y, eps), _work(a, y)
     u, du, ones = xp.zeros(len(a), a.dtype), xp.zeros(a.shape, a.dtype), xp.ones(len(y), a.dtype)
 
     def add(rows, columns):
@@ -248,7 +248,7 @@ def _differences(a, b) -> Callable:
     As matrix products [a_i, 1] . [1, -b_j], one for each coordinate: rounded once, just as a - b is, and faster
     than NumPy's broadcasting.
     """
-    xp, m, workspace = array_module(a), a.shape[1], Workspace()
+    xp, m, workspace = array_module(a), a.shape[1], _work(a, b)
     left, right = xp.ones((m, len(a), 2), a.dtype), xp.ones((m, 2, len(b)), a.dtype)
     left[:, :, 0] = a.T
     xp.negative(b.T, out=right[:, 1])
@@ -312,6 +312,11 @@ def _parts(points) -> list[list[slice]]:
     tiles = _tiles(points)
     parts = min(PARTS, len(tiles)) if array_module(points) is np else 1
     return [tiles[part::parts] for part in range(parts)]
+
+
+def _work(a, b):
+    """Memory for tiles of pairs; a single one takes its own, which costs less than looking it up."""
+    return NoWorkspace if len(_tiles(a)) == len(_tiles(b)) == 1 else Workspace()
 
 
 def _tiles(points, start: int = 0) -> list[slice]:
