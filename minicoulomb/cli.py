@@ -4,6 +4,7 @@
     minicoulomb sample      pictures, PNG files or arrays from a run
     minicoulomb evaluate    how good a run's samples are
     minicoulomb field       the potential and its forces, exact and as D has learned them
+    minicoulomb particles   free particles in the exact field, without networks
     minicoulomb plot        curves of what runs logged
     minicoulomb report      a run on one page that opens without a network
     minicoulomb stats       a data set's statistics, as pytorch-fid keeps them
@@ -29,6 +30,7 @@ from minicoulomb.commands.field import field
 from minicoulomb.commands.gradcheck import gradcheck
 from minicoulomb.commands.info import info
 from minicoulomb.commands.models import models
+from minicoulomb.commands.particles import particles
 from minicoulomb.commands.plot import plot
 from minicoulomb.commands.prepare import prepare
 from minicoulomb.commands.report import report
@@ -58,5 +60,6 @@ def main():
     """Coulomb GANs without a framework (Unterthiner et al., ICLR 2018)."""
 
 
-for command in (train, sample, evaluate, field, plot, report, stats, prepare, models, gradcheck, benchmark, info):
+COMMANDS = (train, sample, evaluate, field, particles, plot, report, stats, prepare, models, gradcheck, benchmark, info)
+for command in COMMANDS:
     main.add_command(command)

@@ -56,10 +56,10 @@ class Console:
 
 
 class Progress:
-    """A long count of images on a terminal: what, how many of how many, how fast, and the time left."""
+    """A long count on a terminal: what, how many of how many, how fast in `unit` a second, and the time left."""
 
-    def __init__(self, what: str):
-        self.what, self.before = what, math.inf
+    def __init__(self, what: str, unit: str = "images"):
+        self.what, self.unit, self.before = what, unit, math.inf
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -72,13 +72,13 @@ class Progress:
         text = f"{self.what} {done:,}/{total:,}"
         if done > self.first and now > self.began:
             speed = (done - self.first) / (now - self.began)
-            text += f"  {speed:,.{0 if speed >= 100 else 1}f} images/s  {_clock((total - done) / speed)} left"
+            text += f"  {speed:,.{0 if speed >= 100 else 1}f} {self.unit}/s  {_clock((total - done) / speed)} left"
         click.echo(_status_line(done / total, text) + "\n" * (done == total), nl=False, err=True)
 
 
-def showing(what: str) -> Progress | None:
-    """A callback that shows how far a long count of images is, on a terminal."""
-    return Progress(what) if sys.stderr.isatty() else None
+def showing(what: str, unit: str = "images") -> Progress | None:
+    """A callback that shows how far a long count is, on a terminal."""
+    return Progress(what, unit) if sys.stderr.isatty() else None
 
 
 def tell_choice(backend: Backend) -> None:

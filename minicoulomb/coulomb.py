@@ -6,6 +6,9 @@
             = -d ( 1/n_y sum_j (a - y_j) k_{d+2}(a, y_j) - 1/n_x sum_i (a - x_i) k_{d+2}(a, x_i) )
     F       = 1/2 mean_j Phi(y_j) - 1/2 mean_i Phi(x_i)     >= 0                  a number; 2 F is the squared MMD
 
+Both charges make the same: with u_y(a) = mean_j k(a, y_j) is Phi = u_y - u_x and E = grad u_y - grad u_x. Where both
+are wanted, `mean_kernel` gives u and grad u in one pass over the pairs.
+
 Real samples attract: Phi is high where real charge outweighs generated charge, and a generated sample moves
 along +E. Every array (n, ...) is flattened to n points of dimension m; d > 0 is any real number, eps >= 0.
 With eps = 0 coincident pairs are left out of every sum, a point's own self-term among them.
@@ -31,6 +34,7 @@ from minicoulomb.errors import UserError
 from minicoulomb.fused import Fused
 from minicoulomb.pair_sums import offset_sums, pair_sums
 from minicoulomb.threads import for_each
+from minicoulomb.workspace import NoWorkspace, Workspace
 
 # Points on a side of a tile: 1 MB for each float32 array of pairs, which stays in the processor's cache, and work
 # enough that threads rarely wait for the interpreter. A GPU fills its cores with 16 MB.
@@ -70,24 +74,8 @@ def potentials(x, y, d: float, eps: float):
     """
     x, y = _points(d, eps, x, y)
     xp, n_x, n_y = array_module(x), len(x), len(y)
-    p = xp.concatenate((x, y))
     q = xp.concatenate((xp.full(n_x, -1 / n_x, x.dtype), xp.full(n_y, 1 / n_y, x.dtype)))
-    if _by_pairs(p):
-        phi = pair_sums(p, p, q, d, eps)
-        return phi[:n_x], phi[n_x:]
-    kernel, parts = _kernel(p, p, d, eps), _parts(p)
-    sums = xp.zeros((len(parts), n_x + n_y), x.dtype)
-
-    def add(part):
-        for rows in parts[part]:
-            for columns in _tiles(p, rows.start):
-                k = kernel(rows, columns)
-                sums[part, rows] += k @ q[columns]
-                if columns != rows:
-                    sums[part, columns] += q[rows] @ k
-
-    for_each(add, range(len(parts)))
-    phi = sums.sum(axis=0)
+    phi = _own_potentials(xp.concatenate((x, y)), q, d, eps)
     return phi[:n_x], phi[n_x:]
 
 
@@ -104,6 +92,56 @@ def energy(x, y, d: float, eps: float) -> float:
     """F = 1/2 mean Phi(y) - 1/2 mean Phi(x) >= 0, zero only where the samples agree; half the squared MMD."""
     phi_x, phi_y = potentials(x, y, d, eps)
     return float(phi_y.mean() - phi_x.mean()) / 2
+
+
+def mean_kernel(a, y, d: float, eps: float):
+    """(u, du) of the charge of y alone: u(a_i) = mean_j k(a_i, y_j), (n_a,), and du = grad u, (n_a, m).
+
+    Phi = u_y - u_x and E = du_y - du_x. One pass over the pairs gives both, from k = (r^2 + eps^2) k_{d+2}.
+    """
+    a, y = _points(d, eps, a, y)
+    if _by_pairs(a):
+        return _row_means(a, y, d, eps), -d * _row_mean_offsets(a, y, d + 2, eps)
+    xp, squared_distances, workspace = array_module(a), _squared_distances(a, y, eps), _work(a, y)
+    u, du, ones = xp.zeros(len(a), a.dtype), xp.zeros(a.shape, a.dtype), xp.ones(len(y), a.dtype)
+
+    def add(rows, columns):
+        r2 = squared_distances(rows, columns)
+        k = xp.add(r2, eps * eps, out=workspace.empty("k", r2.shape, like=r2))
+        steep = _plummer(r2, d + 2, eps)
+        k *= steep
+        u[rows] += k @ ones[columns]
+        du[rows] += _weighted_offsets(a[rows], y[columns], y[0], steep)
+
+    _for_each_tile(add, a, y)
+    u /= len(y)
+    du *= -d / len(y)
+    return u, du
+
+
+def mean_self_kernel(y, d: float, eps: float):
+    """mean_ij k(y_i, y_j), self-terms included, as an array of one number; of each pair of points k is taken once."""
+    (y,) = _points(d, eps, y)
+    return _own_potentials(y, array_module(y).full(len(y), 1 / len(y), y.dtype), d, eps).mean()
+
+
+def _own_potentials(p, q, d, eps):
+    """sum_j q_j k(p_i, p_j), (n,), of the points p where they are themselves, with charges q."""
+    if _by_pairs(p):
+        return pair_sums(p, p, q, d, eps)
+    kernel, parts = _kernel(p, p, d, eps), _parts(p)
+    sums = array_module(p).zeros((len(parts), len(p)), p.dtype)
+
+    def add(part):
+        for rows in parts[part]:
+            for columns in _tiles(p, rows.start):
+                k = kernel(rows, columns)
+                sums[part, rows] += k @ q[columns]
+                if columns != rows:
+                    sums[part, columns] += q[rows] @ k
+
+    for_each(add, range(len(parts)))
+    return sums.sum(axis=0)
 
 
 def _row_means(a, b, d, eps):
@@ -126,27 +164,25 @@ def _row_mean_offsets(a, b, d, eps):
     xp = array_module(a)
     if _by_pairs(a):
         return offset_sums(a, b, xp.full(len(b), 1 / len(b), b.dtype), d, eps)
-    means = xp.zeros(a.shape, a.dtype)
-    if a.shape[1] <= FEW_COORDINATES:
-        differences, ones = _differences(a, b), xp.ones(len(b), a.dtype)
+    means, kernel = xp.zeros(a.shape, a.dtype), _kernel(a, b, d, eps)
 
-        def add(rows, columns):
-            offsets = differences(rows, columns)
-            k = _plummer(_sum_of_squares(offsets.copy()), d, eps)
-            offsets *= k
-            means[rows] += (offsets @ ones[columns]).T
-    else:
-        kernel = _kernel(a, b, d, eps)
-
-        def add(rows, columns):
-            # a S - K b cancels where points nearly coincide, so it too is taken in float64, about one of them.
-            k = kernel(rows, columns).astype(np.float64)
-            from_a, from_b = (xp.subtract(points, b[0], dtype=np.float64) for points in (a[rows], b[columns]))
-            means[rows] += from_a * k.sum(axis=1)[:, None] - k @ from_b
+    def add(rows, columns):
+        means[rows] += _weighted_offsets(a[rows], b[columns], b[0], kernel(rows, columns))
 
     _for_each_tile(add, a, b)
     means /= len(b)
     return means
+
+
+def _weighted_offsets(a, b, origin, k):
+    """sum_j (a_i - b_j) k_ij, (n_a, m), as a_i sum_j k_ij - (k b)_i.
+
+    That cancels where points nearly coincide, so it is taken in float64, about one of them.
+    """
+    xp = array_module(a)
+    k = k.astype(np.float64, copy=False)
+    from_a, from_b = (xp.subtract(points, origin, dtype=np.float64) for points in (a, b))
+    return from_a * k.sum(axis=1)[:, None] - k @ from_b
 
 
 def _kernel(a, b, d, eps) -> Callable:
@@ -193,7 +229,7 @@ def _by_pairs(points) -> bool:
 
 
 def _squared_distances(a, b, eps) -> Callable:
-    """The function (rows, columns) -> ||a_i - b_j||^2 of one tile, in an array of its own."""
+    """The function (rows, columns) -> ||a_i - b_j||^2 of one tile, a thread's to write in until its next."""
     if a.shape[1] <= FEW_COORDINATES:
         differences = _differences(a, b)
         return lambda rows, columns: _sum_of_squares(differences(rows, columns))
@@ -207,16 +243,22 @@ def _squared_distances(a, b, eps) -> Callable:
 
 
 def _differences(a, b) -> Callable:
-    """The function (rows, columns) -> a_i - b_j of one tile, (m, rows, columns).
+    """The function (rows, columns) -> a_i - b_j of one tile, (m, rows, columns), in memory of the thread's last.
 
     As matrix products [a_i, 1] . [1, -b_j], one for each coordinate: rounded once, just as a - b is, and faster
     than NumPy's broadcasting.
     """
-    xp, m = array_module(a), a.shape[1]
+    xp, m, workspace = array_module(a), a.shape[1], _work(a, b)
     left, right = xp.ones((m, len(a), 2), a.dtype), xp.ones((m, 2, len(b)), a.dtype)
     left[:, :, 0] = a.T
     xp.negative(b.T, out=right[:, 1])
-    return lambda rows, columns: left[:, rows] @ right[:, :, columns]
+
+    def tile(rows, columns):
+        factors = left[:, rows], right[:, :, columns]
+        shape = m, factors[0].shape[1], factors[1].shape[2]
+        return xp.matmul(*factors, out=workspace.empty("offsets", shape, like=a))
+
+    return tile
 
 
 def _sum_of_squares(offsets):
@@ -270,6 +312,11 @@ def _parts(points) -> list[list[slice]]:
     tiles = _tiles(points)
     parts = min(PARTS, len(tiles)) if array_module(points) is np else 1
     return [tiles[part::parts] for part in range(parts)]
+
+
+def _work(a, b):
+    """Memory for tiles of pairs; a single one takes its own, which costs less than looking it up."""
+    return NoWorkspace if len(_tiles(a)) == len(_tiles(b)) == 1 else Workspace()
 
 
 def _tiles(points, start: int = 0) -> list[slice]:

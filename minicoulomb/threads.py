@@ -15,6 +15,7 @@ built on MKL, before NumPy is imported.
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import numpy as np
 
@@ -49,13 +50,17 @@ def available_cores() -> int:
 
 
 def for_each(function: Callable, parts: Iterable) -> None:
-    """Call function(part) for every part and wait; an exception of any call is raised."""
+    """Call function(part) for every part and wait; an exception of any call is raised.
+
+    Each call sees the caller's context: what an `np.errstate` ignores there is ignored in all threads.
+    """
     parts = list(parts)
     if _pool is None or len(parts) == 1:
         for part in parts:
             function(part)
     else:
-        for _ in _pool.map(function, parts):
+        context = copy_context()
+        for _ in _pool.map(lambda part: context.copy().run(function, part), parts):
             pass
 
 

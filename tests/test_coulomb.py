@@ -11,7 +11,7 @@ from autodiff_cases import assert_agree, charges, check_field
 from hypothesis import given, settings
 
 from minicoulomb import coulomb, pair_sums
-from minicoulomb.coulomb import energy, field, plummer_kernel, potential, potentials
+from minicoulomb.coulomb import energy, field, mean_kernel, mean_self_kernel, plummer_kernel, potential, potentials
 from minicoulomb.errors import UserError
 from minicoulomb.oracles import open_oracle
 from minicoulomb.threads import set_threads
@@ -56,6 +56,22 @@ def test_everything_is_its_defining_formula(m, d, eps):
     phi_x, phi_y = potentials(x, y, d, eps)
     assert_agree(phi_x, defining_potential(x, y, x, d, eps))
     assert_agree(phi_y, defining_potential(y, y, x, d, eps))
+    u, du = mean_kernel(a, y, d, eps)
+    assert_agree(u, defining_kernel(a, y, d, eps).mean(axis=1))
+    assert_agree(du, defining_field(a, y, np.full((1, m), 1e40), d, eps))
+    assert mean_self_kernel(y, d, eps) == pytest.approx(defining_kernel(y, y, d, eps).mean(), rel=1e-12)
+
+
+@dimensions
+@pytest.mark.parametrize("eps", [0, 0.5])
+def test_potential_and_field_are_differences_of_what_each_charge_makes(m, eps):
+    """At the charges themselves too, where pairs coincide."""
+    _, y, x = points(m)
+    (u_y, du_y), (u_x, du_x) = (mean_kernel(x, charge, 1.5, eps) for charge in (y, x))
+    assert_agree(u_y - u_x, potential(x, y, x, 1.5, eps))
+    assert_agree(du_y - du_x, field(x, y, x, 1.5, eps))
+    total = mean_self_kernel(y, 1.5, eps) / 2 - u_y.mean() + u_x.mean() / 2
+    assert total == pytest.approx(energy(x, y, 1.5, eps), rel=1e-12)
 
 
 @given(charges())
@@ -140,7 +156,7 @@ def test_the_self_term_is_kept_when_eps_is_positive():
 
 def everything(a, y, x, eps):
     functions = plummer_kernel(a, y, 1, eps), potential(a, y, x, 1, eps), field(a, y, x, 1, eps)
-    return *functions, *potentials(x, y, 1, eps)
+    return *functions, *potentials(x, y, 1, eps), *mean_kernel(a, y, 1, eps), mean_self_kernel(y, 1, eps)
 
 
 @dimensions
@@ -196,12 +212,26 @@ def test_single_precision_keeps_five_digits_between_nearly_coincident_images(apa
     np.testing.assert_allclose(plummer_kernel(a, a, d, eps), defining_kernel(exact_a, exact_a, d, eps), rtol=1e-5)
     exact_force = defining_field(exact_a, exact_b, exact_a, d, eps)
     assert_agree(field(a, b, a, d, eps), exact_force, bound=1e-5)
+    u, du = mean_kernel(a, b, d, eps)
+    np.testing.assert_allclose(u, defining_kernel(exact_a, exact_b, d, eps).mean(axis=1), rtol=1e-5)
+    assert_agree(du, defining_field(exact_a, exact_b, exact_b + 1e30, d, eps), bound=1e-5)
+
+
+@pytest.mark.parametrize("m", [1, 2, 4])
+def test_in_single_precision_the_field_keeps_five_digits_far_from_the_first_point(m):
+    rng = np.random.default_rng(0)
+    b = 1000 * rng.standard_normal((20, m))
+    a, b = ((1000 + points).astype(np.float32) for points in (b + 1e-2 * rng.standard_normal(b.shape), b))
+    exact_a, exact_b = a.astype(np.float64), b.astype(np.float64)
+    exact = defining_field(exact_a, exact_b, np.full((1, m), 1e30), 2, 0.01)
+    assert_agree(mean_kernel(a, b, 2, 0.01)[1], exact, bound=1e-5)
+    assert_agree(field(a, b, b + 1e8, 2, 0.01), exact, bound=1e-5)
 
 
 @dimensions
 def test_single_precision_stays_single_precision(m):
     a, y, x = points(m, np.float32)
-    results = plummer_kernel(a, y, 1, 1), potential(a, y, x, 1, 1), field(a, y, x, 1, 1), *potentials(x, y, 1, 1)
+    results = everything(a, y, x, 1)
     assert {result.dtype for result in results} == {np.dtype(np.float32)}
     assert_agree(results[2], defining_field(*(p.astype(np.float64) for p in (a, y, x)), 1, 1), bound=1e-5)
 
@@ -235,6 +265,8 @@ x2, x3 = np.zeros((4, 2)), np.zeros((4, 3))
         (lambda: potentials(x2, x3, 1, 1), r"points of dimensions \[2, 3\]: all must live in the same space"),
         (lambda: potential(x2[:0], x2, x2, 1, 1), r"array of shape \(0, 2\): no points"),
         (lambda: energy(x2, x2[:0], 1, 1), "no points; pass at least one"),
+        (lambda: mean_kernel(x2, x3, 1, 1), r"points of dimensions \[2, 3\]"),
+        (lambda: mean_self_kernel(x2, 0, 1), "d = 0: "),
     ],
 )
 def test_values_that_no_kernel_has_are_told(call, message):

@@ -33,6 +33,7 @@ HOST = {
     "curves/": "draws numbers from a file",
     "report/": "writes a page",
     "export": "writes host arrays",
+    "commands/": "parse, call, print; the real points and the start of particles are drawn on the host",
     "checkpoint": "files hold host arrays",
     "gradcheck": "finite differences and the autodiff oracles run on the host",
     "oracles/": "PyTorch and JAX on the host",
@@ -75,6 +76,10 @@ EXCEPTIONS = {
     ("products", "zeros"): "cuBLAS reads its factors on the host",
     ("products", "ctypes"): "cuBLAS reads its factors on the host",
     ("winograd_kernels", "ndenumerate"): "of a plan's matrices, which are the host's",
+    **{
+        ("particles", name): "of energies that were read, and of step numbers"
+        for name in ("array", "diff", "geomspace", "rint")
+    },
     ("upload", "frombuffer"): "pinned memory is the host's",
     ("upload", "copyto"): "pinned memory is the host's",
     ("network", "empty"): "initial parameters are laid out on the host",

@@ -22,13 +22,15 @@ from minicoulomb.backend import Backend, on_gpu, open_backend, to_host
 from minicoulomb.column_sums import column_sums
 from minicoulomb.commands import opening
 from minicoulomb.config import Config
-from minicoulomb.coulomb import energy, field, plummer_kernel, potential, potentials
+from minicoulomb.coulomb import energy, field, mean_kernel, mean_self_kernel, plummer_kernel, potential, potentials
 from minicoulomb.data.digits import digits
 from minicoulomb.gan import Batch, Diverged, State, generate, gradients, initial_state, step
 from minicoulomb.layers import BatchNorm, LeakyReLU
 from minicoulomb.models import Space, build
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, follow
+from minicoulomb.particles import adam as adam_move
+from minicoulomb.particles import euler, follow_field, momentum, natural_step, record
 from minicoulomb.run import Run
 from minicoulomb.sampling import samples
 from minicoulomb.train import draw_batches
@@ -142,6 +144,8 @@ def test_potential_and_field_are_those_of_the_host(device, charges):
         potential(a, y, x, d, eps),
         *potentials(x, y, d, eps),
         field(a, y, x, d, eps),
+        *mean_kernel(a, y, d, eps),
+        mean_self_kernel(y, d, eps),
     )
     terms = np.sqrt(np.prod([len(points) for points in charges[:3]])) * charges[4] ** -(charges[3] + 2)
     agree_all(compute(*on(device, *charges)), compute(*charges), terms=terms)
@@ -336,6 +340,41 @@ def test_samples_are_those_of_the_host(device):
         agree_all([generate(case.G, there, device.to_device(z))], [generate(case.G, here, z)])
 
 
+# Free particles
+
+WAYS = {"euler": lambda: euler(20.0), "momentum": lambda: momentum(20.0), "adam": lambda: adam_move(0.1, 0.1)}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("m", [2, 7])
+def test_particles_go_the_way_of_the_host_s(device, way, m):
+    rng = np.random.default_rng(0)
+    x, y = 0.1 * rng.standard_normal((40, m)), 3 * rng.standard_normal((70, m))
+
+    def follow(x, y):
+        own = mean_self_kernel(y, 2.0, 1.5)
+        moments = follow_field(x, y, own, 2.0, 1.5, WAYS[way]())
+        return natural_step(y, 2.0, 1.5), record(moments, STEPS, {0, 3})
+
+    (ours, there), (theirs, here) = follow(*on(device, x.copy(), y)), follow(x, y)
+    assert ours == pytest.approx(theirs, rel=1e-12)
+    np.testing.assert_allclose(there.energies, here.energies, rtol=1e-9)
+    for t, places in here.snapshots.items():
+        assert_agree(there.snapshots[t], places)
+
+
+def test_particles_wait_for_the_device_nowhere():
+    """Energies stay there until `record` reads them; the second steps find compiled kernels in place."""
+    x, y = (strict_cupy.asarray(np.random.default_rng(0).standard_normal((n, 2))) for n in (40, 70))
+    for way in WAYS.values():
+        moments = follow_field(x, y, mean_self_kernel(y, 2.0, 1.5), 2.0, 1.5, way())
+        next(moments)
+        for _ in range(2):
+            with strict_cupy.recorded() as waits:
+                assert on_gpu(next(moments).energy)
+            assert (waits, waits.uploads) == ([], [])
+
+
 # Checkpoints, batches, the command line
 
 
@@ -408,3 +447,12 @@ def test_the_command_line_trains_samples_and_evaluates(command, tmp_path, settin
         for name in theirs.files:
             np.testing.assert_allclose(ours[name].astype(float), theirs[name].astype(float), atol=1, rtol=1e-6)
     command("evaluate", there, "-n", 50, "--backend", "cupy")
+
+
+def test_the_command_line_lets_particles_go_the_way_of_the_host_s(command, tmp_path):
+    for backend in ("cupy", "numpy"):
+        options = ["-n", 30, "--points", 50, "--steps", 8, "--energies", tmp_path / backend, "-o", tmp_path / "a.gif"]
+        command("particles", "ring", *options, "--backend", backend)
+    lines = ((tmp_path / name).read_text().splitlines() for name in ("cupy", "numpy"))
+    ours, theirs = ([json.loads(line)["energy"] for line in log] for log in lines)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-8)

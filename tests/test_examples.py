@@ -1,6 +1,7 @@
 """The examples run, and do what they say."""
 
 import runpy
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,13 @@ def test_a_wrong_gradient_shows_in_the_table(monkeypatch):
     monkeypatch.setitem(example["errors_of_field"].__globals__, "field", lambda *charges: 1.001 * field(*charges))
     table = example["main"]("field", libraries=["autograd"])
     assert all(errors[0] == pytest.approx(1e-3) for errors in table.values())
+
+
+def test_particles_spread_from_a_point_over_all_modes():
+    energies, floor, metrics = load("particles")["main"](steps=60)
+    assert all(after < before for before, after in pairwise(energies))
+    assert energies[-1] < floor
+    assert metrics["modes20"] == 25
 
 
 def test_every_example_is_tested_here():

@@ -31,6 +31,14 @@ def test_an_error_in_a_part_is_raised(threads, n):
         for_each(lambda part: 1 / part, [1, 0, 2])
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_the_caller_lets_pass_is_let_pass_in_every_thread(threads, n):
+    """Warnings are errors in these tests."""
+    threads(n)
+    with np.errstate(over="ignore"):
+        for_each(lambda part: np.array([1e300]) * 1e300, range(9))
+
+
 def test_by_default_there_is_a_thread_for_each_core(threads):
     assert threads() == available_cores() >= 1
 

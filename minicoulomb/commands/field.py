@@ -64,7 +64,7 @@ def field(target, n, output, animate, seed, **options):
 
 
 def _animate(run, backend, dataset, n, seed, output):
-    frames = FieldFrames(run.checkpoints(), backend.xp, dataset, n, seed, showing("checkpoints"))
+    frames = FieldFrames(run.checkpoints(), backend.xp, dataset, n, seed, showing("checkpoints", "checkpoints"))
     pictures.save_animation(frames, output, SECONDS)
     click.echo(f"the field of {run.path} at {len(frames)} checkpoints: {output}")
     if len(frames) < FEW:

@@ -5,9 +5,11 @@ plane.py       Plane: a square of the plane with axes, on which discs and arrows
 points.py      scatter: generated points over real ones
 maps.py        field_map: potentials as coloured maps, side by side
 forces.py      force_rows: what forces tell images to change
+curve.py       with_curve: the energy's curve below a picture
 output.py      save, save_animation: whole files or none
 """
 
+from minicoulomb.pictures.curve import with_curve
 from minicoulomb.pictures.forces import Forces, force_rows
 from minicoulomb.pictures.images import image_grid, neighbour_rows, to_pixels
 from minicoulomb.pictures.maps import ARROWS, CELLS, Panel, Scale, field_map
@@ -32,4 +34,5 @@ __all__ = [
     "scatter",
     "square_about",
     "to_pixels",
+    "with_curve",
 ]

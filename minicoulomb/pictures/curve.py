@@ -1,0 +1,79 @@
+"""The energy against the steps, both on logarithmic scales, below a picture of the particles.
+
+    with_curve(picture, energies, floor, until)       the picture, and below it the curve from step 0 to `until`
+
+Step t stands at log(1 + t), for most happens early; the floor is a dashed line.
+"""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from minicoulomb.pictures.colours import FRAME, INK, PAPER, RULE, VERMILION
+
+# Lines are drawn on so many times as many pixels, and averaged.
+FINER = 3
+# Powers of ten that the axis shows at most, down from the largest energy.
+DECADES = 12
+
+
+def with_curve(picture: Image.Image, energies: np.ndarray, floor: float, until: int) -> Image.Image:
+    """The picture, with the energies (steps + 1,) up to the step `until` below it; axes reach to the last step."""
+    strip = _curve(energies, floor, until, picture.width)
+    page = Image.new("RGB", (picture.width, picture.height + strip.height), PAPER)
+    page.paste(picture, (0, 0))
+    page.paste(strip, (0, picture.height))
+    return page
+
+
+def _curve(energies, floor, until, width):
+    unit = width / 800
+    left, top, wide, high = (round(length * unit) for length in (52, 34, 728, 170))
+    last = len(energies) - 1
+    low, first = _decades(np.append(energies, floor))
+    across = lambda t: left + wide * np.log1p(t) / math.log1p(max(last, 1))
+    down = lambda energy: top + high * (first - np.log10(np.maximum(energy, 10.0**low))) / (first - low)
+
+    fine = Image.new("RGB", (FINER * width, FINER * round(240 * unit)), PAPER)
+    draw = ImageDraw.Draw(fine)
+    line = lambda points, colour, thickness: draw.line(
+        [(FINER * x, FINER * y) for x, y in points], colour, round(FINER * thickness), joint="curve"
+    )
+    powers = range(first, low - 1, -max(1, round((first - low) / 4)))
+    steps = [0, *(10**k for k in range(math.floor(math.log10(max(last, 1))) + 1))]
+    for power in powers:
+        line([(left, down(10.0**power)), (left + wide, down(10.0**power))], RULE, 1)
+    for t in steps:
+        line([(across(t), top), (across(t), top + high)], RULE, 1)
+    dash = 7 * unit
+    for x in np.arange(left, left + wide - dash, 2 * dash):
+        line([(x, down(floor)), (x + dash, down(floor))], INK, 1.4 * unit)
+    t = np.arange(until + 1)
+    points = list(zip(across(t), down(energies[: until + 1]), strict=True))
+    line(points if until else points * 2, VERMILION, 2.4 * unit)
+    draw.rectangle([FINER * edge for edge in (left, top, left + wide, top + high)], outline=FRAME, width=FINER)
+    page = fine.reduce(FINER)
+
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(15 * unit)
+    for power in powers:
+        label = f"{10.0**power:g}" if abs(power) < 3 else f"1e{power}"
+        draw.text((left - 9 * unit, down(10.0**power)), label, INK, font, anchor="rm")
+    for t in steps:
+        draw.text((across(t), top + high + 9 * unit), f"{t:,}", INK, font, anchor="mt")
+    x, y = points[-1]
+    draw.ellipse((x - 4 * unit, y - 4 * unit, x + 4 * unit, y + 4 * unit), VERMILION)
+    draw.text((left, 16 * unit), f"energy F after step {until:,}: {energies[until]:.2e}", INK, font, anchor="lm")
+    draw.text((left + wide, 16 * unit), f"- - -  of fresh real points: {floor:.2e}", INK, font, anchor="rm")
+    return page
+
+
+def _decades(values):
+    """The powers of ten about all positive values, at least one apart, at most DECADES."""
+    positive = values[values > 0]
+    if not len(positive):
+        return -1, 0
+    high = math.ceil(math.log10(positive.max()))
+    low = math.floor(math.log10(positive.min()))
+    return max(min(low, high - 1), high - DECADES), high
