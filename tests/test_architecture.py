@@ -12,7 +12,7 @@ LAYOUT = """
     layers/resampling layers/composite layers/__init__
     inception/__init__ inception/architecture inception/torch_file inception/safetensors inception/weights
     inception/pooling inception/resize inception/network inception/statistics
-    network models gan
+    network models objective baselines gan
     oracles/oracle oracles/torch_oracle oracles/jax_oracle oracles/__init__ gradcheck
     data/dataset data/mixtures data/digits data/images data/arrays
     data/source data/folder data/archives data/lsun data/cifar data/listing data/decoding data/partial data/cache
