@@ -19,6 +19,7 @@ LAYOUT = """
     data/sources
     presets
     pictures/colours pictures/images pictures/plane pictures/points pictures/output pictures/__init__ metrics evaluate
+    pictures/sheet
     checkpoint run sampling inception/compare export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads
     benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
