@@ -19,9 +19,10 @@ Expect, as medians of 5 seeds (forward_kl of 2,500 real samples: .001 on the rin
             frechet            .34    .88    .41            1.12   2.83    .73
 
 From a normal start the GAN has all modes too, and on the ring the best samples; its shares are less even. From one mode
-it comes to the others late or not at all in this time. That takes the field, not a D which learns it: without one G is
-faster and covers more evenly, and only what is sharpest, the digits and the ring, is better with it. The grid's steps
-are a seventh of its preset's.
+it comes to the others late, or not in this time. It is the field that leads there, not a D which learns it: without one
+a step takes half the time or less and G covers more evenly; with one, samples of the ring and the digits are better.
+The grid's steps are a seventh of its preset's: with all 40,000, seed 0 and a normal start, coulomb, gan and field have
+25, 19, 25 modes20, forward_kl .005, .67, .005 and high_quality .94, .96, .90.
 """
 
 import json
@@ -120,7 +121,7 @@ def main(data, seeds, steps, out):
     (out / "results.json").write_text(json.dumps(results, indent=1))
     columns = ["before, seed 0", *(f"after, seed {seed}" for seed in range(seeds))]
     page = sheet(f"{data}: samples before and after {steps:,} steps", columns, rows)
-    pictures.save(page.quantize(64), out / "mode_collapse.png")  # a third of the file
+    pictures.save(page.quantize(), out / "mode_collapse.png")  # less than half of the file
 
 
 if __name__ == "__main__":
