@@ -49,6 +49,11 @@ class Config:
     relative_potential: bool = setting(False, "and in units of eps^-d, its largest value: D's target stays of order 1")
 
     # Algorithm 1
+    objective: str = setting(
+        "coulomb",
+        "coulomb; or what it is compared with: gan, non-saturating, or field, where G follows the force without a D",
+        ("coulomb", "gan", "field"),
+    )
     noise: float = setting(0.0, "noise on the points where D learns, as a multiple of eps; the paper's is 1", low=0)
     half_factors: bool = setting(True, "the factors 1/2 of L_D and L_G, as in the paper; the official code has none")
     l2: float = setting(0.0, "penalty on D's kernels: l2/2 |kernel|^2 in L_D", low=0)
@@ -105,6 +110,17 @@ class Config:
             _check(f, getattr(self, f.name))
         if self.channels == 2:
             raise UserError("channels 2: an image has 1 or 3; use --channels 3")
+        if self.objective != "coulomb" and self.noise:
+            raise UserError(
+                f"noise {self.noise}: is Algorithm 1's, where D regresses Phi; use --noise 0 with --objective "
+                f"{self.objective}"
+            )
+        if self.objective == "field":
+            for name, none in (("d_steps", 1), ("l2", 0)):
+                if getattr(self, name) != none:
+                    raise UserError(
+                        f"{name} {getattr(self, name)}: is D's, and objective field has none; use {_flag(name)} {none}"
+                    )
         if self.fid_every and self.inception is None:
             raise UserError(f"fid_every {self.fid_every}: FID takes Inception's weights; add --inception FILE")
         if self.hold_out_every == 1:
@@ -140,4 +156,8 @@ def _check(f, value):
             ]
             rule = f"must be finite and {' and '.join(filter(None, bounds)) or 'no infinity'}"
     if rule:
-        raise UserError(f"{f.name} {value!r}: {rule}; --{f.name.replace('_', '-')} is: {f.metadata['help']}")
+        raise UserError(f"{f.name} {value!r}: {rule}; {_flag(f.name)} is: {f.metadata['help']}")
+
+
+def _flag(name):
+    return f"--{name.replace('_', '-')}"

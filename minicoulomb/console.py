@@ -39,12 +39,11 @@ class Console:
         now = time.monotonic()
         done = metrics["step"] - self.first
         left = (now - self.began) / done * (self.steps - metrics["step"])
-        # What matters most comes first: a narrow terminal cuts the end off.
-        text = (
-            f"{metrics['step']}/{self.steps}  {_clock(left)} left  loss_d {metrics['loss_d']:.4f}  "
-            f"loss_g {metrics['loss_g']:+.4f}  mmd2 {metrics['mmd2']:.5f}  "
-            f"{metrics['samples_per_second']:,.0f} samples/s  r2 {metrics['r2']:+.2f}"
-        )
+        # What matters most comes first: a narrow terminal cuts the end off. Not every objective has all of it.
+        formats = {"loss_d": ".4f", "loss_g": "+.4f", "mmd2": ".5f", "samples_per_second": ",.0f", "r2": "+.2f"}
+        seen = {name: f"{name} {metrics[name]:{form}}" for name, form in formats.items() if name in metrics}
+        seen["samples_per_second"] = f"{metrics['samples_per_second']:,.0f} samples/s"
+        text = "  ".join([f"{metrics['step']}/{self.steps}", f"{_clock(left)} left", *seen.values()])
         if logged:
             self.run.log(f"step {text}")
         if not self.terminal:

@@ -2,6 +2,8 @@
 
 Points in the plane: maps of Phi, of D, and of D - Phi, with one scale of colours for all three.
 Images: what grad Phi and grad D tell generated samples to change.
+
+Of a run with another objective than Algorithm 1's, whose D is no regression of Phi, what is exact alone.
 """
 
 from collections.abc import Sequence
@@ -25,6 +27,7 @@ from minicoulomb.field_values import (
     fit,
     learned_force,
     learned_potential,
+    regresses,
 )
 
 # Charges of each kind, where nothing else is said.
@@ -40,15 +43,15 @@ IMAGES, NUMBERS = 2000, 2**24
 
 
 class PlaneField(NamedTuple):
-    """What there is to draw of one step, on the host: x and y (n, 2), values on two lattices, D's fit."""
+    """What there is to draw of one step, on the host: x and y (n, 2), values on two lattices, D's fit if it has one."""
 
     title: str
     square: pictures.Square
     x: np.ndarray
     y: np.ndarray
-    potentials: tuple[np.ndarray, np.ndarray]  # exact and learned, (CELLS, CELLS)
-    forces: tuple[np.ndarray, np.ndarray]  # likewise, (ARROWS, ARROWS, 2)
-    r2: float
+    potentials: list[np.ndarray]  # exact, and learned if it is, (CELLS, CELLS)
+    forces: list[np.ndarray]  # likewise, (ARROWS, ARROWS, 2)
+    r2: float | None
 
     @property
     def scale(self) -> pictures.Scale:
@@ -124,26 +127,31 @@ def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> 
         return xp.asarray(plane.centres(cells).reshape(-1, 2), dtype=given.x.dtype)
 
     cells, arrows = lattice(pictures.CELLS), lattice(pictures.ARROWS)
-    potentials = exact_potential(cells, given), learned_potential(cells, checkpoint, eps)
-    forces = exact_force(arrows, given), learned_force(arrows, checkpoint, eps)
+    potentials, forces, r2 = [exact_potential(cells, given)], [exact_force(arrows, given)], None
+    if regresses(checkpoint):
+        potentials.append(learned_potential(cells, checkpoint, eps))
+        forces.append(learned_force(arrows, checkpoint, eps))
+        r2 = fit(given, checkpoint)
     return PlaneField(
         _title(checkpoint, dataset, eps),
         square,
         x,
         y,
-        tuple(to_host(values).reshape(pictures.CELLS, pictures.CELLS) for values in potentials),
-        tuple(to_host(values).reshape(pictures.ARROWS, pictures.ARROWS, 2) for values in forces),
-        fit(given, checkpoint),
+        [to_host(values).reshape(pictures.CELLS, pictures.CELLS) for values in potentials],
+        [to_host(values).reshape(pictures.ARROWS, pictures.ARROWS, 2) for values in forces],
+        r2,
     )
 
 
 def draw(field: PlaneField, scale: pictures.Scale, size: int = SIZE) -> Image.Image:
-    (phi, d), (force, slope) = field.potentials, field.forces
-    panels = [
-        pictures.Panel("Phi, the potential", "arrows: grad Phi, the force on a generated point", phi, force),
-        pictures.Panel(f"D, its regression: r2 {field.r2:.2f}", "arrows: grad D, what G learns from", d, slope),
-        pictures.Panel("D - Phi", "white: D is right; blue: too high; vermilion: too low", d - phi),
-    ]
+    phi, *learned = field.potentials
+    force, *slopes = field.forces
+    panels = [pictures.Panel("Phi, the potential", "arrows: grad Phi, the force on a generated point", phi, force)]
+    for d, slope in zip(learned, slopes, strict=True):
+        panels += [
+            pictures.Panel(f"D, its regression: r2 {field.r2:.2f}", "arrows: grad D, what G learns from", d, slope),
+            pictures.Panel("D - Phi", "white: D is right; blue: too high; vermilion: too low", d - phi),
+        ]
     units = "in units of eps^-d; the line is 0", "arrows: |grad| in units of eps^-(d+1)"
     return pictures.field_map(panels, field.square, field.y, field.x, scale, field.title, units, size)
 
@@ -156,16 +164,21 @@ def _force_picture(checkpoint, dataset, n, seed):
     batch = max(n, config.batch_size)
     given = charges(checkpoint, dataset, max(batch, min(IMAGES, NUMBERS // prod(dataset.shape))), seed)
     x = given.x[: batch if checkpoint.D.statistics_size else n]
-    exact, learned = exact_force(x[:n], given), learned_force(x, checkpoint, given.eps)[:n]
-    forces = [pictures.Forces(name, to_host(f)) for name, f in (("grad Phi", exact), ("grad D", learned))]
+    forces, cosine = {"grad Phi": exact_force(x[:n], given)}, []
+    if regresses(checkpoint):
+        forces["grad D"] = learned_force(x, checkpoint, given.eps)[:n]
+        cosine = to_host(cosines(*forces.values()))
     caption = (
         "Forces: grey leaves a pixel as it is, lighter raises it, darker lowers it; each scaled to its own largest.\n"
         "Moved: until the most changed pixel has gone half way from black to white.\n"
-        f"Phi is that of {len(given.y):,} real and {len(given.x):,} generated images; cosine: of the two forces."
+        f"Phi is that of {len(given.y):,} real and {len(given.x):,} generated images"
+        + ("; cosine: of the two forces." if len(cosine) else ".")
     )
     title = _title(checkpoint, dataset, given.eps)
-    return pictures.force_rows(to_host(x[:n]), forces, to_host(cosines(exact, learned)), title, caption)
+    shown = [pictures.Forces(name, to_host(values)) for name, values in forces.items()]
+    return pictures.force_rows(to_host(x[:n]), shown, cosine, title, caption)
 
 
 def _title(checkpoint, dataset, eps):
-    return f"{dataset.name}, step {checkpoint.state.step:,}, eps {eps:.3g}"
+    title = f"{dataset.name}, step {checkpoint.state.step:,}, eps {eps:.3g}"
+    return title if regresses(checkpoint) else f"{title}, objective {checkpoint.config.objective}"

@@ -50,6 +50,11 @@ def charges(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int = 0) -> 
     return Charges(xp.asarray(x), xp.asarray(y), config.d, eps_at(config, min(state.step, config.steps)))
 
 
+def regresses(checkpoint: Checkpoint) -> bool:
+    """Whether D regresses the potential, as in Algorithm 1; in a baseline it is something else, or nothing."""
+    return checkpoint.config.objective == "coulomb"
+
+
 def exact_potential(a, charges: Charges):
     """eps^d Phi(a), (n,)."""
     x, y, d, eps = charges

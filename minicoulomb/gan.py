@@ -6,7 +6,8 @@
 
 Phi is a target: no gradient flows through it. Both gradients are taken at the current (theta, w) before either
 changes. A step gives a GPU its work and does not wait for it: what the step saw stays there until somebody reads it,
-and where something is not finite, the device itself leaves the state as it was.
+and where something is not finite, the device itself leaves the state as it was. With `objective` gan or field, a step
+takes its gradients from baselines.py and is the same for the rest.
 
 Options add what the official code does and what training needs:
 
@@ -27,44 +28,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicoulomb import baselines
 from minicoulomb.backend import array_module, to_host
 from minicoulomb.config import Config
 from minicoulomb.coulomb import potential, potentials
 from minicoulomb.errors import UserError
 from minicoulomb.network import Network
+from minicoulomb.objective import Batch, Gradients, eps_at, potential_unit, target_scale
 from minicoulomb.optim import adam, exponential, follow
 from minicoulomb.streams import stream
 from minicoulomb.workspace import NoWorkspace
 
 # The running statistics of batch normalization remember about 100 batches.
 STATISTICS_MOMENTUM = 0.99
-
-
-class Batch(NamedTuple):
-    """What chance gives one update: z (n_x, latent), y (n_y, ...), and N(0, I) noise shaped as x and y, or None."""
-
-    z: Any
-    y: Any
-    noise_x: Any = None
-    noise_y: Any = None
-
-
-class Gradients(NamedTuple):
-    """Both gradients of Algorithm 1 at one (theta, w), and what was seen on the way.
-
-    dtheta is None where only D's was asked for. loss_d (without the penalty), loss_g, r2 and mmd2 are numbers:
-    r2     = 1 - sum (D - Phi)^2 / sum (Phi - mean Phi)^2, over all points where D learns: D's fit, at most 1
-    mmd2   = mean Phi(y) - mean Phi(x) >= 0, the squared MMD of the two batches, the curve that must fall; like D's
-             target it is in units of eps^-d where relative_potential says so, or it would grow as eps shrinks
-    """
-
-    dtheta: Any
-    dw: Any
-    loss_d: Any
-    loss_g: Any
-    r2: Any
-    mmd2: Any
-    residuals_z: Any
 
 
 @dataclass
@@ -96,34 +72,33 @@ class Diverged(UserError):
         self.step = step
 
 
-# The numbers that a step sees, in the order in which Metrics holds them.
-SEEN = ("loss_d", "loss_g", "r2", "mmd2")
+# The numbers that a step sees: losses, and what tells how well D and G do.
+LOSSES = ("loss_d", "loss_g")
+SEEN = (*LOSSES, "r2", "mmd2")
 
 
 class Metrics(NamedTuple):
     """What one step saw before its last update, still on the device, and the eps and learning rates that it used."""
 
     step: int  # how many steps there were before
-    numbers: Any  # (7,): SEEN; whether dw and dtheta were finite, and whether all was in this and all earlier steps
+    names: tuple[str, ...]  # of the numbers: what the objective has of SEEN, then whether all was finite, and what was
+    numbers: Any  # (len(names),), on the device
     eps: float
     lr_g: float
-    lr_d: float
+    lr_d: float | None
 
     def read(self) -> dict[str, float]:
         """All of them by name; waits for the device. Raises Diverged if anything was not finite, now or before."""
-        *seen, dw, dtheta, finite = to_host(self.numbers).tolist()
-        if not finite:
-            checks = {
-                "loss_d": isfinite(seen[0]),
-                "loss_g": isfinite(seen[1]),
-                "gradient dw": dw,
-                "gradient dtheta": dtheta,
-            }
+        numbers = dict(zip(self.names, to_host(self.numbers).tolist(), strict=True))
+        seen = {name: numbers.pop(name) for name in SEEN if name in numbers}
+        if not numbers.pop("finite"):
+            checks = {name: isfinite(seen[name]) for name in LOSSES if name in seen} | numbers
             what = next((name for name, good in checks.items() if not good), "a loss or gradient")
             raise Diverged(
                 f"{what} is not finite at step {self.step}; lower --lr-g or --lr-d, or use a larger --eps", self.step
             )
-        return {**dict(zip(SEEN, seen, strict=True)), "eps": self.eps, "lr_g": self.lr_g, "lr_d": self.lr_d}
+        rates = {"lr_g": self.lr_g} if self.lr_d is None else {"lr_g": self.lr_g, "lr_d": self.lr_d}
+        return {**seen, "eps": self.eps, **rates}
 
 
 def initial_state(G: Network, D: Network, config: Config, xp=np) -> State:
@@ -135,21 +110,6 @@ def initial_state(G: Network, D: Network, config: Config, xp=np) -> State:
     moments = [xp.zeros((2, len(vector)), dtype) for vector in (theta, w)]
     averages = (theta.copy(), statistics.copy()) if config.average else (theta, statistics)
     return State(0, theta, w, *moments, statistics, *averages)
-
-
-def eps_at(config: Config, step: int) -> float:
-    """The kernel's width in the step `step`, exponentially from `eps` to `eps_end`."""
-    return exponential(config.eps, config.eps if config.eps_end is None else config.eps_end, step / config.steps)
-
-
-def potential_unit(config: Config, eps: float) -> float:
-    """mmd2 is in units of 1 / this number: eps^-d with relative_potential, else 1."""
-    return eps**config.d if config.relative_potential else 1.0
-
-
-def target_scale(config: Config, eps: float) -> float:
-    """D regresses this multiple of Phi."""
-    return config.potential_scale * potential_unit(config, eps)
 
 
 def gradients(
@@ -230,26 +190,30 @@ def _regress_apart(D, w, points, targets, factor, slopes):
 
 
 def step(G: Network, D: Network, state: State, batches: list[Batch], config: Config, workspace=NoWorkspace) -> Metrics:
-    """One step of Algorithm 1, in place: an update of D for each batch, with the last of them one of G.
+    """One step of Algorithm 1, or of its baseline `config.objective`, in place.
 
-    Large temporary arrays come from `workspace`: pass the same Workspace to every step. If anything is not finite, the
-    arrays of the state stay as they are, and reading the result raises Diverged.
+    An update of D for each batch, with the last of them one of G. Large temporary arrays come from `workspace`: pass
+    the same Workspace to every step. If anything is not finite, the arrays of the state stay as they are, and reading
+    the result raises Diverged.
     """
     eps, decay = eps_at(config, state.step), exponential(1.0, config.lr_decay, state.step / config.steps)
     lr_g, lr_d = config.lr_g * decay, config.lr_d * decay
     xp, w, moments_d, finite, finite_dw = array_module(state.theta), state.w, state.moments_d, state.finite, True
+    objectives = {"coulomb": gradients, "gan": baselines.gan_gradients, "field": baselines.field_gradients}
+    of_losses = objectives[config.objective]
     if len(batches) > 1:  # so that a later batch that diverges leaves the state as it was
         w, moments_d = w.copy(), moments_d.copy()
     for number, batch in enumerate(batches, 1):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # told by name when it is read
-            result = gradients(G, D, state.theta, w, batch, config, eps, number == len(batches), workspace)
-            # A sum of squares is not finite, where one of its numbers is not.
-            finite_dw = xp.isfinite(result.dw @ result.dw) & finite_dw
-            finite_dtheta = result.dtheta is None or xp.isfinite(result.dtheta @ result.dtheta)
-            finite = xp.isfinite(result.loss_d + result.loss_g) & finite_dw & finite_dtheta & finite
+            result = of_losses(G, D, state.theta, w, batch, config, eps, number == len(batches), workspace)
+            losses = result.loss_g if result.loss_d is None else result.loss_d + result.loss_g
+            finite_dw, finite_dtheta = _is_finite(result.dw) & finite_dw, _is_finite(result.dtheta)
+            finite = xp.isfinite(losses) & finite_dw & finite_dtheta & finite
         if config.l2 and config.decoupled_l2:
             for kernel in D.kernels:
                 follow(w[kernel], 0.0, 1 - lr_d * config.l2, finite)
+        if result.dw is None:
+            continue
         t = state.step * len(batches) + number
         adam(w, result.dw, moments_d, t, lr_d, config.beta1_d, config.beta2, config.adam_epsilon, finite)
     t = state.step + 1
@@ -260,8 +224,11 @@ def step(G: Network, D: Network, state: State, batches: list[Batch], config: Con
         follow(state.w, w, 0.0, finite)
         follow(state.moments_d, moments_d, 0.0, finite)
     _update_averages(G, state, batches[-1], result.residuals_z, config, finite)
-    numbers = xp.stack([*(getattr(result, name) for name in SEEN), finite_dw, finite_dtheta, finite])
-    metrics = Metrics(state.step, numbers, eps, lr_g, lr_d)
+    seen = {name: getattr(result, name) for name in SEEN}
+    has_d = result.dw is not None
+    seen |= {"gradient dw": finite_dw if has_d else None, "gradient dtheta": finite_dtheta, "finite": finite}
+    seen = {name: number for name, number in seen.items() if number is not None}
+    metrics = Metrics(state.step, tuple(seen), xp.stack(list(seen.values())), eps, lr_g, lr_d if has_d else None)
     state.step, state.finite = state.step + 1, finite
     return metrics
 
@@ -273,6 +240,11 @@ def generate(G: Network, state: State, z, batch_statistics: bool = False):
     `batch_statistics` those of this batch, as the official code does.
     """
     return G.forward(state.average, z, None if batch_statistics else state.average_statistics)[0]
+
+
+def _is_finite(gradient):
+    """Whether all its numbers are, if there is one: a sum of squares is not finite, where one of them is not."""
+    return gradient is None or array_module(gradient).isfinite(gradient @ gradient)
 
 
 def _scatter(phi_x, phi_y):

@@ -15,14 +15,16 @@ Layers are checked on <dy, y> with a random cotangent dy. Against autodiff, erro
 Draws, directions and the other library's arrays are the host's; this package's functions compute on the backend.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from minicoulomb.backend import Backend, array_module, open_backend, to_host
+from minicoulomb.baselines import field_gradients, gan_gradients
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field, potential
-from minicoulomb.gan import Batch, gradients
+from minicoulomb.gan import gradients
 from minicoulomb.layers import (
     ELU,
     AveragePool,
@@ -44,6 +46,7 @@ from minicoulomb.layers import (
 )
 from minicoulomb.models import Space, build
 from minicoulomb.network import Network
+from minicoulomb.objective import Batch
 from minicoulomb.oracles import open_oracle
 
 SAMPLES = 4
@@ -107,6 +110,8 @@ def check(
 ) -> list[Row]:
     """Compare every layer's gradients, the field, and both gradients of Algorithm 1 for the config's networks.
 
+    And those of its baselines, with what they take of the config's settings.
+
     against   None for finite differences, or one of oracles.ORACLES; UserError where that is not installed
     backend   where the gradients are computed; the draws are the same on each
     """
@@ -121,7 +126,11 @@ def check(
             statistics = put(rng.uniform(0.5, 1.5, network.statistics_size))
             rows += _check_layer(f"{name}, given statistics", network, oracle, rng, put, statistics)
     rows += [_check_field(config, m, oracle, rng, put) for m in (2, 20)]  # few coordinates and many: see coulomb.py
-    return [*rows, *_check_algorithm_1(config, space, oracle, rng, put)]
+    rows += _check_objective("Algorithm 1", gradients, config, space, oracle, rng, put)
+    config = replace(config, objective="gan", noise=0.0)
+    rows += _check_objective("GAN baseline", gan_gradients, config, space, oracle, rng, put)
+    config = replace(config, objective="field", l2=0.0, d_steps=1)
+    return [*rows, *_check_objective("field baseline", field_gradients, config, space, oracle, rng, put)]
 
 
 def _check_layer(name, network, oracle, rng, put, statistics=None):
@@ -153,7 +162,7 @@ def _check_field(config, m, oracle, rng, put):
     return _row(f"field in {m} dimensions", "grad Phi", error, AUTODIFF_BOUND if oracle else LAYER_BOUND)
 
 
-def _check_algorithm_1(config, space, oracle, rng, put):
+def _check_objective(name, function, config, space, oracle, rng, put):
     G, D = build(config, space)
     # Off the initial values, where shifts and biases are 0.
     theta, w = (put(net.init(rng, np.float64) + 0.01 * rng.standard_normal(net.size)) for net in (G, D))
@@ -161,26 +170,26 @@ def _check_algorithm_1(config, space, oracle, rng, put):
     y = put(space.scale * rng.uniform(-1, 1, (SAMPLES, *space.shape)))
     noise = [put(rng.standard_normal(y.shape)) for _ in range(2)] if config.noise else []
     batch = Batch(z, y, *noise)
-    ours = gradients(G, D, theta, w, batch, config, config.eps)
+    ours = function(G, D, theta, w, batch, config, config.eps)
     if oracle:
         on_host = Batch(*_on_host(*batch))
-        dtheta, dw, _, _ = oracle.algorithm_1(G, D, *_on_host(theta, w), on_host, config, config.eps)
-        errors = _distance(ours.dtheta, dtheta), _distance(ours.dw, dw)
+        theirs = oracle.objective(G, D, *_on_host(theta, w), on_host, config, config.eps)[:2]
+        error = lambda number, ours, _: _distance(ours, theirs[number])
     else:
-        loss_g, loss_d = _losses(G, D, theta, w, batch, config)
-        errors = _difference(loss_g, theta, ours.dtheta, rng), _difference(loss_d, w, ours.dw, rng)
+        losses = LOSSES[config.objective](G, D, theta, w, batch, config)
+        error = lambda number, ours, vector: _difference(losses[number], vector, ours, rng)
     bound = AUTODIFF_BOUND if oracle else NETWORK_BOUND
-    return [
-        _row(f"Algorithm 1, generator {config.generator}", "dL_G / dtheta", errors[0], bound),
-        _row(f"Algorithm 1, discriminator {config.discriminator}", "dL_D / dw", errors[1], bound),
-    ]
+    rows = [_row(f"{name}, generator {config.generator}", "dL_G / dtheta", error(0, ours.dtheta, theta), bound)]
+    if ours.dw is not None:
+        rows += [_row(f"{name}, discriminator {config.discriminator}", "dL_D / dw", error(1, ours.dw, w), bound)]
+    return rows
 
 
-def _losses(G, D, theta, w, batch, config):
-    """L_G as a function of theta, and L_D as a function of w, from their formulas in gan.py."""
-    half = 0.5 if config.half_factors else 1.0
-    scale = config.potential_scale * (config.eps**config.d if config.relative_potential else 1.0)
-    l2 = 0.0 if config.decoupled_l2 else config.l2
+# L_G as a function of theta, and L_D as a function of w, from their formulas in gan.py and baselines.py.
+
+
+def _coulomb_losses(G, D, theta, w, batch, config):
+    half, scale = _factors(config)
     x, _ = G.forward(theta, batch.z)
     points = x, batch.y
     if batch.noise_x is not None:
@@ -192,9 +201,51 @@ def _losses(G, D, theta, w, batch, config):
 
     def loss_d(w):
         errors = [D.forward(w, a)[0] - target for a, target in zip(points, targets, strict=True)]
-        return half * sum((error**2).mean() for error in errors) + l2 / 2 * sum((w[k] ** 2).sum() for k in D.kernels)
+        return half * sum((error**2).mean() for error in errors) + _penalty(D, w, config)
 
     return loss_g, loss_d
+
+
+def _gan_losses(G, D, theta, w, batch, config):
+    xp, x = array_module(theta), G.forward(theta, batch.z)[0]
+    surprise = lambda logits: xp.log(1 + xp.exp(-logits)).mean()  # logits of a fresh D are far from overflow
+
+    def loss_g(theta):
+        return surprise(D.forward(w, G.forward(theta, batch.z)[0])[0])
+
+    def loss_d(w):
+        return surprise(D.forward(w, batch.y)[0]) + surprise(-D.forward(w, x)[0]) + _penalty(D, w, config)
+
+    return loss_g, loss_d
+
+
+def _field_losses(G, D, theta, w, batch, config):
+    half, scale = _factors(config)
+    x, _ = G.forward(theta, batch.z)
+
+    def mean_kernel(a, b):
+        # From differences: of a, a small step away from x, coulomb.py's products would lose the distance.
+        offsets = (a[:, None] - b[None]).reshape(len(a), len(b), -1)
+        return (((offsets * offsets).sum(-1) + config.eps**2) ** (-config.d / 2)).mean()
+
+    def loss_g(theta):
+        a, _ = G.forward(theta, batch.z)
+        return -half * scale * (mean_kernel(a, batch.y) - mean_kernel(a, x))
+
+    return (loss_g,)
+
+
+LOSSES = {"coulomb": _coulomb_losses, "gan": _gan_losses, "field": _field_losses}
+
+
+def _factors(config):
+    """(half, scale) of the losses and of the potential."""
+    unit = config.eps**config.d if config.relative_potential else 1.0
+    return 0.5 if config.half_factors else 1.0, config.potential_scale * unit
+
+
+def _penalty(D, w, config):
+    return 0.0 if config.decoupled_l2 else config.l2 / 2 * sum((w[kernel] ** 2).sum() for kernel in D.kernels)
 
 
 def _difference(function, x, gradient, rng):

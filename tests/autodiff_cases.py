@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from minicoulomb.baselines import field_gradients, gan_gradients
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field
 from minicoulomb.gan import Batch, gradients
@@ -46,6 +47,13 @@ OPTIONS = {
     "noise": 0.5,
     "d": 1.5,
     "eps": 0.8,
+}
+
+# What Algorithm 1 is compared with, and which of these options it has.
+BASELINES = {"gan": gan_gradients, "field": field_gradients}
+BASELINE_OPTIONS = {
+    "gan": {"l2": 0.1},
+    "field": {name: value for name, value in OPTIONS.items() if name not in ("l2", "noise")},
 }
 
 
@@ -231,14 +239,29 @@ def problem(generator, discriminator, shape, batches=1, **options) -> Problem:
 
 def check_algorithm_1(oracle, generator, discriminator, shape, **options):
     """Both losses, and both gradients parameter by parameter, with convolutions by either algorithm."""
-    G, D, theta, w, (batch,), config = problem(generator, discriminator, shape, **options)
-    dtheta, dw, loss_d, loss_g = oracle.algorithm_1(G, D, theta, w, batch, config, config.eps)
+    check_gradients(gradients, oracle, problem(generator, discriminator, shape, **options))
+
+
+def check_baseline(oracle, objective, generator, discriminator, shape, **options):
+    """The same of what Algorithm 1 is compared with."""
+    check_gradients(
+        BASELINES[objective], oracle, problem(generator, discriminator, shape, objective=objective, **options)
+    )
+
+
+def check_gradients(function, oracle, problem):
+    G, D, theta, w, (batch,), config = problem
+    dtheta, dw, loss_d, loss_g = oracle.objective(G, D, theta, w, batch, config, config.eps)
     for algorithm in ("direct", "winograd"):
-        G, D = build(replace(config, algorithm=algorithm), Space(shape))
-        ours = gradients(G, D, theta, w, batch, config, config.eps)
-        assert_agree(ours.loss_d, np.asarray(loss_d))
+        G, D = build(replace(config, algorithm=algorithm), Space(D.input_shape))
+        ours = function(G, D, theta, w, batch, config, config.eps)
+        assert (ours.dw is None, ours.loss_d is None) == (dw is None, loss_d is None)
         assert_agree(ours.loss_g, np.asarray(loss_g))
+        if loss_d is not None:
+            assert_agree(ours.loss_d, np.asarray(loss_d))
         for network, mine, theirs in ((G, ours.dtheta, dtheta), (D, ours.dw, dw)):
+            if theirs is None:
+                continue
             views = network.named_views(theirs)
             for name, view in network.named_views(mine).items():
                 assert views[name].any(), f"{name}: a zero gradient would prove nothing"

@@ -23,9 +23,9 @@ import strict_cupy
 from minicoulomb import backend
 
 # The tests that compute something worth computing elsewhere.
-FILES = {f"test_{name}.py" for name in "conv winograd layers coulomb optim network gan".split()}
+FILES = {f"test_{name}.py" for name in "conv winograd layers coulomb optim network baselines gan".split()}
 
-HOMES = "direct winograd conv coulomb optim layers gan".split()  # modules whose functions tests call
+HOMES = "direct winograd conv coulomb optim layers baselines gan".split()  # modules whose functions tests call
 METHODS = {
     "network.Network": "prepare forward input_gradient param_gradient gradients weighted_gradients update_statistics",
     "conv.Kernel": "__init__",

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TESTS = ["conv", "winograd", "workspace", "layers", "network", "coulomb", "optim", "gan"]
+TESTS = ["conv", "winograd", "workspace", "layers", "network", "coulomb", "optim", "baselines", "gan"]
 
 # (file, a text that stands there once, what takes its place)
 MUTATIONS = [
@@ -77,6 +77,13 @@ MUTATIONS = [
     ("gan.py", "0.0, 1 - lr_d * config.l2", "0.0, 1 - config.l2"),
     ("gan.py", "finite_dw & finite_dtheta & finite\n", "finite_dw & finite_dtheta\n"),
     ("gan.py", "finite_dw & finite_dtheta & finite\n", "finite_dw & finite\n"),
+    ("baselines.py", "sigmoid(-d_y) / -n_y", "sigmoid(-d_y) / -n_x"),
+    ("baselines.py", "sigmoid(d_x) / n_x", "sigmoid(-d_x) / -n_x"),
+    ("baselines.py", "sigmoid(-d_x) / -n_x", "sigmoid(d_x) / -n_x"),  # the saturating GAN
+    ("baselines.py", "exp(-softplus(-t))", "exp(t - softplus(-t))"),
+    ("baselines.py", "force * (-scale / len(x))", "force * (-scale / len(batch.y))"),
+    ("baselines.py", "scale = half * target_scale(config, eps)", "scale = half * potential_unit(config, eps)"),
+    ("gan.py", "        if result.dw is None:\n            continue\n", ""),
     ("optim.py", "work = (1 - beta1) * g", "work = 1 * g"),
     ("optim.py", "lr * correction", "lr / correction"),
     ("optim.py", "epsilon *= correction", "epsilon /= correction"),

@@ -12,14 +12,15 @@ LAYOUT = """
     layers/resampling layers/composite layers/__init__
     inception/__init__ inception/architecture inception/torch_file inception/safetensors inception/weights
     inception/pooling inception/resize inception/network inception/statistics
-    network models gan particles
+    network models objective baselines gan particles
     oracles/oracle oracles/autograd_oracle oracles/torch_oracle oracles/jax_oracle oracles/__init__ gradcheck
     data/dataset data/mixtures data/digits data/images data/arrays
     data/source data/folder data/archives data/lsun data/cifar data/listing data/decoding data/partial data/cache
     data/sources
     presets
     pictures/colours pictures/images pictures/plane pictures/points pictures/maps pictures/forces pictures/curve
-    pictures/output pictures/__init__ metrics evaluate curves/series curves/panels curves/drawing curves/__init__
+    pictures/sheet pictures/output pictures/__init__ metrics evaluate
+    curves/series curves/panels curves/drawing curves/__init__
     checkpoint run sampling field_values field_picture inception/compare export signals train info
     benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads
     benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps

@@ -1,7 +1,18 @@
 """Layers, field and Algorithm 1 against JAX, which computes and differentiates by its own operations."""
 
 import pytest
-from autodiff_cases import MODELS, OPTIONS, charges, check_algorithm_1, check_field, check_network, every_kind, passes
+from autodiff_cases import (
+    BASELINE_OPTIONS,
+    MODELS,
+    OPTIONS,
+    charges,
+    check_algorithm_1,
+    check_baseline,
+    check_field,
+    check_network,
+    every_kind,
+    passes,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +39,11 @@ def test_the_field_agrees_with_jax(case):
 @pytest.mark.parametrize(("generator", "discriminator"), MODELS)
 def test_both_gradients_of_algorithm_1_agree_with_jax(generator, discriminator, side):
     check_algorithm_1(oracle, generator, discriminator, (side, side, 3))
+
+
+@pytest.mark.parametrize("objective", ["gan", "field"])
+def test_the_baselines_gradients_agree_with_jax(objective):
+    check_baseline(oracle, objective, "my", "my", (8, 8, 3), **BASELINE_OPTIONS[objective])
 
 
 def test_both_gradients_agree_with_jax_at_32x32_with_every_option():

@@ -56,6 +56,8 @@ OPTIONS = {
     "direct": {"algorithm": "direct"},
     "winograd": {"algorithm": "winograd"},
     "all": {"noise": 0.5, "average": 0.9, "l2": 0.1, "relative_potential": True, "d_steps": 2, "eps_end": 0.3},
+    "gan": {"objective": "gan", "average": 0.9, "l2": 0.1, "d_steps": 2},
+    "field": {"objective": "field", "average": 0.9, "relative_potential": True, "potential_scale": 3.0, "eps_end": 0.3},
 }
 
 

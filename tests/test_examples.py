@@ -1,10 +1,14 @@
 """The examples run, and do what they say."""
 
+import json
 import runpy
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from minicoulomb.presets import resolve
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -51,6 +55,27 @@ def test_particles_spread_from_a_point_over_all_modes():
     assert all(after < before for before, after in pairwise(energies))
     assert energies[-1] < floor
     assert metrics["modes20"] == 25
+
+
+@pytest.mark.parametrize("data", ["ring", "digits"])
+def test_mode_collapse_compares_three_objectives_from_two_starts(tmp_path, capsys, data):
+    example = load("mode_collapse")
+    example["main"].callback(data=data, seeds=1, steps=10, out=tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert len(results) == 6
+    assert capsys.readouterr().out.count("\n") == 6
+    assert len({result["mmd2"] for result in results}) == 6  # no two of them are the same run
+    with Image.open(tmp_path / "mode_collapse.png") as picture:
+        assert picture.size == (150 + 2 * 188, 90 + 6 * 188)
+
+
+def test_a_collapsed_start_lies_in_one_mode():
+    """Whatever the objective: a step of length 1e-9 leaves it there."""
+    example = load("mode_collapse")
+    for data, modes in (("ring", {"modes": 1, "high_quality": 1.0}), ("digits", {"classes": 1})):
+        config = resolve(data, steps=1, lr_g=1e-9, lr_d=1e-9)
+        figures = example["train"](config, "collapsed")[0]
+        assert {name: figures[name] for name in modes} == modes
 
 
 def test_every_example_is_tested_here():

@@ -17,6 +17,7 @@ from minicoulomb.cli import main
 from minicoulomb.config import Config
 from minicoulomb.data.digits import digits
 from minicoulomb.data.mixtures import ring
+from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.field_picture import FRAME_SIZE, FieldFrames, draw, field_picture, plane_field
 from minicoulomb.field_values import (
@@ -33,6 +34,7 @@ from minicoulomb.models import Space
 from minicoulomb.pictures import forces as drawing
 from minicoulomb.pictures.colours import INK, diverging
 from minicoulomb.pictures.maps import STEPS, arrow_lengths, zero_level
+from minicoulomb.presets import resolve
 from minicoulomb.sampling import BLOCK, latents
 
 # Smooth activations, for finite differences.
@@ -444,3 +446,20 @@ def test_mistakes_are_told_and_nothing_is_written(trained, tmp_path, monkeypatch
     result = CliRunner().invoke(main, ["field", *(names.get(word, word) for word in arguments)])
     assert (result.exit_code, told in " ".join(result.output.split())) == (status, True), result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "ring"]
+
+
+@pytest.mark.parametrize(("data", "objective"), [("ring", "gan"), ("digits", "field")])
+def test_of_a_baseline_the_exact_field_alone_is_drawn(tmp_path, data, objective):
+    """Its D is no regression of Phi, or untrained."""
+    config = resolve(data, objective=objective, steps=1)
+    dataset = open_dataset(config, tmp_path)
+    space = Space(dataset.shape, dataset.scale, dataset.bound)
+    drawn = {}
+    for name in ("coulomb", objective):
+        checkpoint = checkpoints.initial(replace(config, objective=name), space)
+        drawn[name] = field_picture(checkpoint, dataset, 5)
+    assert drawn[objective].width < drawn["coulomb"].width
+    if data == "ring":
+        field = plane_field(checkpoint, dataset, 50, 0)
+        assert field.r2 is None
+        assert len(field.potentials) == len(field.forces) == 1

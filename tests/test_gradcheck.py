@@ -8,7 +8,7 @@ import pytest
 import strict_cupy
 from autodiff_cases import MODELS, OPTIONS
 
-from minicoulomb import layers
+from minicoulomb import gradcheck, layers
 from minicoulomb.backend import open_backend
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
@@ -44,9 +44,12 @@ def test_every_gradient_agrees_with_finite_differences(generator, discriminator,
     config = replace(SMALL, generator=generator, discriminator=discriminator, **options)
     rows = check(config, IMAGES, seed=seed)
     assert failures(rows) == []
-    assert [row.name for row in rows[-2:]] == [
+    assert [row.name for row in rows[-5:]] == [
         f"Algorithm 1, generator {generator}",
         f"Algorithm 1, discriminator {discriminator}",
+        f"GAN baseline, generator {generator}",
+        f"GAN baseline, discriminator {discriminator}",
+        f"field baseline, generator {generator}",
     ]
 
 
@@ -86,6 +89,19 @@ def test_a_wrong_gradient_is_found(monkeypatch):
     assert ("BatchNorm", "input") in wrong
     assert ("Algorithm 1, discriminator my", "dL_D / dw") in wrong
     assert ("BatchNorm", "parameters") not in wrong
+
+
+@pytest.mark.parametrize("baseline", ["gan", "field"])
+def test_a_wrong_gradient_of_a_baseline_is_found(monkeypatch, baseline):
+    right = getattr(gradcheck, f"{baseline}_gradients")
+
+    def wrong(*arguments):
+        result = right(*arguments)
+        return result._replace(dtheta=1.0001 * result.dtheta)
+
+    monkeypatch.setattr(gradcheck, f"{baseline}_gradients", wrong)
+    name = {"gan": "GAN", "field": "field"}[baseline]
+    assert failures(check(SMALL, IMAGES)) == [(f"{name} baseline, generator my", "dL_G / dtheta")]
 
 
 def test_a_nan_is_no_agreement(monkeypatch):

@@ -201,6 +201,7 @@ def test_functions_compute_what_numpys_do(seed):
     for compute in (
         lambda m, a, b: m.maximum(a, 0) + m.expm1(m.minimum(b, 0)),
         lambda m, a, b: m.where(a > b, a, 0.5),
+        lambda m, a, b: m.logaddexp(a, 0) * b,
         lambda m, a, b: m.einsum("ij,kj->ik", a, b),
         lambda m, a, b: m.pad(m.concatenate((a, b)), ((1, 2), (0, 3))),
         lambda m, a, b: m.stack((a, b), axis=1).swapaxes(0, 2),

@@ -19,7 +19,7 @@ from minicoulomb.oracles import ORACLES
 @click.option("--seed", type=click.IntRange(0), default=0, help="of all that is random  [0]")
 @config_options("backend", "device")
 def gradcheck(model, size, against, seed, **options):
-    """Check every layer's gradients, the field, and both gradients of Algorithm 1, in float64.
+    """Check every layer's gradients, the field, and those of Algorithm 1 and its baselines, in float64.
 
     Exits with 1 if one of them is off by more than its bound.
     """

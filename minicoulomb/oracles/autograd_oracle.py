@@ -31,6 +31,9 @@ class AutogradOracle(Oracle):
     def _differentiate(self, function, *arguments):
         return autograd.value_and_grad(function, argnum=tuple(range(len(arguments))))(*arguments)
 
+    def _log_sigmoid(self, x):
+        return -np.logaddexp(0, -x)
+
     def _conv(self, x, kernel, stride, padding):
         if x.ndim == 3:
             return self._conv(x[:, None], kernel[None], (1, *stride), ((0, 0), *padding))[:, 0]

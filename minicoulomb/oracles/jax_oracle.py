@@ -28,6 +28,9 @@ class JaxOracle(Oracle):
         both = jax.value_and_grad(function, argnums=tuple(range(len(arguments))))
         return jax.jit(both)(*arguments)
 
+    def _log_sigmoid(self, x):
+        return jax.nn.log_sigmoid(x)
+
     def _conv(self, x, kernel, stride, padding):
         return jax.lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=_layout(x))
 

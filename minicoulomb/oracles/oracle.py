@@ -4,6 +4,12 @@
     L_G(theta) = -1/2 mean_i D(G(z_i; theta); w)
     Phi(a)     = 1/n_y sum_j (|a - y_j|^2 + eps^2)^(-d/2) - 1/n_x sum_i (|a - x_i|^2 + eps^2)^(-d/2)
 
+and of its baselines, a GAN and the field without a discriminator, whose charges y and x = G(z; theta) are constants:
+
+    L_D(w)     = mean_j -log sigmoid(D(y_j; w)) + mean_i -log(1 - sigmoid(D(x_i; w))),                x constant
+    L_G(theta) = mean_i -log sigmoid(D(G(z_i; theta); w))
+    L_G(theta) = -1/2 mean_i Phi(G(z_i; theta))
+
 Nothing here calls a layer's own forward or gradient: a layer is only asked for its sizes and settings. A library
 gives its operations on its own arrays, in this package's layouts (see conv.py), by the methods that raise below.
 """
@@ -71,9 +77,7 @@ class Oracle:
         self, G: Network, D: Network, theta, w, batch: Batch, config: Config, eps: float
     ) -> tuple[np.ndarray, np.ndarray, float, float]:
         """(dtheta, dw, loss_d, loss_g) at (theta, w); the penalty l2 counts in dw and not in loss_d, as in gan.py."""
-        half = 0.5 if config.half_factors else 1.0
-        scale = config.potential_scale * (eps**config.d if config.relative_potential else 1.0)
-        l2 = 0.0 if config.decoupled_l2 else config.l2
+        half, scale = _factors(config, eps)
         with self._float64():
             theta, w, z, y = map(self._array, (theta, w, batch.z, batch.y))
             x = self._network(G, theta, z)
@@ -86,15 +90,55 @@ class Oracle:
                 error_x, error_y = self._network(D, w, a_x) - target_x, self._network(D, w, a_y) - target_y
                 return half * ((error_x**2).mean() + (error_y**2).mean())
 
-            def penalty(w):
-                return l2 / 2 * sum((w[kernel] ** 2).sum() for kernel in D.kernels)
-
             def loss_g(theta):
                 return -half * self._network(D, w, self._network(G, theta, z)).mean()
 
-            value_d, (dw,) = self._differentiate(lambda w: loss_d(w) + penalty(w), w)
+            return self._both(loss_g, loss_d, theta, w, D, config)
+
+    def gan(
+        self, G: Network, D: Network, theta, w, batch: Batch, config: Config, eps: float
+    ) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """The same of the non-saturating GAN, whatever eps."""
+        with self._float64():
+            theta, w, z, y = map(self._array, (theta, w, batch.z, batch.y))
+            x = self._network(G, theta, z)
+
+            def loss_d(w):
+                d_x, d_y = self._network(D, w, x), self._network(D, w, y)
+                return -self._log_sigmoid(d_y).mean() - self._log_sigmoid(-d_x).mean()
+
+            def loss_g(theta):
+                return -self._log_sigmoid(self._network(D, w, self._network(G, theta, z))).mean()
+
+            return self._both(loss_g, loss_d, theta, w, D, config)
+
+    def field_alone(
+        self, G: Network, D: Network, theta, w, batch: Batch, config: Config, eps: float
+    ) -> tuple[np.ndarray, None, None, float]:
+        """(dtheta, None, None, loss_g) of the generator that follows the field, whatever D and w."""
+        half, scale = _factors(config, eps)
+        with self._float64():
+            theta, z, y = map(self._array, (theta, batch.z, batch.y))
+            x = self._network(G, theta, z)
+
+            def loss_g(theta):
+                return -half * scale * self._potential(self._network(G, theta, z), y, x, config.d, eps).mean()
+
             value_g, (dtheta,) = self._differentiate(loss_g, theta)
-            return np.asarray(dtheta), np.asarray(dw), float(value_d - penalty(w)), float(value_g)
+            return np.asarray(dtheta), None, None, float(value_g)
+
+    def objective(self, *problem) -> tuple:
+        """Whichever of these three the config names; its arguments are theirs."""
+        config = problem[5]
+        return {"coulomb": self.algorithm_1, "gan": self.gan, "field": self.field_alone}[config.objective](*problem)
+
+    def _both(self, loss_g, loss_d, theta, w, D, config):
+        """(dtheta, dw, loss_d, loss_g), with the penalty on D's kernels in dw."""
+        l2 = 0.0 if config.decoupled_l2 else config.l2
+        penalty = lambda w: l2 / 2 * sum((w[kernel] ** 2).sum() for kernel in D.kernels)
+        value_d, (dw,) = self._differentiate(lambda w: loss_d(w) + penalty(w), w)
+        value_g, (dtheta,) = self._differentiate(loss_g, theta)
+        return np.asarray(dtheta), np.asarray(dw), float(value_d - penalty(w)), float(value_g)
 
     def _network(self, network, theta, x, statistics=None):
         leaves = list(_leaves(network.root))
@@ -158,6 +202,10 @@ class Oracle:
         """(value, gradients): the number function(*arguments), and its gradient in each argument."""
         raise NotImplementedError
 
+    def _log_sigmoid(self, x):
+        """log(1 / (1 + e^-x))."""
+        raise NotImplementedError
+
     def _conv(self, x, kernel, stride, padding):
         """x (n, ..., c_in), kernel (..., c_in, c_out), stride (s, ...), padding ((before, after), ...)."""
         raise NotImplementedError
@@ -181,6 +229,12 @@ class Oracle:
     def _average_pool(self, x):
         """x (n, h, w, c) at half its side, by the means of 2x2 blocks."""
         raise NotImplementedError
+
+
+def _factors(config, eps):
+    """(half, scale) of the losses and of the potential."""
+    unit = eps**config.d if config.relative_potential else 1.0
+    return 0.5 if config.half_factors else 1.0, config.potential_scale * unit
 
 
 def _leaves(layer: Layer) -> Iterator[Layer]:

@@ -26,6 +26,9 @@ class TorchOracle(Oracle):
         value = function(*arguments)
         return value.detach(), torch.autograd.grad(value, arguments, materialize_grads=True)
 
+    def _log_sigmoid(self, x):
+        return F.logsigmoid(x)
+
     def _conv(self, x, kernel, stride, padding):
         operation = F.conv1d if x.ndim == 3 else F.conv2d
         ends = [end for pair in reversed(padding) for end in pair]  # F.pad counts from the last axis

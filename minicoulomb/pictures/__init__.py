@@ -6,6 +6,7 @@ points.py      scatter: generated points over real ones
 maps.py        field_map: potentials as coloured maps, side by side
 forces.py      force_rows: what forces tell images to change
 curve.py       with_curve: the energy's curve below a picture
+sheet.py       sheet: pictures in labelled rows and columns
 output.py      save, save_animation: whole files or none
 """
 
@@ -16,6 +17,7 @@ from minicoulomb.pictures.maps import ARROWS, CELLS, Panel, Scale, field_map
 from minicoulomb.pictures.output import save, save_animation
 from minicoulomb.pictures.plane import Plane, Square, square_about
 from minicoulomb.pictures.points import scatter
+from minicoulomb.pictures.sheet import sheet
 
 __all__ = [
     "ARROWS",
@@ -32,6 +34,7 @@ __all__ = [
     "save",
     "save_animation",
     "scatter",
+    "sheet",
     "square_about",
     "to_pixels",
     "with_curve",

@@ -5,6 +5,7 @@
 Grey is: leave the pixel as it is; lighter is more, darker less, in each channel. max |f| is of each picture of its own.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,9 +26,9 @@ class Forces(NamedTuple):
 
 
 def force_rows(
-    x: np.ndarray, forces: list[Forces], cosines: np.ndarray, title: str = "", caption: str = "", side: int = 130
+    x: np.ndarray, forces: list[Forces], cosines: Sequence[float], title: str = "", caption: str = "", side: int = 130
 ) -> Image.Image:
-    """A row for each sample x (n, h, w, c), and at its end a cosine (n,); pictures about `side` pixels wide.
+    """A row for each sample x (n, h, w, c), pictures about `side` pixels wide, and at its end one of `cosines`, if any.
 
     The caption may have several lines. The size of the page depends on those of x and the caption alone.
     """
@@ -41,9 +42,10 @@ def force_rows(
     gap, wide, high = 14, zoom * w, zoom * h
     font, bold = ImageFont.load_default(15), ImageFont.load_default(20)
     column = max(wide, *(round(font.getlength(line)) for head in heads for line in _lines(head)))
-    room = round(font.getlength("cosine -0.00"))
+    room = round(font.getlength("cosine -0.00")) if len(cosines) else 0
     top, below = 96, 22 * len(caption.splitlines()) + 12
     width = gap + len(heads) * (column + gap) + room + gap
+    width = max([width] + [2 * gap + round(font.getlength(line)) for line in caption.splitlines()])
     page = Image.new("RGB", (width, top + n * (high + gap) + below), PAPER)
     draw = ImageDraw.Draw(page)
     draw.text((gap, 32), title, INK, bold, anchor="ls")

@@ -54,21 +54,26 @@ def field_map(
     """
     unit = size / 500
     pages = [_page(panel, square, real, generated, scale, size, unit) for panel in panels]
-    head, foot = round(50 * unit), round(96 * unit)
-    picture = Image.new("RGB", (len(pages) * size, head + pages[0].height + foot), PAPER)
+    head, foot, aside = round(50 * unit), round(96 * unit), round(800 * unit)
+    alone = len(panels) == 1  # too narrow for the legend below it, which then stands at its right
+    wide, high = (size + aside, 0) if alone else (len(pages) * size, foot)
+    picture = Image.new("RGB", (wide, head + pages[0].height + high), PAPER)
     for i, page in enumerate(pages):
         picture.paste(page, (i * size, head))
     draw = ImageDraw.Draw(picture)
     left = round(52 * unit)
     draw.text((left, 42 * unit), title, INK, ImageFont.load_default(24 * unit), anchor="ls")
-    top = head + pages[0].height
+    top, middle = head + pages[0].height, picture.width // 2
+    places = [(left, top + 30 * unit), (middle, top + 18 * unit), (picture.width - 20 * unit, top + 26 * unit)]
+    if alone:
+        middle = size + aside // 2
+        places = [(middle - 70 * unit, 190 * unit), (middle, 290 * unit), (middle + 160 * unit, 430 * unit)]
     counts = [(NAVY, "real", real), (RUST, "generated", generated)]
-    _draw_points(draw, left, top + 30 * unit, unit, counts, square)
-    _draw_bar(picture, draw, picture.width // 2, top + 18 * unit, unit, scale.limit, units[0])
+    _draw_points(draw, *places[0], unit, counts, square)
+    _draw_bar(picture, draw, *places[1], unit, scale.limit, units[0])
     if any(panel.forces is not None for panel in panels):
         spacing = (size - 72 * unit) / ARROWS
-        right = picture.width - round(20 * unit)
-        _draw_lengths(picture, draw, right, top + 26 * unit, unit, scale.longest, units[1], spacing)
+        _draw_lengths(picture, draw, *map(round, places[2]), unit, scale.longest, units[1], spacing)
     return picture
 
 
@@ -132,7 +137,7 @@ def _draw_points(draw, x, y, unit, counts, square):
 
 def _draw_bar(picture, draw, middle, top, unit, limit, name):
     font, half, high = ImageFont.load_default(15 * unit), round(190 * unit), round(16 * unit)
-    left = middle - half
+    left = round(middle) - half
     colours = diverging(_steps(np.linspace(-1, 1, 2 * half))) * np.ones((high, 1, 1))
     picture.paste(Image.fromarray(np.rint(colours).astype(np.uint8)), (left, round(top)))
     draw.rectangle((left, top, left + 2 * half, top + high), outline=FRAME)

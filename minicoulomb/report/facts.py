@@ -25,7 +25,6 @@ class Facts(NamedTuple):
     """One run at one step.
 
     given      the run as it was called on the command line
-    objective  coulomb, or what a run follows that is to be compared with it
     data       what it was trained on, in words
     metrics    what `minicoulomb evaluate` measures, empty where that is not possible or takes long
     missing    what could not be done, and why
@@ -36,7 +35,6 @@ class Facts(NamedTuple):
     name: str
     checkpoint: Checkpoint
     versions: dict[str, str]
-    objective: str
     data: str
     modes: int | None
     metrics: dict[str, Any]
@@ -48,7 +46,8 @@ class Facts(NamedTuple):
 
     @property
     def title(self) -> str:
-        what = "A Coulomb GAN" if self.objective == "coulomb" else f"A baseline, objective {self.objective},"
+        objective = self.checkpoint.config.objective
+        what = "A Coulomb GAN" if objective == "coulomb" else f"A baseline, objective {objective},"
         return f"{what} on {self.data}"
 
 
@@ -60,13 +59,13 @@ def gather(
     Samples are those of `minicoulomb evaluate` with seed 0. Raises UserError where `folder` is no run directory.
     """
     shape, missing = checkpoint.space.shape, []
-    metrics, field, objective = {}, None, getattr(checkpoint.config, "objective", "coulomb")
+    metrics, field = {}, None
     if isinstance(dataset, UserError):
         missing.append(f"The data are not there, so nothing was compared with them: {dataset}.")
     else:
         with np.errstate(all="ignore"):  # the weights of a run that diverged may overflow
             metrics = _metrics(checkpoint, dataset) if prod(shape) <= SMALL else {}
-            field = _field(checkpoint, dataset) if objective == "coulomb" else None
+            field = _field(checkpoint, dataset)
     pictures, broken = _pictures(folder, checkpoint.state.step)
     if broken:
         missing.append(f"No whole pictures, left out: {', '.join(broken)}.")
@@ -75,7 +74,6 @@ def gather(
         folder.resolve().name,
         checkpoint,
         versions,
-        objective,
         _in_words(checkpoint),
         len(dataset.modes) if isinstance(dataset, Mixture) else None,
         metrics,

@@ -39,7 +39,7 @@ def head(facts: Facts) -> Html:
             "repel each other, as electric charges do. A discriminator learns the potential of all these charges, and "
             "a generator moves its samples along the force, until both are spread alike and every force vanishes."
             + " This run is none, but something to compare it with."
-            * (facts.objective != "coulomb"),
+            * (config.objective != "coulomb"),
             class_="lead",
         ),
     )
@@ -92,17 +92,17 @@ def field(facts: Facts) -> Html:
     """The field as it is, and as D has learned it."""
     if facts.field is None:
         return NONE
-    about = (
-        "Real samples pull, generated samples push: the exact field, and what the discriminator has learned of it, "
-        "which is what the generator follows. "
-    )
+    about, learned = "Real samples pull, generated samples push", facts.checkpoint.config.objective == "coulomb"
+    if learned:
+        about += ": the exact field, and what the discriminator has learned of it, which is what the generator follows"
+    about += ". "
     if len(facts.checkpoint.space.shape) == 3:
         about += "Each tells a generated image which pixels to change."
-        alt = "Generated images, the exact force on their pixels, and the discriminator's."
+        alt = "Generated images, the exact force on their pixels" + ", and the discriminator's." * learned
         image = tag("div", embedded(facts.field, alt, WIDE), class_="tall")
     else:
         about += "Colours and arrows go by the largest exact values, however small training has made them."
-        alt = "The exact potential of the samples, the discriminator's regression of it, and how they differ."
+        alt = "The exact potential" + ", the discriminator's regression of it, and how they differ" * learned + "."
         image = tag(
             "div", embedded(facts.field, alt, WIDE), class_="scroll wide", tabindex=0, role="region", aria_label=alt
         )

@@ -22,7 +22,7 @@ class ufunc:
 
 
 NAMES = """
-    add subtract multiply divide true_divide negative absolute square sqrt power exp expm1 log tanh maximum minimum
-    isfinite isnan less less_equal greater greater_equal equal not_equal logical_and logical_or logical_not
-    bitwise_and bitwise_or
+    add subtract multiply divide true_divide negative absolute square sqrt power exp expm1 log logaddexp tanh
+    maximum minimum isfinite isnan less less_equal greater greater_equal equal not_equal
+    logical_and logical_or logical_not bitwise_and bitwise_or
 """.split()
