@@ -20,9 +20,10 @@ Expect, as medians of 5 seeds (forward_kl of 2,500 real samples: .001 on the rin
 
 From a normal start the GAN has all modes too, and on the ring the best samples; its shares are less even. From one mode
 it comes to the others late, or not in this time. It is the field that leads there, not a D which learns it: without one
-a step takes half the time or less and G covers more evenly; with one, samples of the ring and the digits are better.
-The grid's steps are a seventh of its preset's: with all 40,000, seed 0 and a normal start, coulomb, gan and field have
-25, 19, 25 modes20, forward_kl .005, .67, .005 and high_quality .94, .96, .90.
+a step takes half the time or less and G covers as evenly or more; with one, samples are better on the ring, on the
+digits from a normal start, and on the grid in the end.
+The grid's steps are a seventh of its preset's: of all 40,000, with seed 0 from a normal start, coulomb, gan and field
+make 25, 19 and 25 modes20, a forward_kl of .005, .67 and .005, and a high_quality of .94, .96 and .90.
 """
 
 import json
