@@ -16,46 +16,39 @@ With eps = 0 coincident pairs are left out of every sum, a point's own self-term
 The official code writes the exponent as -(dimension - 2)/2, so its `dimension` is d + 2 (its default 3 is
 d = 1 here), and its potential has the opposite sign.
 
-Squared distances are taken in tiles of pairs, so memory stays bounded for any number of points. They come
-from differences where points have few coordinates or eps = 0, and else from one matrix product,
-|a|^2 + |b|^2 - 2 a.b, always in float64: in float32 that cancellation makes k wrong by 80% at m = 12288,
-eps = 0.1 and nearly coincident points, and collapsed generators produce just such points. On a GPU, sums over points
-with few coordinates store nothing for a pair (pair_sums.py).
+Pairs are taken in tiles (kernel_tiles.py), so memory stays bounded for any number of points; on a GPU, sums over
+points with few coordinates store nothing for a pair (pair_sums.py).
 
 Source: Unterthiner et al., Coulomb GANs, ICLR 2018. Sign and factors are the paper's.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
-from minicoulomb.backend import array_module, on_gpu
+from minicoulomb.backend import array_module
 from minicoulomb.errors import UserError
-from minicoulomb.fused import Fused
+from minicoulomb.kernel_tiles import (
+    by_pairs,
+    for_each_tile,
+    kernel_of,
+    memory_for,
+    parts_of,
+    plummer,
+    squared_distances_of,
+    tiles_of,
+)
 from minicoulomb.pair_sums import offset_sums, pair_sums
 from minicoulomb.threads import for_each
-from minicoulomb.workspace import NoWorkspace, Workspace
-
-# Points on a side of a tile: 1 MB for each float32 array of pairs, which stays in the processor's cache, and work
-# enough that threads rarely wait for the interpreter. A GPU fills its cores with 16 MB.
-TILE, GPU_TILE = 2**9, 2**11
-# Shares of the tiles that threads take, each with sums of its own; on a GPU there is one.
-PARTS = 16
-# Up to this many coordinates, differences cost less than a float64 matrix product.
-FEW_COORDINATES = 4
-# Coordinates that are in float64 at a time.
-COORDINATES = 2**12
 
 
 def plummer_kernel(a, b, d: float, eps: float):
     """k(a_i, b_j) = (||a_i - b_j||^2 + eps^2)^(-d/2), (n_a, n_b); with eps = 0 coincident pairs give 0."""
     a, b = _points(d, eps, a, b)
-    k, kernel = array_module(a).empty((len(a), len(b)), a.dtype), _kernel(a, b, d, eps)
+    k, kernel = array_module(a).empty((len(a), len(b)), a.dtype), kernel_of(a, b, d, eps)
 
     def fill(rows, columns):
         k[rows, columns] = kernel(rows, columns)
 
-    _for_each_tile(fill, a, b)
+    for_each_tile(fill, a, b)
     return k
 
 
@@ -100,20 +93,20 @@ def mean_kernel(a, y, d: float, eps: float):
     Phi = u_y - u_x and E = du_y - du_x. One pass over the pairs gives both, from k = (r^2 + eps^2) k_{d+2}.
     """
     a, y = _points(d, eps, a, y)
-    if _by_pairs(a):
+    if by_pairs(a):
         return _row_means(a, y, d, eps), -d * _row_mean_offsets(a, y, d + 2, eps)
-    xp, squared_distances, workspace = array_module(a), _squared_distances(a, y, eps), _work(a, y)
+    xp, squared_distances, workspace = array_module(a), squared_distances_of(a, y, eps), memory_for(a, y)
     u, du, ones = xp.zeros(len(a), a.dtype), xp.zeros(a.shape, a.dtype), xp.ones(len(y), a.dtype)
 
     def add(rows, columns):
         r2 = squared_distances(rows, columns)
         k = xp.add(r2, eps * eps, out=workspace.empty("k", r2.shape, like=r2))
-        steep = _plummer(r2, d + 2, eps)
+        steep = plummer(r2, d + 2, eps)
         k *= steep
         u[rows] += k @ ones[columns]
         du[rows] += _weighted_offsets(a[rows], y[columns], y[0], steep)
 
-    _for_each_tile(add, a, y)
+    for_each_tile(add, a, y)
     u /= len(y)
     du *= -d / len(y)
     return u, du
@@ -127,14 +120,14 @@ def mean_self_kernel(y, d: float, eps: float):
 
 def _own_potentials(p, q, d, eps):
     """sum_j q_j k(p_i, p_j), (n,), of the points p where they are themselves, with charges q."""
-    if _by_pairs(p):
+    if by_pairs(p):
         return pair_sums(p, p, q, d, eps)
-    kernel, parts = _kernel(p, p, d, eps), _parts(p)
+    kernel, parts = kernel_of(p, p, d, eps), parts_of(p)
     sums = array_module(p).zeros((len(parts), len(p)), p.dtype)
 
     def add(part):
         for rows in parts[part]:
-            for columns in _tiles(p, rows.start):
+            for columns in tiles_of(p, rows.start):
                 k = kernel(rows, columns)
                 sums[part, rows] += k @ q[columns]
                 if columns != rows:
@@ -146,15 +139,15 @@ def _own_potentials(p, q, d, eps):
 
 def _row_means(a, b, d, eps):
     """mean_j k(a_i, b_j), (n_a,)."""
-    xp, kernel = array_module(a), _kernel(a, b, d, eps)
-    if _by_pairs(a):
+    xp, kernel = array_module(a), kernel_of(a, b, d, eps)
+    if by_pairs(a):
         return pair_sums(a, b, xp.full(len(b), 1 / len(b), b.dtype), d, eps)
     means, ones = xp.zeros(len(a), a.dtype), xp.ones(len(b), a.dtype)
 
     def add(rows, columns):
         means[rows] += kernel(rows, columns) @ ones[columns]
 
-    _for_each_tile(add, a, b)
+    for_each_tile(add, a, b)
     means /= len(b)
     return means
 
@@ -162,14 +155,14 @@ def _row_means(a, b, d, eps):
 def _row_mean_offsets(a, b, d, eps):
     """mean_j (a_i - b_j) k_d(a_i, b_j), (n_a, m)."""
     xp = array_module(a)
-    if _by_pairs(a):
+    if by_pairs(a):
         return offset_sums(a, b, xp.full(len(b), 1 / len(b), b.dtype), d, eps)
-    means, kernel = xp.zeros(a.shape, a.dtype), _kernel(a, b, d, eps)
+    means, kernel = xp.zeros(a.shape, a.dtype), kernel_of(a, b, d, eps)
 
     def add(rows, columns):
         means[rows] += _weighted_offsets(a[rows], b[columns], b[0], kernel(rows, columns))
 
-    _for_each_tile(add, a, b)
+    for_each_tile(add, a, b)
     means /= len(b)
     return means
 
@@ -183,145 +176,6 @@ def _weighted_offsets(a, b, origin, k):
     k = k.astype(np.float64, copy=False)
     from_a, from_b = (xp.subtract(points, origin, dtype=np.float64) for points in (a, b))
     return from_a * k.sum(axis=1)[:, None] - k @ from_b
-
-
-def _kernel(a, b, d, eps) -> Callable:
-    """The function (rows, columns) -> k(a_i, b_j) of one tile."""
-    squared_distances = _squared_distances(a, b, eps)
-    return lambda rows, columns: _plummer(squared_distances(rows, columns), d, eps)
-
-
-def _plummer(r2, d, eps):
-    """(r^2 + eps^2)^(-d/2), overwriting r2; 0 where both are 0. Roots and products, where d allows, for `power`."""
-    xp, s = array_module(r2), r2
-    if on_gpu(s):
-        return _PLUMMER(s, eps * eps, -d / 2, s)
-    if eps == 0:
-        s[s == 0] = np.inf
-    else:
-        s += eps * eps
-    if d == 1:
-        xp.sqrt(s, out=s)
-    elif d == 3:
-        s *= xp.sqrt(s)
-    elif d == 4:
-        s *= s
-    if d in (1, 2, 3, 4):
-        xp.divide(1, s, out=s)
-    else:
-        xp.power(s, -d / 2, out=s)
-    return s
-
-
-_PLUMMER = Fused(
-    "T r2, T eps2, T exponent",
-    "T k",
-    """
-    const T s = r2 + eps2;
-    k = s == 0 ? T(0) : pow(s, exponent);
-    """,
-    "plummer_kernel",
-)
-
-
-def _by_pairs(points) -> bool:
-    return on_gpu(points) and points.shape[1] <= FEW_COORDINATES
-
-
-def _squared_distances(a, b, eps) -> Callable:
-    """The function (rows, columns) -> ||a_i - b_j||^2 of one tile, a thread's to write in until its next."""
-    if a.shape[1] <= FEW_COORDINATES:
-        differences = _differences(a, b)
-        return lambda rows, columns: _sum_of_squares(differences(rows, columns))
-
-    def tile(rows, columns):
-        some_a = a[rows]
-        some_b = some_a if b is a and columns == rows else b[columns]
-        return _by_differences(some_a, some_b) if eps == 0 else _by_products(some_a, some_b)
-
-    return tile
-
-
-def _differences(a, b) -> Callable:
-    """The function (rows, columns) -> a_i - b_j of one tile, (m, rows, columns), in memory of the thread's last.
-
-    As matrix products [a_i, 1] . [1, -b_j], one for each coordinate: rounded once, just as a - b is, and faster
-    than NumPy's broadcasting.
-    """
-    xp, m, workspace = array_module(a), a.shape[1], _work(a, b)
-    left, right = xp.ones((m, len(a), 2), a.dtype), xp.ones((m, 2, len(b)), a.dtype)
-    left[:, :, 0] = a.T
-    xp.negative(b.T, out=right[:, 1])
-
-    def tile(rows, columns):
-        factors = left[:, rows], right[:, :, columns]
-        shape = m, factors[0].shape[1], factors[1].shape[2]
-        return xp.matmul(*factors, out=workspace.empty("offsets", shape, like=a))
-
-    return tile
-
-
-def _sum_of_squares(offsets):
-    """Over the first axis, overwriting them."""
-    offsets *= offsets
-    total = offsets[0]
-    for square in offsets[1:]:
-        total += square
-    return total
-
-
-def _by_products(a, b):
-    """||a_i - b_j||^2 = |a_i|^2 + |b_j|^2 - 2 a_i . b_j in float64, about one of the points so that less cancels."""
-    xp, m = array_module(a), a.shape[1]
-    r2 = xp.zeros((len(a), len(b)))
-    for start in range(0, m, COORDINATES):
-        some = slice(start, start + COORDINATES)
-        a64 = xp.subtract(a[:, some], a[0, some], dtype=np.float64)
-        b64 = a64 if b is a else xp.subtract(b[:, some], a[0, some], dtype=np.float64)  # a a^T costs half of a b^T
-        r2 += xp.einsum("ij,ij->i", a64, a64)[:, None]
-        r2 += xp.einsum("ij,ij->i", b64, b64)
-        products = a64 @ b64.T
-        products *= 2
-        r2 -= products
-    return xp.maximum(r2, 0, out=r2).astype(a.dtype, copy=False)
-
-
-def _by_differences(a, b):
-    """Without cancellation: where eps = 0, k is singular at coincident points and nothing softens an error."""
-    xp = array_module(a)
-    r2 = xp.empty((len(a), len(b)), a.dtype)
-    for i, point in enumerate(a):
-        offsets = point - b
-        r2[i] = xp.einsum("ij,ij->i", offsets, offsets)
-    return r2
-
-
-def _for_each_tile(function, a, b) -> None:
-    """Call function(rows, columns) for every tile of pairs (a_i, b_j); two threads never meet in the same rows."""
-
-    def strips(part):
-        for rows in part:
-            for columns in _tiles(b):
-                function(rows, columns)
-
-    for_each(strips, _parts(a))
-
-
-def _parts(points) -> list[list[slice]]:
-    """The tiles of points, dealt out to parts of about the same size."""
-    tiles = _tiles(points)
-    parts = min(PARTS, len(tiles)) if array_module(points) is np else 1
-    return [tiles[part::parts] for part in range(parts)]
-
-
-def _work(a, b):
-    """Memory for tiles of pairs; a single one takes its own, which costs less than looking it up."""
-    return NoWorkspace if len(_tiles(a)) == len(_tiles(b)) == 1 else Workspace()
-
-
-def _tiles(points, start: int = 0) -> list[slice]:
-    side = TILE if array_module(points) is np else GPU_TILE
-    return [slice(first, first + side) for first in range(start, len(points), side)]
 
 
 def _points(d, eps, *arrays):

@@ -15,7 +15,19 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TESTS = ["conv", "winograd", "workspace", "layers", "network", "coulomb", "optim", "baselines", "gan"]
+TESTS = [
+    "conv",
+    "winograd",
+    "workspace",
+    "layers",
+    "network",
+    "coulomb",
+    "optim",
+    "baselines",
+    "gan",
+    "theory",
+    "particles",
+]
 
 # (file, a text that stands there once, what takes its place)
 MUTATIONS = [
@@ -64,9 +76,14 @@ MUTATIONS = [
     ("layers/composite.py", "return self.factor * dy", "return dy / self.factor"),
     ("coulomb.py", "_row_mean_offsets(a, y, d + 2, eps)", "_row_mean_offsets(a, y, d + 1, eps)"),
     ("coulomb.py", "return -d * (", "return d * ("),
-    ("coulomb.py", "from_a * k.sum", "a[rows] * k.sum"),
+    ("coulomb.py", "from_a * k.sum", "a * k.sum"),
     ("coulomb.py", "xp.full(n_y, 1 / n_y", "xp.full(n_y, 1 / n_x"),
     ("coulomb.py", "sums[part, columns] += q[rows] @ k", "sums[part, columns] += q[columns] @ k"),
+    ("coulomb.py", "du *= -d / len(y)", "du *= -(d + 2) / len(y)"),
+    ("kernel_tiles.py", "r2 -= products", "r2 += products"),
+    ("particles.py", "x += eta * E", "x -= eta * E"),
+    ("particles.py", "u_x.mean() / 2)", "u_x.mean())"),
+    ("particles.py", "(eps**-d - own) * n_y / (n_y - 1)", "(eps**-d - own)"),
     ("gan.py", "targets = scale * phi_x, scale * phi_y", "targets = phi_x, phi_y"),
     ("gan.py", "(d_y - target_y) * (factor / len(y))", "(d_y - target_y) * (factor / len(x))"),
     ("gan.py", "weights[n_x:] *= factor / n_y", "weights[n_x:] *= factor / n_x"),
@@ -106,7 +123,7 @@ GPU_MUTATIONS = [
     ("layers/batch_norm_kernels.py", "dz - offset[column]) *", "dz) *"),
     ("layers/batch_norm_kernels.py", "mean[column]) * {dz}", "mean[column])"),
     ("layers/activations.py", "y > 0 ? dy : {0} * dy", "y > 0 ? dy : dy"),
-    ("coulomb.py", "s == 0 ? T(0) : pow", "pow"),
+    ("kernel_tiles.py", "s == 0 ? T(0) : pow", "pow"),
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 
 LAYOUT = """
     errors backend fused upload column_sums threads products workspace streams files config
-    direct toom_cook winograd_kernels winograd conv pair_sums coulomb optim
+    direct toom_cook winograd_kernels winograd conv kernel_tiles pair_sums coulomb optim
     layers/layer layers/affine layers/convolution layers/activations layers/batch_norm_kernels layers/normalization
     layers/resampling layers/composite layers/__init__
     inception/__init__ inception/architecture inception/torch_file inception/safetensors inception/weights

@@ -10,7 +10,7 @@ import pytest
 from autodiff_cases import assert_agree, charges, check_field
 from hypothesis import given, settings
 
-from minicoulomb import coulomb, pair_sums
+from minicoulomb import kernel_tiles, pair_sums
 from minicoulomb.coulomb import energy, field, mean_kernel, mean_self_kernel, plummer_kernel, potential, potentials
 from minicoulomb.errors import UserError
 from minicoulomb.oracles import open_oracle
@@ -165,9 +165,9 @@ def test_tiles_change_nothing_beyond_rounding(monkeypatch, m, eps):
     a, y, x = points(m)
     whole = everything(a, y, x, eps)
     for tile, coordinates in ((1, 1), (3, 7)):
-        monkeypatch.setattr(coulomb, "TILE", tile)
-        monkeypatch.setattr(coulomb, "GPU_TILE", tile)
-        monkeypatch.setattr(coulomb, "COORDINATES", coordinates)
+        monkeypatch.setattr(kernel_tiles, "TILE", tile)
+        monkeypatch.setattr(kernel_tiles, "GPU_TILE", tile)
+        monkeypatch.setattr(kernel_tiles, "COORDINATES", coordinates)
         for ours, theirs in zip(everything(a, y, x, eps), whole):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
 
@@ -188,8 +188,8 @@ def test_in_single_precision_rounding_does_not_grow_with_the_number_of_points(mo
 @pytest.mark.parametrize("eps", [0, 0.5])
 def test_threads_change_nothing(monkeypatch, m, eps):
     a, y, x = points(m, np.float32)
-    monkeypatch.setattr(coulomb, "TILE", 2)
-    monkeypatch.setattr(coulomb, "PARTS", 4)
+    monkeypatch.setattr(kernel_tiles, "TILE", 2)
+    monkeypatch.setattr(kernel_tiles, "PARTS", 4)
     alone = everything(a, y, x, eps)
     set_threads(3)
     try:
