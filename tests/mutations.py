@@ -74,7 +74,7 @@ MUTATIONS = [
     ("layers/resampling.py", "return repeat(dy, 0.25)", "return repeat(dy)"),
     ("layers/resampling.py", "        return block_sum(dy)\n", "        return block_sum(dy, 0.25)\n"),
     ("layers/composite.py", "return self.factor * dy", "return dy / self.factor"),
-    ("coulomb.py", "_row_mean_offsets(a, y, d + 2, eps)", "_row_mean_offsets(a, y, d + 1, eps)"),
+    ("coulomb.py", "(_row_mean_offsets(a, y, d + 2, eps) -", "(_row_mean_offsets(a, y, d + 1, eps) -"),
     ("coulomb.py", "return -d * (", "return d * ("),
     ("coulomb.py", "from_a * k.sum", "a * k.sum"),
     ("coulomb.py", "xp.full(n_y, 1 / n_y", "xp.full(n_y, 1 / n_x"),
