@@ -329,9 +329,10 @@ def test_ctrl_c_ends_all_processes_cleanly(tmp_path, number, status, delay):
     path = write_zip(tmp_path / "a.zip", {f"{i:05d}.png": encoded(0) for i in range(5000)})
     command = [sys.executable, "-m", "minicoulomb", "prepare", str(path), str(tmp_path / "a.npy")]
     command += ["--workers", "2", "--size", "256"]
-    # A shell that starts this in the background has it ignore SIGINT, which is passed on.
-    restore = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=restore)
+    # A shell that starts this in the background has it ignore SIGINT, and what it starts as well.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True)
+    signal.signal(signal.SIGINT, before)
     children = []
     while len(children) < 3 and process.poll() is None:  # two that decode, and what multiprocessing starts itself
         children = children_of(process)
