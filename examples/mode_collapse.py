@@ -10,11 +10,11 @@ Expect, as medians of 5 seeds (forward_kl of 2,500 real samples: .001 on the rin
                              from a normal start           from a collapsed one
                            coulomb    gan  field         coulomb    gan  field
     ring    modes20              8      8      8               8      7      8
-            forward_kl        .003   .004   .001            .001    .20   .001
+            forward_kl        .003   .004   .002            .001    .20   .001
             high_quality       .95    .96    .89             .93    .93    .88
     grid    modes20             25     23     25              25     12     25
-            forward_kl        .004    .15   .005            .006   1.16   .008
-            high_quality       .89    .88    .88             .84    .90    .76
+            forward_kl        .004    .15   .005            .006   1.16   .007
+            high_quality       .89    .88    .87             .84    .90    .78
     digits  classes             10     10     10              10      9     10
             frechet            .34    .88    .41            1.12   2.83    .73
 
