@@ -14,9 +14,9 @@ And the paper's own, 1,000,000 steps each:
     paper-images     what these three share, for images of any kind
 
 `minicoulomb train --preset celeba --data PATH` is all that they take; docs/images.md tells what they cost in time and
-on disk. They are the paper's setting as the official code's command has it: batch 128, d = 1 (`dimension` 3), eps =
-1, networks `my` and `my-big`, 16 latent dimensions, an L2 penalty of 1e-7 on D's kernels, Adam with a learning rate
-of 1e-4 for G and half of that for D. G starts at 4x4x1024 at either size. For 32x32 the official D has a fourth
+on disk. They are the paper's setting as the official code's command has it: batch 128, d = 1 (`dimension` 3),
+eps = 1, networks `my` and `my-big`, 16 latent dimensions, an L2 penalty of 1e-7 on D's kernels, Adam with a learning
+rate of 1e-4 for G and half of that for D. G starts at 4x4x1024 at either size. For 32x32 the official D has a fourth
 layer, from 4x4 to 2x2, for it takes the number of layers from the batch size; here it ends at 4x4. One image in 20,
 50 or 100 is kept out of training for `minicoulomb evaluate`, at least the 2,500 that it takes.
 

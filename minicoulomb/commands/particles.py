@@ -13,11 +13,10 @@ from minicoulomb.commands.opening import PATH, compute_on
 from minicoulomb.console import showing, table, tell_choice, tell_skipped
 from minicoulomb.coulomb import mean_self_kernel
 from minicoulomb.data.dataset import ArrayDataset, decode
-from minicoulomb.data.mixtures import Mixture
 from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
+from minicoulomb.evaluate import mode_metrics
 from minicoulomb.files import written_aside
-from minicoulomb.metrics import class_metrics, mixture_metrics
 from minicoulomb.options import config_options, given
 from minicoulomb.pictures.colours import GREY, VERMILION
 from minicoulomb.presets import resolve
@@ -98,7 +97,7 @@ def particles(data, n, points, start, steps, optimizer, step_size, output, energ
         "floor": floor,
         "reached at step": int(reached[0]) if len(reached) else "not reached",
         "steps that rose": free.rises(found.energies, config.d, config.eps),
-        **_quality(found.snapshots[steps].reshape(-1, *dataset.shape), dataset),
+        **mode_metrics(found.snapshots[steps].reshape(-1, *dataset.shape), dataset),
     }
     click.echo("\n".join(table(metrics)))
     if output:
@@ -179,12 +178,3 @@ def _draw(found, floor, y, dataset, output):
 def _write_energies(energies, path):
     with written_aside(path) as file:
         file.writelines(f"{json.dumps({'step': t, 'energy': F})}\n".encode() for t, F in enumerate(energies.tolist()))
-
-
-def _quality(x, dataset):
-    """The metrics of mixtures, and of labelled sets."""
-    if isinstance(dataset, Mixture):
-        return mixture_metrics(x, dataset.modes, dataset.sigma)
-    if getattr(dataset, "labels", None) is not None:
-        return class_metrics(x, decode(dataset.array, np.dtype(np.float64)), dataset.labels)
-    return {}
