@@ -13,8 +13,8 @@ import numpy as np
 
 from minicoulomb.coulomb import potentials
 from minicoulomb.data.mixtures import ring
+from minicoulomb.evaluation.metrics import mixture_metrics
 from minicoulomb.layers import He, Linear, ReLU, Reshape, Scale, Tanh
-from minicoulomb.metrics import mixture_metrics
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, exponential
 

@@ -33,21 +33,21 @@ import click
 import numpy as np
 from PIL import Image
 
-from minicoulomb import checkpoint as checkpoints
 from minicoulomb import pictures
-from minicoulomb.backend import open_backend
+from minicoulomb.arrays.backend import open_backend
+from minicoulomb.arrays.threads import set_threads
+from minicoulomb.arrays.upload import Upload
 from minicoulomb.data.mixtures import Mixture
 from minicoulomb.data.sources import open_dataset
-from minicoulomb.evaluate import EVALUATED, evaluate
+from minicoulomb.evaluation.evaluate import EVALUATED, evaluate
 from minicoulomb.gan import step
-from minicoulomb.models import Space
+from minicoulomb.models import SampleSpace
 from minicoulomb.pictures.colours import GREY, VERMILION
 from minicoulomb.pictures.plane import Plane, square_about
 from minicoulomb.presets import resolve
-from minicoulomb.sampling import samples
-from minicoulomb.threads import set_threads
-from minicoulomb.train import draw_batches
-from minicoulomb.upload import Upload
+from minicoulomb.training import checkpoint as checkpoints
+from minicoulomb.training.loop import draw_batches
+from minicoulomb.training.sampling import samples
 
 STEPS = {"ring": 2000, "grid": 20_000, "digits": 2500}
 # The presets were chosen for the Coulomb GAN, and the field takes them as they are. For the GAN: of learning rates from
@@ -73,17 +73,22 @@ def collapse(G, state, space, y):
 def train(config, start):
     """(figures, tile of the samples before, tile after)."""
     dataset = open_dataset(config, Path("runs/cache"))
-    space = Space(dataset.shape, dataset.scale, dataset.bound)
+    space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
     _, _, G, D, state = checkpoints.initial(config, space)
     if start == "collapsed":  # onto a mode, or a digit in paler ink: at a pixel of 1 tanh would have no slope
         collapse(G, state, space, dataset.modes[0] if isinstance(dataset, Mixture) else 0.9 * dataset.array[0])
-    before = samples(G, state, EVALUATED, config.seed)
+    before = samples(G, state, EVALUATED, config.run.seed)
     began, upload = time.process_time(), Upload(open_backend("numpy"))
-    while state.step < config.steps:
+    while state.step < config.algorithm.steps:
         metrics = step(G, D, state, draw_batches(dataset, state.step, config, upload), config)
     metrics.read()  # raises Diverged, if it did
-    seconds, after = time.process_time() - began, samples(G, state, EVALUATED, config.seed)
-    about = {"objective": config.objective, "start": start, "seed": config.seed, "steps": config.steps}
+    seconds, after = time.process_time() - began, samples(G, state, EVALUATED, config.run.seed)
+    about = {
+        "objective": config.algorithm.objective,
+        "start": start,
+        "seed": config.run.seed,
+        "steps": config.algorithm.steps,
+    }
     return about | evaluate(after, dataset, config) | {"seconds": seconds}, tile(before, dataset), tile(after, dataset)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from minicoulomb.coulomb import energy, field
 from minicoulomb.data.mixtures import grid
-from minicoulomb.metrics import mixture_metrics
+from minicoulomb.evaluation.metrics import mixture_metrics
 from minicoulomb.particles import natural_step, proven_step
 
 

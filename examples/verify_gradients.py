@@ -17,10 +17,10 @@ from minicoulomb.config import Config
 from minicoulomb.coulomb import field
 from minicoulomb.errors import UserError
 from minicoulomb.gan import Batch, gradients, initial_state, step
-from minicoulomb.gradcheck import LAYERS
-from minicoulomb.models import Space, build
+from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
-from minicoulomb.oracles import ORACLES, open_oracle
+from minicoulomb.verify.gradcheck import LAYERS
+from minicoulomb.verify.oracles import ORACLES, open_oracle
 
 
 def difference(ours, theirs):
@@ -49,20 +49,20 @@ def errors_of_field(m, oracle, d=1.0, eps=1.0):
 def errors_of_step(generator, discriminator, oracle):
     """Both gradients of Algorithm 1 with 16x16 images and few channels, and how Adam's first step moves the weights."""
     small = {"latent": 8, "g_width": 8, "d_width": 8, "d": 1.0, "eps": 1.0, "dtype": "float64"}
-    config = Config(generator=generator, discriminator=discriminator, **small)
-    G, D = build(config, Space((16, 16, 3)))
+    config = Config.of(generator=generator, discriminator=discriminator, **small)
+    G, D = build(config.networks, SampleSpace((16, 16, 3)))
     state, rng = initial_state(G, D, config), np.random.default_rng(0)
     theta, w = state.theta.copy(), state.w.copy()
-    batch = Batch(rng.standard_normal((4, config.latent)), rng.uniform(-1, 1, (4, 16, 16, 3)))
-    ours = gradients(G, D, theta, w, batch, config, config.eps)
-    dtheta, dw, _, _ = oracle.algorithm_1(G, D, theta, w, batch, config, config.eps)
+    batch = Batch(rng.standard_normal((4, config.networks.latent)), rng.uniform(-1, 1, (4, 16, 16, 3)))
+    ours = gradients(G, D, theta, w, batch, config, config.algorithm.eps)
+    dtheta, dw, _, _ = oracle.algorithm_1(G, D, theta, w, batch, config, config.algorithm.eps)
     step(G, D, state, [batch], config)
-    adam = lambda gradient, lr: -lr * gradient / (np.abs(gradient) + config.adam_epsilon)  # its first step
+    adam = lambda gradient, lr: -lr * gradient / (np.abs(gradient) + config.algorithm.adam_epsilon)  # its first step
     return {
         "dL_G/dtheta": difference(ours.dtheta, dtheta),
         "dL_D/dw": difference(ours.dw, dw),
-        "step of theta": difference(state.theta - theta, adam(dtheta, config.lr_g)),
-        "step of w": difference(state.w - w, adam(dw, config.lr_d)),
+        "step of theta": difference(state.theta - theta, adam(dtheta, config.algorithm.lr_g)),
+        "step of w": difference(state.w - w, adam(dw, config.algorithm.lr_d)),
     }
 
 

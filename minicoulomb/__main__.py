@@ -20,7 +20,7 @@ with suppress(OSError, AttributeError, TypeError):  # another system has no mall
     for parameter, size in ((M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26), (M_MMAP_MAX, 0)):
         mallopt(parameter, size)
 
-from minicoulomb.cli import main  # noqa: E402
+from minicoulomb.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

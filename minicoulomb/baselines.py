@@ -16,12 +16,12 @@ l2 penalizes the kernels of the GAN's D as that of Algorithm 1; d_steps, average
 d, eps and relative_potential also say in what kernel and units mmd2 is measured, which tells the objectives apart.
 """
 
-from minicoulomb.backend import array_module
+from minicoulomb.arrays.backend import array_module
+from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field, potentials
 from minicoulomb.network import Network
 from minicoulomb.objective import Batch, Gradients, potential_unit, target_scale
-from minicoulomb.workspace import NoWorkspace
 
 
 def softplus(t):
@@ -50,9 +50,9 @@ def gan_gradients(
     del residuals
     d_x, residuals = D.forward(prepared, x)
     dw += D.param_gradient(residuals, sigmoid(d_x) / n_x)
-    if config.l2 and not config.decoupled_l2:
+    if config.algorithm.l2 and not config.algorithm.decoupled_l2:
         for kernel in D.kernels:
-            dw[kernel] += config.l2 * w[kernel]
+            dw[kernel] += config.algorithm.l2 * w[kernel]
     dtheta = None
     if train_g:
         dx = D.input_gradient(residuals, sigmoid(-d_x) / -n_x)
@@ -60,7 +60,7 @@ def gan_gradients(
 
     loss_d = softplus(-d_y).mean() + softplus(d_x).mean()
     loss_g = softplus(-d_x).mean()
-    phi_x, phi_y = potentials(x, y, config.d, eps)
+    phi_x, phi_y = potentials(x, y, config.algorithm.d, eps)
     mmd2 = potential_unit(config, eps) * (phi_y.mean() - phi_x.mean())
     return Gradients(dtheta, dw, loss_d, loss_g, None, mmd2, residuals_z)
 
@@ -72,12 +72,12 @@ def field_gradients(
 
     dw, loss_d and r2 are None.
     """
-    half = 0.5 if config.half_factors else 1.0
+    half = 0.5 if config.algorithm.half_factors else 1.0
     scale = half * target_scale(config, eps)
     x, residuals_z = G.forward(G.prepare(theta, workspace, keep=False), batch.z)
-    force = field(x, batch.y, x, config.d, eps).reshape(x.shape)  # (n_x, ...)
+    force = field(x, batch.y, x, config.algorithm.d, eps).reshape(x.shape)  # (n_x, ...)
     dtheta = G.param_gradient(residuals_z, force * (-scale / len(x)))
 
-    phi_x, phi_y = potentials(x, batch.y, config.d, eps)
+    phi_x, phi_y = potentials(x, batch.y, config.algorithm.d, eps)
     mmd2 = potential_unit(config, eps) * (phi_y.mean() - phi_x.mean())
     return Gradients(dtheta, None, None, -scale * phi_x.mean(), None, mmd2, residuals_z)

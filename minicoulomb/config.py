@@ -5,7 +5,7 @@ own settings are in presets.py.
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import inf
 from typing import Any
 
@@ -15,127 +15,6 @@ from minicoulomb.errors import UserError
 def setting(default, help: str, choices=None, *, low=-inf, above=-inf, high=inf) -> Any:
     """A field with its reason and the values it may take: one of `choices`, or low <= value <= high, above < value."""
     return field(default=default, metadata={"help": help, "choices": choices, "low": low, "above": above, "high": high})
-
-
-@dataclass(frozen=True)
-class Config:
-    """One run. `Config(lr_g=1e-4)` raises UserError for a value that no run could use."""
-
-    # The data
-    data: str = setting("grid", "grid, ring, digits, images (folder, zip, tar, LMDB, CIFAR-10), or a .npy / .npz array")
-    size: int | None = setting(None, "side of the training images, 4 * 2**k; by default 64, of CIFAR-10 32", low=8)
-    crop: int | None = setting(None, "side of the centred square cut from each image; the largest by default", low=1)
-    channels: int | None = setting(None, "3 for colour, 1 for grey; images become colour by default", low=1, high=3)
-    skip_bad: bool = setting(False, "leave out images that cannot be read instead of stopping")
-    hold_out_every: int = setting(10, "keep every n-th sample out of training, for evaluate; 0: none", low=0)
-
-    # The networks
-    generator: str = setting("mlp", "generator network", ("mlp", "my", "dcgan", "resnet"))
-    discriminator: str = setting("mlp", "discriminator network", ("mlp", "my", "my-big", "dcgan", "resnet"))
-    latent: int = setting(2, "dimension of z ~ N(0, I)", low=1)
-    g_width: int | None = setting(None, "units of G's hidden layers (mlp), or channels before its last layer", low=1)
-    d_width: int | None = setting(None, "units of D's hidden layers (mlp), or channels of its first layer", low=1)
-    g_depth: int = setting(4, "hidden layers of an mlp generator", low=1)
-    d_depth: int = setting(3, "hidden layers of an mlp discriminator", low=1)
-    extra_layers: int = setting(0, "3x3 convolutions at 4x4 in both convolutional networks; 0 in the paper", low=0)
-    g_activation: str = setting("relu", "activation of an mlp generator", ("relu", "leaky_relu", "elu", "tanh"))
-    d_activation: str = setting("relu", "activation of an mlp discriminator", ("relu", "leaky_relu", "elu", "tanh"))
-
-    # The field
-    d: float = setting(2.0, "the kernel is (r^2 + eps^2)^(-d/2); the official code's dimension is d + 2", above=0)
-    eps: float = setting(3.0, "width of the Plummer kernel, in the units of the data", above=0)
-    eps_end: float | None = setting(None, "eps at the last step, reached exponentially; constant by default", above=0)
-    potential_scale: float = setting(1.0, "D regresses this multiple of the potential; 1 is the paper's", above=0)
-    relative_potential: bool = setting(False, "and in units of eps^-d, its largest value: D's target stays of order 1")
-
-    # Algorithm 1
-    objective: str = setting(
-        "coulomb",
-        "coulomb; or what it is compared with: gan, non-saturating, or field, where G follows the force without a D",
-        ("coulomb", "gan", "field"),
-    )
-    noise: float = setting(0.0, "noise on the points where D learns, as a multiple of eps; the paper's is 1", low=0)
-    half_factors: bool = setting(True, "the factors 1/2 of L_D and L_G, as in the paper; the official code has none")
-    l2: float = setting(0.0, "penalty on D's kernels: l2/2 |kernel|^2 in L_D", low=0)
-    decoupled_l2: bool = setting(False, "shrink D's kernels by lr * l2 beside Adam (AdamW) instead of through L_D")
-    d_steps: int = setting(1, "updates of D for one of G; the last of them is simultaneous with G's", low=1)
-
-    # Adam
-    lr_g: float = setting(1e-4, "learning rate of G", above=0)
-    lr_d: float = setting(5e-5, "learning rate of D; the official runs halve G's", above=0)
-    lr_decay: float = setting(1.0, "learning rates at the last step, as a share of the first; exponential", above=0)
-    beta1_g: float = setting(0.9, "Adam's beta1 for G", low=0, high=0.999999)
-    beta1_d: float = setting(0.9, "Adam's beta1 for D", low=0, high=0.999999)
-    beta2: float = setting(0.999, "Adam's beta2", low=0, high=0.999999)
-    adam_epsilon: float = setting(1e-8, "Adam's epsilon", above=0)
-    average: float = setting(
-        0.0, "samples come from G's weights averaged with this decay; 0: the last ones", low=0, high=1
-    )
-
-    # The run
-    steps: int = setting(1_000_000, "updates of G", low=1)
-    batch_size: int = setting(128, "real and generated samples of a step, each", low=1)
-    seed: int = setting(0, "of every random draw", low=0)
-    dtype: str = setting("float32", "precision", ("float32", "float64"))
-    backend: str = setting(
-        "numpy", "array library; auto: cupy where a GPU computes, else numpy", ("numpy", "cupy", "auto")
-    )
-    device: int = setting(0, "which GPU", low=0)
-    # Off, so that figures agree with NumPy's: TF32 keeps 10 bits of each factor's mantissa, float32 has 23.
-    tf32: bool = setting(False, "TF32 matrix products on a GPU: faster, 3 digits")
-    threads: int | None = setting(None, "threads on the host; one for each core by default", low=1)
-    algorithm: str = setting(
-        "auto",
-        "of convolutions, equal but for rounding: direct is one matrix product, winograd multiplies less, auto is what "
-        "costs less at the layer's size",
-        ("auto", "direct", "winograd"),
-    )
-    batch_statistics: bool = setting(False, "sample with the batch's own statistics, as the official code does")
-    log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1)
-    sample_every: int = setting(1000, "steps between pictures; 0: at the end only", low=0)
-    checkpoint_every: int = setting(1000, "steps between checkpoints; 0: at the end only", low=0)
-    keep_checkpoints: int = setting(3, "checkpoints kept, the latest ones", low=1)
-
-    # FID while training
-    fid_every: int = setting(0, "steps between FIDs, of which the best checkpoint is kept; 0: none", low=0)
-    # More than the 2048 features, or their covariance has no full rank; the literature's 50,000 take long.
-    fid_samples: int = setting(10_000, "samples of each FID", low=2)
-    fid_reference: str | None = setting(
-        None, "what FID compares with: mu and sigma in a .npz, or images; the training data by default"
-    )
-    inception: str | None = setting(None, "weights of FID's Inception: pytorch-fid's .pth, a .safetensors or a .npz")
-
-    def __post_init__(self):
-        for f in fields(self):
-            _check(f, getattr(self, f.name))
-        if self.channels == 2:
-            raise UserError("channels 2: an image has 1 or 3; use --channels 3")
-        if self.objective != "coulomb" and self.noise:
-            raise UserError(
-                f"noise {self.noise}: is Algorithm 1's, where D regresses Phi; use --noise 0 with --objective "
-                f"{self.objective}"
-            )
-        if self.objective == "field":
-            for name, none in (("d_steps", 1), ("l2", 0)):
-                if getattr(self, name) != none:
-                    raise UserError(
-                        f"{name} {getattr(self, name)}: is D's, and objective field has none; use {_flag(name)} {none}"
-                    )
-        if self.fid_every and self.inception is None:
-            raise UserError(f"fid_every {self.fid_every}: FID takes Inception's weights; add --inception FILE")
-        if self.hold_out_every == 1:
-            raise UserError("hold_out_every 1: would leave nothing to train on; use 2 or more, or 0 for none")
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "Config":
-        """The inverse of `dataclasses.asdict`; UserError for a name that no field has."""
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown:
-            raise UserError(f"settings {', '.join(unknown)}: unknown to this version; it was written by another one")
-        return cls(**values)
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2)
 
 
 def _check(f, value):
@@ -161,3 +40,177 @@ def _check(f, value):
 
 def _flag(name):
     return f"--{name.replace('_', '-')}"
+
+
+class _Part:
+    """One of the four parts: UserError for a value that no run could use."""
+
+    def __post_init__(self):
+        for f in fields(self):
+            _check(f, getattr(self, f.name))
+
+
+@dataclass(frozen=True)
+class Data(_Part):
+    """Which samples are real."""
+
+    data: str = setting("grid", "grid, ring, digits, images (folder, zip, tar, LMDB, CIFAR-10), or a .npy / .npz array")
+    size: int | None = setting(None, "side of the training images, 4 * 2**k; by default 64, of CIFAR-10 32", low=8)
+    crop: int | None = setting(None, "side of the centred square cut from each image; the largest by default", low=1)
+    channels: int | None = setting(None, "3 for colour, 1 for grey; images become colour by default", low=1, high=3)
+    skip_bad: bool = setting(False, "leave out images that cannot be read instead of stopping")
+    hold_out_every: int = setting(10, "keep every n-th sample out of training, for evaluate; 0: none", low=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.channels == 2:
+            raise UserError("channels 2: an image has 1 or 3; use --channels 3")
+        if self.hold_out_every == 1:
+            raise UserError("hold_out_every 1: would leave nothing to train on; use 2 or more, or 0 for none")
+
+
+@dataclass(frozen=True)
+class Networks(_Part):
+    """Generator and discriminator."""
+
+    generator: str = setting("mlp", "generator network", ("mlp", "my", "dcgan", "resnet"))
+    discriminator: str = setting("mlp", "discriminator network", ("mlp", "my", "my-big", "dcgan", "resnet"))
+    latent: int = setting(2, "dimension of z ~ N(0, I)", low=1)
+    g_width: int | None = setting(None, "units of G's hidden layers (mlp), or channels before its last layer", low=1)
+    d_width: int | None = setting(None, "units of D's hidden layers (mlp), or channels of its first layer", low=1)
+    g_depth: int = setting(4, "hidden layers of an mlp generator", low=1)
+    d_depth: int = setting(3, "hidden layers of an mlp discriminator", low=1)
+    extra_layers: int = setting(0, "3x3 convolutions at 4x4 in both convolutional networks; 0 in the paper", low=0)
+    g_activation: str = setting("relu", "activation of an mlp generator", ("relu", "leaky_relu", "elu", "tanh"))
+    d_activation: str = setting("relu", "activation of an mlp discriminator", ("relu", "leaky_relu", "elu", "tanh"))
+    convolution: str = setting(
+        "auto",
+        "how convolutions are computed, with equal results up to rounding: direct is im2col and one matrix product, "
+        "winograd takes fewer multiplications, auto chooses what costs less at the layer's size",
+        ("auto", "direct", "winograd"),
+    )
+
+
+@dataclass(frozen=True)
+class Algorithm(_Part):
+    """The field, Algorithm 1 and Adam: all that a step depends on besides the networks and the samples."""
+
+    # The field
+    d: float = setting(2.0, "the kernel is (r^2 + eps^2)^(-d/2); the official code's dimension is d + 2", above=0)
+    eps: float = setting(3.0, "width of the Plummer kernel, in the units of the data", above=0)
+    eps_end: float | None = setting(None, "eps at the last step, reached exponentially; constant by default", above=0)
+    potential_scale: float = setting(1.0, "D regresses this multiple of the potential; 1 is the paper's", above=0)
+    relative_potential: bool = setting(False, "and in units of eps^-d, its largest value: D's target stays of order 1")
+
+    # Algorithm 1
+    objective: str = setting(
+        "coulomb",
+        "coulomb; or what it is compared with: gan, non-saturating, or field, where G follows the force without a D",
+        ("coulomb", "gan", "field"),
+    )
+    noise: float = setting(0.0, "noise on the points where D learns, as a multiple of eps; the paper's is 1", low=0)
+    half_factors: bool = setting(True, "the factors 1/2 of L_D and L_G, as in the paper; the official code has none")
+    l2: float = setting(0.0, "penalty on D's kernels: l2/2 |kernel|^2 in L_D", low=0)
+    decoupled_l2: bool = setting(False, "shrink D's kernels by lr * l2 beside Adam (AdamW) instead of through L_D")
+    d_steps: int = setting(1, "updates of D for one of G; the last of them is simultaneous with G's", low=1)
+    batch_size: int = setting(128, "real and generated samples of a step, each", low=1)
+    steps: int = setting(1_000_000, "updates of G", low=1)
+
+    # Adam
+    lr_g: float = setting(1e-4, "learning rate of G", above=0)
+    lr_d: float = setting(5e-5, "learning rate of D; the official runs halve G's", above=0)
+    lr_decay: float = setting(1.0, "learning rates at the last step, as a share of the first; exponential", above=0)
+    beta1_g: float = setting(0.9, "Adam's beta1 for G", low=0, high=0.999999)
+    beta1_d: float = setting(0.9, "Adam's beta1 for D", low=0, high=0.999999)
+    beta2: float = setting(0.999, "Adam's beta2", low=0, high=0.999999)
+    adam_epsilon: float = setting(1e-8, "Adam's epsilon", above=0)
+    average: float = setting(
+        0.0, "samples come from G's weights averaged with this decay; 0: the last ones", low=0, high=1
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        # What an objective does not have must stay at the value that means none.
+        absent = {"gan": {"noise": 0}, "field": {"noise": 0, "d_steps": 1, "l2": 0}}.get(self.objective, {})
+        for name, none in absent.items():
+            if getattr(self, name) != none:
+                raise UserError(
+                    f"{name} {getattr(self, name)}: objective {self.objective} has no such setting; use {_flag(name)} "
+                    f"{none}, or --objective coulomb"
+                )
+
+
+@dataclass(frozen=True)
+class Run(_Part):
+    """Where and how a run computes, and what it writes."""
+
+    seed: int = setting(0, "of every random draw", low=0)
+    dtype: str = setting("float32", "precision", ("float32", "float64"))
+    backend: str = setting(
+        "numpy", "array library; auto: cupy where a GPU computes, else numpy", ("numpy", "cupy", "auto")
+    )
+    device: int = setting(0, "which GPU", low=0)
+    # Off, so that figures agree with NumPy's: TF32 keeps 10 bits of each factor's mantissa, float32 has 23.
+    tf32: bool = setting(False, "TF32 matrix products on a GPU: faster, 3 digits")
+    threads: int | None = setting(None, "threads on the host; one for each core by default", low=1)
+    batch_statistics: bool = setting(False, "sample with the batch's own statistics, as the official code does")
+    log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1)
+    sample_every: int = setting(1000, "steps between pictures; 0: at the end only", low=0)
+    checkpoint_every: int = setting(1000, "steps between checkpoints; 0: at the end only", low=0)
+    keep_checkpoints: int = setting(3, "checkpoints kept, the latest ones", low=1)
+
+    # FID while training
+    fid_every: int = setting(0, "steps between FIDs, of which the best checkpoint is kept; 0: none", low=0)
+    # More than the 2048 features, or their covariance has no full rank; the literature's 50,000 take long.
+    fid_samples: int = setting(10_000, "samples of each FID", low=2)
+    fid_reference: str | None = setting(
+        None, "what FID compares with: mu and sigma in a .npz, or images; the training data by default"
+    )
+    inception: str | None = setting(None, "weights of FID's Inception: pytorch-fid's .pth, a .safetensors or a .npz")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.fid_every and self.inception is None:
+            raise UserError(f"fid_every {self.fid_every}: FID takes Inception's weights; add --inception FILE")
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run, in four parts; as options of the command line their names stand side by side.
+
+    `Config.of(lr_g=1e-4)` raises UserError for a value that no run could use, or a name that no part has.
+    """
+
+    data: Data = Data()
+    networks: Networks = Networks()
+    algorithm: Algorithm = Algorithm()
+    run: Run = Run()
+
+    @classmethod
+    def of(cls, **settings: Any) -> "Config":
+        """The configuration with these settings, whichever part they belong to, and defaults for all others."""
+        return cls().replace(**settings)
+
+    def replace(self, **settings: Any) -> "Config":
+        """A copy with these settings changed."""
+        unknown = sorted(set(settings) - set(SETTINGS))
+        if unknown:
+            raise UserError(f"settings {', '.join(unknown)}: unknown to this version; it was written by another one")
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Config(
+            **{
+                name: replace(part, **{key: settings[key] for key in asdict(part) if key in settings})
+                for name, part in parts.items()
+            }
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """All settings by name."""
+        return {name: value for part in asdict(self).values() for name, value in part.items()}
+
+    def to_json(self) -> str:
+        return json.dumps(self.settings(), indent=2)
+
+
+# Each setting's field, by name.
+SETTINGS = {f.name: f for part in fields(Config) for f in fields(part.type)}

@@ -10,7 +10,7 @@ from minicoulomb.errors import UserError
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A binary file that becomes `path` when the block ends well, and vanishes when it does not.
 
     An OSError within (a full disk, an unwritable folder) becomes a UserError that names the path.

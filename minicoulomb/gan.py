@@ -29,15 +29,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicoulomb import baselines
-from minicoulomb.backend import array_module, to_host
+from minicoulomb.arrays.backend import array_module, to_host
+from minicoulomb.arrays.rng import rng_for
+from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.config import Config
 from minicoulomb.coulomb import potential, potentials
 from minicoulomb.errors import UserError
 from minicoulomb.network import Network
 from minicoulomb.objective import Batch, Gradients, eps_at, potential_unit, target_scale
-from minicoulomb.optim import adam, exponential, follow
-from minicoulomb.streams import stream
-from minicoulomb.workspace import NoWorkspace
+from minicoulomb.optim import adam, exponential, update_average
 
 # The running statistics of batch normalization remember about 100 batches.
 STATISTICS_MOMENTUM = 0.99
@@ -103,12 +103,12 @@ class Metrics(NamedTuple):
 
 def initial_state(G: Network, D: Network, config: Config, xp=np) -> State:
     """Step 0 for the networks: parameters drawn from the seed, in arrays of `xp` and of the configured dtype."""
-    dtype = np.dtype(config.dtype)
-    theta = xp.asarray(G.init(stream(config.seed, "init", 0), dtype))
-    w = xp.asarray(D.init(stream(config.seed, "init", 1), dtype))
+    dtype = np.dtype(config.run.dtype)
+    theta = xp.asarray(G.init(rng_for(config.run.seed, "init", 0), dtype))
+    w = xp.asarray(D.init(rng_for(config.run.seed, "init", 1), dtype))
     statistics = xp.asarray(G.init_statistics(dtype))
     moments = [xp.zeros((2, len(vector)), dtype) for vector in (theta, w)]
-    averages = (theta.copy(), statistics.copy()) if config.average else (theta, statistics)
+    averages = (theta.copy(), statistics.copy()) if config.algorithm.average else (theta, statistics)
     return State(0, theta, w, *moments, statistics, *averages)
 
 
@@ -124,8 +124,8 @@ def gradients(
     workspace=NoWorkspace,
 ) -> Gradients:
     """Both gradients of Algorithm 1 at (theta, w); only D's with train_g=False."""
-    xp, d, n_x, n_y = array_module(theta), config.d, len(batch.z), len(batch.y)
-    half = 0.5 if config.half_factors else 1.0
+    xp, d, n_x, n_y = array_module(theta), config.algorithm.d, len(batch.z), len(batch.y)
+    half = 0.5 if config.algorithm.half_factors else 1.0
     unit, scale = potential_unit(config, eps), target_scale(config, eps)
 
     x, residuals_z = G.forward(G.prepare(theta, workspace, keep=False), batch.z)
@@ -134,7 +134,7 @@ def gradients(
     mmd2 = unit * (phi_y.sum() / n_y - phi_x.sum() / n_x)
     a_x, a_y = x, y
     if batch.noise_x is not None:
-        a_x, a_y = x + config.noise * eps * batch.noise_x, y + config.noise * eps * batch.noise_y
+        a_x, a_y = x + config.algorithm.noise * eps * batch.noise_x, y + config.algorithm.noise * eps * batch.noise_y
         phi_x, phi_y = potential(a_x, y, x, d, eps), potential(a_y, y, x, d, eps)
 
     prepared = D.prepare(w, workspace)
@@ -142,9 +142,9 @@ def gradients(
     climbs_there = train_g and batch.noise_x is None
     targets = scale * phi_x, scale * phi_y
     d_x, d_y, dw, slopes = regress(D, prepared, (a_x, a_y), targets, 2 * half, climbs_there)
-    if config.l2 and not config.decoupled_l2:
+    if config.algorithm.l2 and not config.algorithm.decoupled_l2:
         for kernel in D.kernels:
-            dw[kernel] += config.l2 * w[kernel]
+            dw[kernel] += config.algorithm.l2 * w[kernel]
     error_x, error_y = d_x - targets[0], d_y - targets[1]
     loss_d = half * ((error_x @ error_x) / n_x + (error_y @ error_y) / n_y)
     r2 = 1 - (error_x @ error_x + error_y @ error_y) / (scale**2 * _scatter(phi_x, phi_y))
@@ -190,17 +190,20 @@ def _regress_apart(D, w, points, targets, factor, slopes):
 
 
 def step(G: Network, D: Network, state: State, batches: list[Batch], config: Config, workspace=NoWorkspace) -> Metrics:
-    """One step of Algorithm 1, or of its baseline `config.objective`, in place.
+    """One step of Algorithm 1, or of its baseline `config.algorithm.objective`, in place.
 
     An update of D for each batch, with the last of them one of G. Large temporary arrays come from `workspace`: pass
     the same Workspace to every step. If anything is not finite, the arrays of the state stay as they are, and reading
     the result raises Diverged.
     """
-    eps, decay = eps_at(config, state.step), exponential(1.0, config.lr_decay, state.step / config.steps)
-    lr_g, lr_d = config.lr_g * decay, config.lr_d * decay
+    eps, decay = (
+        eps_at(config, state.step),
+        exponential(1.0, config.algorithm.lr_decay, state.step / config.algorithm.steps),
+    )
+    lr_g, lr_d = config.algorithm.lr_g * decay, config.algorithm.lr_d * decay
     xp, w, moments_d, finite, finite_dw = array_module(state.theta), state.w, state.moments_d, state.finite, True
     objectives = {"coulomb": gradients, "gan": baselines.gan_gradients, "field": baselines.field_gradients}
-    of_losses = objectives[config.objective]
+    of_losses = objectives[config.algorithm.objective]
     if len(batches) > 1:  # so that a later batch that diverges leaves the state as it was
         w, moments_d = w.copy(), moments_d.copy()
     for number, batch in enumerate(batches, 1):
@@ -209,20 +212,38 @@ def step(G: Network, D: Network, state: State, batches: list[Batch], config: Con
             losses = result.loss_g if result.loss_d is None else result.loss_d + result.loss_g
             finite_dw, finite_dtheta = _is_finite(result.dw) & finite_dw, _is_finite(result.dtheta)
             finite = xp.isfinite(losses) & finite_dw & finite_dtheta & finite
-        if config.l2 and config.decoupled_l2:
+        if config.algorithm.l2 and config.algorithm.decoupled_l2:
             for kernel in D.kernels:
-                follow(w[kernel], 0.0, 1 - lr_d * config.l2, finite)
+                update_average(w[kernel], 0.0, 1 - lr_d * config.algorithm.l2, finite)
         if result.dw is None:
             continue
         t = state.step * len(batches) + number
-        adam(w, result.dw, moments_d, t, lr_d, config.beta1_d, config.beta2, config.adam_epsilon, finite)
+        adam(
+            w,
+            result.dw,
+            moments_d,
+            t,
+            lr_d,
+            config.algorithm.beta1_d,
+            config.algorithm.beta2,
+            config.algorithm.adam_epsilon,
+            finite,
+        )
     t = state.step + 1
     adam(
-        state.theta, result.dtheta, state.moments_g, t, lr_g, config.beta1_g, config.beta2, config.adam_epsilon, finite
+        state.theta,
+        result.dtheta,
+        state.moments_g,
+        t,
+        lr_g,
+        config.algorithm.beta1_g,
+        config.algorithm.beta2,
+        config.algorithm.adam_epsilon,
+        finite,
     )
     if len(batches) > 1:
-        follow(state.w, w, 0.0, finite)
-        follow(state.moments_d, moments_d, 0.0, finite)
+        update_average(state.w, w, 0.0, finite)
+        update_average(state.moments_d, moments_d, 0.0, finite)
     _update_averages(G, state, batches[-1], result.residuals_z, config, finite)
     seen = {name: getattr(result, name) for name in SEEN}
     has_d = result.dw is not None
@@ -258,9 +279,9 @@ def _update_averages(G, state, batch, residuals_z, config, finite):
     momentum = min(STATISTICS_MOMENTUM, remembered)
     if G.statistics_size:
         G.update_statistics(state.statistics, residuals_z, momentum, finite)
-    if not config.average:
+    if not config.algorithm.average:
         return
-    follow(state.average, state.theta, min(config.average, remembered), finite)
+    update_average(state.average, state.theta, min(config.algorithm.average, remembered), finite)
     if G.statistics_size:
         _, residuals = G.forward(state.average, batch.z)
         G.update_statistics(state.average_statistics, residuals, momentum, finite)

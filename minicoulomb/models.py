@@ -1,4 +1,4 @@
-"""The paper's networks, for data of any size: Config -> (generator, discriminator).
+"""The paper's networks, for data of any size: Networks -> (generator, discriminator).
 
 For images of side 4 * 2**k the convolutional pairs have k layers of stride 2 between the image and 4x4; channels
 double towards 4x4. PAPER's 64x64 is k = 4: generator `my` from 4x4x1024, discriminator `my-big` up to 4x4x1024.
@@ -36,7 +36,7 @@ from itertools import pairwise
 from math import log2, prod
 from typing import NamedTuple
 
-from minicoulomb.config import Config
+from minicoulomb.config import Networks
 from minicoulomb.errors import UserError
 from minicoulomb.layers import (
     ELU,
@@ -59,7 +59,7 @@ from minicoulomb.layers import (
 from minicoulomb.network import Network
 
 
-class Space(NamedTuple):
+class SampleSpace(NamedTuple):
     """Where samples live: the shape of one, its typical size, and a bound of its coordinates (see data/dataset.py)."""
 
     shape: tuple[int, ...]
@@ -67,14 +67,17 @@ class Space(NamedTuple):
     bound: float = 1.0
 
 
-def build(config: Config, space: Space) -> tuple[Network, Network]:
+def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     """(G, D) for samples of `space`: G (n, latent) -> (n, *shape), D (n, *shape) -> (n,).
 
     Raises UserError where a convolutional network meets data that are no square images of side 4 * 2**k, k >= 1.
     """
-    G, D = GENERATORS[config.generator](config, space), DISCRIMINATORS[config.discriminator](config, space)
-    G, D = (_with_algorithm(config.algorithm, layers) for layers in (G, [*D, Reshape(())]))
-    return Network(G, (config.latent,)), Network(D, space.shape)
+    G, D = (
+        GENERATORS[networks.generator](networks, space),
+        DISCRIMINATORS[networks.discriminator](networks, space),
+    )
+    G, D = (_with_algorithm(networks.convolution, layers) for layers in (G, [*D, Reshape(())]))
+    return Network(G, (networks.latent,)), Network(D, space.shape)
 
 
 def _with_algorithm(algorithm, layers):
@@ -92,13 +95,19 @@ _DCGAN = {"kernel_size": 4, "stride": 2, "padding": 1}
 _ACTIVATIONS = {"relu": ReLU, "leaky_relu": LeakyReLU, "elu": ELU, "tanh": Tanh}
 
 
-def _mlp_generator(config, space):
-    layers = _mlp(config.latent, config.g_width or 64, config.g_depth, config.g_activation, prod(space.shape))
+def _mlp_generator(networks, space):
+    layers = _mlp(
+        networks.latent,
+        networks.g_width or 64,
+        networks.g_depth,
+        networks.g_activation,
+        prod(space.shape),
+    )
     return [*layers, Tanh(space.bound, space.scale / space.bound), Reshape(space.shape)]
 
 
-def _mlp_discriminator(config, space):
-    layers = _mlp(prod(space.shape), config.d_width or 128, config.d_depth, config.d_activation, 1)
+def _mlp_discriminator(networks, space):
+    layers = _mlp(prod(space.shape), networks.d_width or 128, networks.d_depth, networks.d_activation, 1)
     flat = [Reshape((prod(space.shape),))] if len(space.shape) > 1 else []
     return [*flat, Scale(1 / space.scale), *layers]
 
@@ -110,68 +119,71 @@ def _mlp(c_in, width, depth, activation, c_out):
     return [*layers, Linear(width, c_out)]
 
 
-def _my_generator(config, space):
+def _my_generator(networks, space):
     """`g_width` channels (128) in front of the last layer."""
-    widths = _doubling(config.g_width or 128, space)[::-1]
-    layers = [Linear(config.latent, 16 * widths[0], He("relu")), ReLU(), Reshape((4, 4, widths[0]))]
-    layers += _extra_generator_layers(config, widths[0])
+    widths = _doubling(networks.g_width or 128, space)[::-1]
+    layers = [Linear(networks.latent, 16 * widths[0], He("relu")), ReLU(), Reshape((4, 4, widths[0]))]
+    layers += _extra_generator_layers(networks, widths[0])
     for c_in, c_out in pairwise(widths):
         layers += [ConvTranspose(c_in, c_out, **_MY, bias=False, init=He("relu")), BatchNorm(c_out, ReLU())]
     return [*layers, ConvTranspose(widths[-1], space.shape[-1], **_MY), ScaledTanh()]
 
 
-def _my_discriminator(config, space, width=64):
+def _my_discriminator(networks, space, width=64):
     """`d_width` channels (64, and 128 for my-big) behind the first layer."""
-    widths = _doubling(config.d_width or width, space)
+    widths = _doubling(networks.d_width or width, space)
     layers = []
     for c_in, c_out in zip([space.shape[-1], *widths], widths):
         layers += [Conv(c_in, c_out, **_MY, bias=False, init=He("leaky_relu")), BatchNorm(c_out, LeakyReLU())]
-    layers += _extra_discriminator_layers(config, widths[-1])
+    layers += _extra_discriminator_layers(networks, widths[-1])
     return [*layers, Reshape((16 * widths[-1],)), Linear(16 * widths[-1], 1)]
 
 
-def _my_big_discriminator(config, space):
-    return _my_discriminator(config, space, width=128)
+def _my_big_discriminator(networks, space):
+    return _my_discriminator(networks, space, width=128)
 
 
-def _dcgan_generator(config, space):
+def _dcgan_generator(networks, space):
     """`g_width` channels (64) in front of the last layer: 512 at 4x4 for 64x64, as in TensorFlow's official code."""
-    widths = _doubling(config.g_width or 64, space)[::-1]
-    layers = [Reshape((1, 1, config.latent)), ConvTranspose(config.latent, widths[0], 4, bias=False, init=He("relu"))]
-    layers += [BatchNorm(widths[0], ReLU()), *_extra_generator_layers(config, widths[0])]
+    widths = _doubling(networks.g_width or 64, space)[::-1]
+    layers = [
+        Reshape((1, 1, networks.latent)),
+        ConvTranspose(networks.latent, widths[0], 4, bias=False, init=He("relu")),
+    ]
+    layers += [BatchNorm(widths[0], ReLU()), *_extra_generator_layers(networks, widths[0])]
     for c_in, c_out in pairwise(widths):
         layers += [ConvTranspose(c_in, c_out, **_DCGAN, bias=False, init=He("relu")), BatchNorm(c_out, ReLU())]
     return [*layers, ConvTranspose(widths[-1], space.shape[-1], **_DCGAN), Tanh()]
 
 
-def _dcgan_discriminator(config, space):
+def _dcgan_discriminator(networks, space):
     """`d_width` channels (64) behind the first layer."""
-    widths = _doubling(config.d_width or 64, space)
+    widths = _doubling(networks.d_width or 64, space)
     layers = [Conv(space.shape[-1], widths[0], **_DCGAN, init=He("leaky_relu")), LeakyReLU()]
     for c_in, c_out in pairwise(widths):
         layers += [Conv(c_in, c_out, **_DCGAN, bias=False, init=He("leaky_relu")), BatchNorm(c_out, LeakyReLU())]
-    return [*layers, *_extra_discriminator_layers(config, widths[-1]), Conv(widths[-1], 1, 4)]
+    return [*layers, *_extra_discriminator_layers(networks, widths[-1]), Conv(widths[-1], 1, 4)]
 
 
-def _resnet_generator(config, space):
+def _resnet_generator(networks, space):
     """`g_width` channels (64) in front of the last layer: 512 at 4x4 for 64x64."""
-    widths = _doubling(config.g_width or 64, space)[::-1]
-    layers = [Linear(config.latent, 16 * widths[0]), Reshape((4, 4, widths[0]))]
-    layers += _extra_generator_layers(config, widths[0])
+    widths = _doubling(networks.g_width or 64, space)[::-1]
+    layers = [Linear(networks.latent, 16 * widths[0]), Reshape((4, 4, widths[0]))]
+    layers += _extra_generator_layers(networks, widths[0])
     for c, o in pairwise([widths[0], *widths]):
         shortcut = Sequential(Conv(c, o, 1, bias=False), Upsample())
         layers.append(Residual(*_resnet_branch(c, o, Upsample()), shortcut=shortcut))
     return [*layers, BatchNorm(widths[-1], ReLU()), Conv(widths[-1], space.shape[-1], 1), ScaledTanh()]
 
 
-def _resnet_discriminator(config, space):
+def _resnet_discriminator(networks, space):
     """`d_width` channels (64) behind the first layer."""
-    widths = _doubling(config.d_width or 64, space)
+    widths = _doubling(networks.d_width or 64, space)
     layers = [Conv(space.shape[-1], widths[0], 3, padding=1, bias=False)]
     for c, o in pairwise([*widths, 2 * widths[-1]]):
         shortcut = Sequential(AveragePool(), Conv(c, o, 1, bias=False))
         layers.append(Residual(*_resnet_branch(c, o, AveragePool()), shortcut=shortcut))
-    layers += _extra_discriminator_layers(config, 2 * widths[-1])
+    layers += _extra_discriminator_layers(networks, 2 * widths[-1])
     return [*layers, Reshape((32 * widths[-1],)), Linear(32 * widths[-1], 1)]
 
 
@@ -180,15 +192,15 @@ def _resnet_branch(c, o, resample):
     return BatchNorm(c, ReLU()), resample, inner, BatchNorm(c, ReLU()), outer
 
 
-def _extra_generator_layers(config, c):
+def _extra_generator_layers(networks, c):
     return [
         Conv(c, c, 3, padding=1, bias=False, init=He("relu")),
         BatchNorm(c, ReLU()),
-    ] * config.extra_layers
+    ] * networks.extra_layers
 
 
-def _extra_discriminator_layers(config, c):
-    return [Conv(c, c, 3, padding=1, init=He("leaky_relu")), LeakyReLU()] * config.extra_layers
+def _extra_discriminator_layers(networks, c):
+    return [Conv(c, c, 3, padding=1, init=He("leaky_relu")), LeakyReLU()] * networks.extra_layers
 
 
 def _doubling(first, space):

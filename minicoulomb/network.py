@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicoulomb.backend import array_module
+from minicoulomb.arrays.backend import array_module
+from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.errors import UserError
 from minicoulomb.layers import Layer, Sequential
-from minicoulomb.optim import follow
-from minicoulomb.workspace import NoWorkspace
+from minicoulomb.optim import update_average
 
 
 class Slot(NamedTuple):
@@ -112,11 +112,11 @@ class Network:
         return array_module(like).concatenate(flat) if flat else array_module(like).empty(0, like.dtype)
 
     def update_statistics(self, statistics, residuals, momentum: float, where=True) -> None:
-        """statistics <- momentum statistics + (1 - momentum) (what this pass measured), in place; see optim.follow."""
+        """statistics <- momentum statistics + (1 - momentum) (what this pass measured), in place."""
         views = _views(self._statistics, statistics)
         for layer, residual, view in _leaves(self.root, residuals, views):
             for name, measured in layer.batch_statistics(residual).items():
-                follow(view[name], measured, momentum, where)
+                update_average(view[name], measured, momentum, where)
 
     def named_views(self, theta) -> dict:
         """{"0.kernel": view, "0.bias": view, "1.scale": view, ...}: writing into a view writes into theta."""

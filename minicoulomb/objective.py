@@ -41,14 +41,18 @@ class Gradients(NamedTuple):
 
 def eps_at(config: Config, step: int) -> float:
     """The kernel's width in the step `step`, exponentially from `eps` to `eps_end`."""
-    return exponential(config.eps, config.eps if config.eps_end is None else config.eps_end, step / config.steps)
+    return exponential(
+        config.algorithm.eps,
+        config.algorithm.eps if config.algorithm.eps_end is None else config.algorithm.eps_end,
+        step / config.algorithm.steps,
+    )
 
 
 def potential_unit(config: Config, eps: float) -> float:
     """mmd2 is in units of 1 / this number: eps^-d with relative_potential, else 1."""
-    return eps**config.d if config.relative_potential else 1.0
+    return eps**config.algorithm.d if config.algorithm.relative_potential else 1.0
 
 
 def target_scale(config: Config, eps: float) -> float:
     """D regresses this multiple of Phi."""
-    return config.potential_scale * potential_unit(config, eps)
+    return config.algorithm.potential_scale * potential_unit(config, eps)

@@ -12,9 +12,9 @@ a boolean that may lie on the device. Where it is false, nothing changes.
 
 import numpy as np
 
-from minicoulomb.backend import array_module, on_gpu
-from minicoulomb.fused import Fused
-from minicoulomb.threads import for_each
+from minicoulomb.arrays.backend import array_module, on_gpu
+from minicoulomb.arrays.cuda import ElementwiseKernel
+from minicoulomb.arrays.threads import for_each
 
 # Numbers per block, 1 MB in float32: the passes over it stay in the processor's cache, and each takes long enough
 # that threads rarely wait for the interpreter. A GPU takes all numbers at once.
@@ -57,7 +57,7 @@ def adam(
     for_each(update, [slice(start, start + size) for start in range(0, len(theta), size)])
 
 
-_ADAM = Fused(
+_ADAM = ElementwiseKernel(
     "T g, T beta1, T rest1, T beta2, T rest2, T step_size, T epsilon, bool where",
     "T theta, T m, T v",
     """
@@ -71,7 +71,7 @@ _ADAM = Fused(
 )
 
 
-def follow(target, value, decay: float, where=True) -> None:
+def update_average(target, value, decay: float, where=True) -> None:
     """target <- decay target + (1 - decay) value, in place: an exponential average. `value` is an array or a number."""
     if on_gpu(target):
         _FOLLOW(value, decay, 1 - decay, where, target)
@@ -80,7 +80,7 @@ def follow(target, value, decay: float, where=True) -> None:
         target += (1 - decay) * value
 
 
-_FOLLOW = Fused(
+_FOLLOW = ElementwiseKernel(
     "T value, T decay, T rest, bool where",
     "T target",
     "if (where) target = decay * target + rest * value;",

@@ -46,7 +46,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicoulomb.backend import array_module, to_host
+from minicoulomb.arrays.backend import array_module, to_host
 from minicoulomb.coulomb import mean_kernel
 from minicoulomb.errors import UserError
 from minicoulomb.optim import adam as adam_step

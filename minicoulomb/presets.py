@@ -25,7 +25,6 @@ The others train in a hundredth of these steps. What that needs, beyond the pape
 averaged weights for the samples.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +149,7 @@ def resolve(name: str | None = None, **chosen: Any) -> Config:
     if name == "points":
         unit = array_dataset(Path(settings["data"])).scale / grid().scale
         settings |= {field: _GRID[field] * unit for field in ("eps", "eps_end") if field not in chosen}
-    return Config.from_dict(settings)
+    return Config.of(**settings)
 
 
 def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
@@ -162,16 +161,19 @@ def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
     # None is a default: where a preset has something else, no option leads back to it.
     possible = {name: settings for name, settings in found.items() if None not in settings.values()}
     # Of equally near ones, none that is for other data.
-    name = min(possible, key=lambda name: (len(possible[name]), PRESETS[name].get("data", config.data) != config.data))
+    name = min(
+        possible,
+        key=lambda name: (len(possible[name]), PRESETS[name].get("data", config.data.data) != config.data.data),
+    )
     return name, possible[name]
 
 
 def _beyond(name, config):
     """The settings of `config` that the preset does not give."""
-    given = asdict(Config(**PRESETS[name]))
+    given = Config.of(**PRESETS[name]).settings()
     for field in {"data"} - set(PRESETS[name]) | ({"eps", "eps_end"} if name == "points" else set()):
         given.pop(field)  # resolve takes it from the data
-    return {field: value for field, value in asdict(config).items() if field not in given or value != given[field]}
+    return {field: value for field, value in config.settings().items() if field not in given or value != given[field]}
 
 
 def absolute(settings: dict[str, Any]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 Relative errors are ratios of Euclidean norms, at most 1e-10 in float64: rounding leaves about 1e-15.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +32,7 @@ from minicoulomb.layers import (
     Tanh,
     Upsample,
 )
-from minicoulomb.models import Space, build
+from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
 
 MODELS = [("mlp", "mlp"), ("my", "my"), ("my", "my-big"), ("dcgan", "dcgan"), ("resnet", "resnet")]
@@ -223,15 +222,15 @@ class Problem(NamedTuple):
 def problem(generator, discriminator, shape, batches=1, **options) -> Problem:
     """Random networks and batches; more real samples than generated ones, for the two must not be mixed up."""
     settings = {"latent": 3, "g_width": 8, "d_width": 8, "d": 1.0, "eps": 1.0, **options}
-    config = Config(generator=generator, discriminator=discriminator, dtype="float64", **settings)
-    G, D = build(config, Space(shape))
+    config = Config.of(generator=generator, discriminator=discriminator, dtype="float64", **settings)
+    G, D = build(config.networks, SampleSpace(shape))
     rng = np.random.default_rng(5)
     # Off the initial values, where shifts and biases are 0.
     theta, w = (net.init(rng, np.float64) + 0.1 * rng.standard_normal(net.size) for net in (G, D))
 
     def batch():
-        z, y = rng.standard_normal((4, config.latent)), rng.uniform(-1, 1, (5, *shape))
-        noise = [rng.standard_normal((n, *shape)) for n in (4, 5)] if config.noise else []
+        z, y = rng.standard_normal((4, config.networks.latent)), rng.uniform(-1, 1, (5, *shape))
+        noise = [rng.standard_normal((n, *shape)) for n in (4, 5)] if config.algorithm.noise else []
         return Batch(z, y, *noise)
 
     return Problem(G, D, theta, w, [batch() for _ in range(batches)], config)
@@ -251,10 +250,10 @@ def check_baseline(oracle, objective, generator, discriminator, shape, **options
 
 def check_gradients(function, oracle, problem):
     G, D, theta, w, (batch,), config = problem
-    dtheta, dw, loss_d, loss_g = oracle.objective(G, D, theta, w, batch, config, config.eps)
+    dtheta, dw, loss_d, loss_g = oracle.objective(G, D, theta, w, batch, config, config.algorithm.eps)
     for algorithm in ("direct", "winograd"):
-        G, D = build(replace(config, algorithm=algorithm), Space(D.input_shape))
-        ours = function(G, D, theta, w, batch, config, config.eps)
+        G, D = build(config.replace(convolution=algorithm).networks, SampleSpace(D.input_shape))
+        ours = function(G, D, theta, w, batch, config, config.algorithm.eps)
         assert (ours.dw is None, ours.loss_d is None) == (dw is None, loss_d is None)
         assert_agree(ours.loss_g, np.asarray(loss_g))
         if loss_d is not None:

@@ -6,7 +6,7 @@ import numpy as np
 from click.testing import CliRunner
 from PIL import Image
 
-from minicoulomb.cli import main
+from minicoulomb.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 # A run that takes a second: 8 Gaussians, small networks.

@@ -20,15 +20,17 @@ from types import FunctionType
 import numpy as np
 import strict_cupy
 
-from minicoulomb import backend
+from minicoulomb.arrays import backend
 
 # The tests that compute something worth computing elsewhere.
 FILES = {f"test_{name}.py" for name in "conv winograd layers coulomb optim network baselines gan".split()}
 
-HOMES = "direct winograd conv coulomb optim layers baselines gan".split()  # modules whose functions tests call
+HOMES = (
+    "conv.im2col conv.winograd conv.correlation conv coulomb.formulas coulomb optim layers baselines gan".split()
+)  # modules whose functions tests call
 METHODS = {
     "network.Network": "prepare forward input_gradient param_gradient gradients weighted_gradients update_statistics",
-    "conv.Kernel": "__init__",
+    "conv.correlation.Kernel": "__init__",
 }
 # These make arrays on the host, or tell sizes.
 HOST = {"initial_state", "output_size", "transposed_size", "normalize_geometry", "direct_cost", "winograd_cost"}
@@ -49,7 +51,7 @@ def move(xp) -> None:
             if own and not name.startswith("_") and name not in HOST:
                 setattr(modules[home], name, Moved(value, trip))
     for path, names in METHODS.items():
-        module, name = path.split(".")
+        module, _, name = path.rpartition(".")
         cls = getattr(modules[module], name)
         for method in names.split():
             setattr(cls, method, _method(vars(cls)[method], trip))

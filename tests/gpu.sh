@@ -52,7 +52,7 @@ tests() {
 benchmark() {
   local name=$1 limit=$2
   shift 2
-  part "$name" "$limit" "$python" -m minicoulomb benchmark --backend cupy --json "$out/$name.json" "$@"
+  part "$name" "$limit" "$python" -m benchmarks --backend cupy --json "$out/$name.json" "$@"
   case $? in 0 | 124 | 137 | 143) ;; *) failed=1 ;; esac
 }
 
@@ -67,8 +67,8 @@ if ! "$python" -c "import click, cupy, hypothesis, numpy, PIL, pytest, torch"; t
 fi
 
 # HIPS autograd is the oracle of three files: small, pure Python, fetched where that is possible and else done without.
-numerics=(tests/test_conv.py tests/test_winograd.py tests/test_optim.py tests/test_network.py)
-with_oracle=(tests/test_layers.py tests/test_coulomb.py tests/test_gan.py)
+numerics=(tests/conv/test_conv.py tests/conv/test_winograd.py tests/test_optim.py tests/test_network.py)
+with_oracle=(tests/layers/test_layers.py tests/coulomb/test_coulomb.py tests/test_gan.py)
 export PYTHONPATH=$PYTHONPATH:$out/packages
 "$python" -c "import autograd" 2>/dev/null || timeout 30 "$python" -m pip install -q --retries 0 --timeout 5 --no-deps \
   --target "$out/packages" autograd >"$out/autograd.log" 2>&1
@@ -91,10 +91,10 @@ workers=$(($(nproc) / 2 > 8 ? 8 : $(nproc) / 2))
 
 steps=(step-grid step-dcgan-32-b128 step-my-64-b128 step-my-64-b512)
 "$python" -m minicoulomb info --backend cupy 2>&1 | tee "$out/info.log"
-if part proof 60 "$python" -c "from minicoulomb.backend import open_backend; open_backend('cupy')"; then
+if part proof 60 "$python" -c "from minicoulomb.arrays.backend import open_backend; open_backend('cupy')"; then
   # What counts most comes first.
   benchmark steps 150 "${steps[@]}"
-  tests tests 200 "${pytest[@]}" -m gpu tests/test_gpu.py tests/test_device.py
+  tests tests 200 "${pytest[@]}" -m gpu tests/gpu/test_gpu.py tests/gpu/test_device.py
   benchmark steps-tf32 90 --tf32 "${steps[@]}"
   benchmark potential-adam 60 potential adam
   tests numerics 120 "${pytest[@]}" --on cupy "${numerics[@]}"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minicoulomb.inception.architecture import kernel_shapes
+from minicoulomb.fid.architecture import kernel_shapes
 
 
 def random_state(seed=0, divisor=1):

@@ -18,10 +18,10 @@ import torch
 from inception_cases import random_state
 from inception_oracles import pytorch_fid, torch_features
 
-from minicoulomb.inception.architecture import kernel_shapes
-from minicoulomb.inception.network import SIDE, Inception
-from minicoulomb.inception.weights import fold
-from minicoulomb.threads import set_threads
+from minicoulomb.arrays.threads import set_threads
+from minicoulomb.fid.architecture import kernel_shapes
+from minicoulomb.fid.network import SIDE, Inception
+from minicoulomb.fid.weights import fold
 
 
 def open_peer(state):

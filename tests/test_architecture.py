@@ -1,82 +1,151 @@
-"""The house: which file may import which. A file imports only from files on earlier lines."""
+"""The house: which room may import which, and how many lines of code each may have.
+
+A room is a folder of the package or a file at its top. Code lines are those with code on them: no blank lines, comments
+or docstrings. A budget is raised only together with a reason (see CHANGELOG.md or the commit).
+"""
 
 import ast
+import io
+import tokenize
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 
-LAYOUT = """
-    errors backend fused upload column_sums threads products workspace streams files config
-    direct toom_cook winograd_kernels winograd conv kernel_tiles pair_sums coulomb optim
-    layers/layer layers/affine layers/convolution layers/activations layers/batch_norm_kernels layers/normalization
-    layers/resampling layers/composite layers/__init__
-    inception/__init__ inception/architecture inception/torch_file inception/safetensors inception/weights
-    inception/pooling inception/resize inception/network inception/statistics
-    network models objective baselines gan particles
-    oracles/oracle oracles/autograd_oracle oracles/torch_oracle oracles/jax_oracle oracles/__init__ gradcheck
-    data/dataset data/mixtures data/digits data/images data/arrays
-    data/source data/folder data/archives data/lsun data/cifar data/listing data/decoding data/partial data/cache
-    data/sources
-    presets
-    pictures/colours pictures/images pictures/plane pictures/points pictures/maps pictures/forces pictures/curve
-    pictures/sheet pictures/output pictures/__init__ metrics evaluate
-    curves/series curves/panels curves/drawing curves/__init__
-    checkpoint run sampling field_values field_picture inception/compare export signals train info
-    benchmark/__init__ benchmark/agreement benchmark/measure benchmark/limit benchmark/report benchmark/workloads
-    benchmark/device benchmark/peer benchmark/torch_step benchmark/pieces benchmark/steps
-    benchmark/memory benchmark/cases
-    console options
-    report/html report/images report/graphs report/facts report/numbers report/commands report/sections report/__init__
-    commands/__init__ commands/opening commands/train commands/sample commands/evaluate commands/field
-    commands/particles commands/plot commands/report commands/stats commands/prepare
-    commands/models commands/gradcheck commands/benchmark commands/info cli __main__
-""".split()
+# room: (budget of code lines, the rooms that it may import), the lowest floor first
+ROOMS = {
+    "errors": (2, ""),
+    "files": (40, "errors"),
+    "config": (150, "errors"),
+    "arrays": (400, "errors"),
+    "conv": (650, "errors arrays"),
+    "coulomb": (330, "errors arrays"),
+    "optim": (60, "arrays"),
+    "layers": (600, "errors arrays conv"),
+    "network": (110, "errors arrays layers optim"),
+    "models": (180, "errors config layers network"),
+    "objective": (60, "config optim"),
+    "baselines": (60, "arrays config coulomb network objective"),
+    "gan": (160, "errors config arrays coulomb network optim objective baselines"),
+    "particles": (130, "errors arrays coulomb optim"),
+    "data": (1250, "errors files arrays config"),
+    "presets": (180, "errors config data"),
+    "training": (430, "errors files config arrays data network models gan pictures evaluation"),
+    "evaluation": (220, "errors config arrays coulomb data gan"),
+    "fid": (650, "errors files arrays conv config data evaluation gan network pictures training"),
+    "pictures": (1000, "errors files config arrays coulomb data gan training"),
+    "verify": (450, "errors config arrays conv coulomb layers network models gan baselines objective"),
+    "report": (520, "errors config presets data training evaluation pictures models"),
+    "cli": (900, "errors files config presets arrays coulomb data network models gan particles training evaluation "
+                 "fid pictures verify report"),
+    "__main__": (20, "cli"),
+    "__init__": (20, ""),
+}  # fmt: skip
+
+# What somebody who reads the paper needs: Algorithm 1 with convolutional networks on NumPy.
+CORE = 1100
+IN_CORE = [
+    "gan.py",
+    "network.py",
+    "models.py",
+    "optim.py",
+    "coulomb/formulas.py",
+    "conv/im2col.py",
+    "conv/correlation.py",
+]
+IN_CORE += ["layers/*.py"]
+APART_FROM_CORE = "*_cuda.py"
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def files():
+    return sorted(PACKAGE.rglob("*.py"))
 
 
 def imports_of(path):
-    """The modules of this package that a file imports, as layout names."""
+    """The modules of this package that a file imports, with dots."""
     for node in ast.walk(ast.parse(path.read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("minicoulomb"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "minicoulomb":
             names = [node.module] if node.module != "minicoulomb" else [f"minicoulomb.{a.name}" for a in node.names]
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.startswith("minicoulomb")]
-        for name in names:
-            parts = name.split(".")[1:]
-            if parts and parts != ["__version__"]:
-                is_package = (PACKAGE.joinpath(*parts)).is_dir()
-                yield "/".join([*parts, "__init__"] if is_package else parts)
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "minicoulomb"]
+        else:
+            continue
+        yield from (name.removeprefix("minicoulomb").lstrip(".") for name in names)
 
 
-def layout_name(path):
-    return path.relative_to(PACKAGE).with_suffix("").as_posix()
+def code_lines(path):
+    """How many lines hold code: neither blank, nor comments, nor docstrings."""
+    text = path.read_text()
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    docstrings = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            docstrings |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    apart = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in apart:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    return len(lines - docstrings)
 
 
-def test_every_file_has_its_line_in_the_layout():
-    files = {layout_name(path) for path in PACKAGE.rglob("*.py")} - {"__init__", "data/__init__"}
-    assert files == set(LAYOUT)
+def core():
+    found = {path for pattern in IN_CORE for path in PACKAGE.glob(pattern)}
+    return {path for path in found if not path.match(APART_FROM_CORE)}
 
 
-def test_a_file_imports_only_from_earlier_lines():
-    wrong = [
-        f"{layout_name(path)} imports {name}"
-        for path in PACKAGE.rglob("*.py")
-        if layout_name(path) in LAYOUT
-        for name in imports_of(path)
-        if LAYOUT.index(name) >= LAYOUT.index(layout_name(path))
-    ]
+def test_every_file_is_in_a_room():
+    assert {room_of(path) for path in files()} == set(ROOMS)
+
+
+def test_a_room_imports_only_from_the_rooms_below_that_it_names():
+    floors, wrong = list(ROOMS), []
+    for path in files():
+        room = room_of(path)
+        for name in filter(None, imports_of(path)):
+            other = name.split(".")[0]
+            if other in (room, "__version__") or room == "__init__":
+                continue
+            if other not in ROOMS[room][1].split():
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
     assert not wrong
+    for room, (_, allowed) in ROOMS.items():
+        above = [other for other in allowed.split() if floors.index(other) >= floors.index(room)]
+        assert not above, f"{room} imports from above: {above}"
+
+
+def test_every_room_keeps_its_budget():
+    sizes = {room: sum(code_lines(path) for path in files() if room_of(path) == room) for room in ROOMS}
+    over = {room: f"{sizes[room]} of {budget}" for room, (budget, _) in ROOMS.items() if sizes[room] > budget}
+    assert not over
+
+
+def test_the_reader_s_core_keeps_its_budget():
+    sizes = {str(path.relative_to(PACKAGE)): code_lines(path) for path in core()}
+    assert sum(sizes.values()) <= CORE, sizes
+
+
+def test_no_two_classes_share_a_name():
+    found = {}
+    for path in files():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert not {name: places for name, places in found.items() if len(places) > 1}
 
 
 def test_cupy_is_imported_in_the_backend_alone():
     importers = {
-        layout_name(path)
-        for path in PACKAGE.rglob("*.py")
+        str(path.relative_to(PACKAGE))
+        for path in files()
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.Import) and any(alias.name.startswith("cupy") for alias in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cupy"))
     }
-    assert importers == {"backend"}
+    assert importers == {"arrays/backend.py"}
 
 
 def test_the_top_level_script_stays_three_lines():

@@ -3,7 +3,6 @@
 import json
 import math
 from copy import deepcopy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,22 +11,22 @@ from cli_cases import SMALL, SMALL_IMAGES, arrays
 from cli_cases import run as run_command
 from test_optim import defining_adam
 
-from minicoulomb.backend import open_backend
+from minicoulomb.arrays.backend import open_backend
+from minicoulomb.arrays.upload import Upload
+from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.baselines import gan_gradients, sigmoid, softplus
-from minicoulomb.checkpoint import initial
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field, potentials
 from minicoulomb.data.mixtures import ring
 from minicoulomb.errors import UserError
+from minicoulomb.evaluation.metrics import mixture_metrics
 from minicoulomb.gan import Diverged, gradients, initial_state, step
-from minicoulomb.metrics import mixture_metrics
-from minicoulomb.models import Space
-from minicoulomb.oracles import open_oracle
+from minicoulomb.models import SampleSpace
 from minicoulomb.presets import resolve
-from minicoulomb.sampling import samples
-from minicoulomb.train import draw_batches
-from minicoulomb.upload import Upload
-from minicoulomb.workspace import Workspace
+from minicoulomb.training.checkpoint import initial
+from minicoulomb.training.loop import draw_batches
+from minicoulomb.training.sampling import samples
+from minicoulomb.verify.oracles import open_oracle
 
 oracle = open_oracle("autograd")
 POINTS = ("mlp", "mlp", (2,))
@@ -40,16 +39,16 @@ def start(problem):
     """The problem's state of step 0."""
     state = initial_state(problem.G, problem.D, problem.config)
     state.theta[:], state.w[:] = problem.theta, problem.w
-    if problem.config.average:
+    if problem.config.algorithm.average:
         state.average[:] = problem.theta
     return state
 
 
 def at(problem, **settings):
     """The baseline's gradients at the problem's (theta, w)."""
-    config = replace(problem.config, **settings)
-    function = BASELINES[config.objective]
-    return function(problem.G, problem.D, problem.theta, problem.w, problem.batches[0], config, config.eps)
+    config = problem.config.replace(**settings)
+    function = BASELINES[config.algorithm.objective]
+    return function(problem.G, problem.D, problem.theta, problem.w, problem.batches[0], config, config.algorithm.eps)
 
 
 @both
@@ -119,7 +118,9 @@ def test_g_follows_the_target_that_d_would_regress():
 @both
 def test_mmd2_is_that_of_algorithm_1_at_the_same_weights(objective):
     case = problem(*POINTS, objective=objective, relative_potential=True, eps=0.7)
-    of_algorithm_1 = gradients(case.G, case.D, case.theta, case.w, case.batches[0], case.config, case.config.eps)
+    of_algorithm_1 = gradients(
+        case.G, case.D, case.theta, case.w, case.batches[0], case.config, case.config.algorithm.eps
+    )
     assert at(case).mmd2 == pytest.approx(of_algorithm_1.mmd2, rel=1e-12)
 
 
@@ -157,7 +158,7 @@ def test_with_three_d_steps_the_gans_d_moves_three_times_and_g_once_with_the_las
 
 def test_the_gans_decoupled_penalty_shrinks_kernels_beside_adam():
     free = problem(*POINTS, objective="gan", lr_d=0.1)
-    decoupled = free._replace(config=replace(free.config, l2=0.3, decoupled_l2=True))
+    decoupled = free._replace(config=free.config.replace(l2=0.3, decoupled_l2=True))
     states = start(free), start(decoupled)
     for case, state in zip((free, decoupled), states, strict=True):
         step(case.G, case.D, state, case.batches, case.config)
@@ -169,7 +170,7 @@ def test_the_gans_decoupled_penalty_shrinks_kernels_beside_adam():
 @both
 @pytest.mark.parametrize("discriminator", ["my-big", "resnet"])
 def test_steps_in_memory_of_their_own_are_equal_to_the_last_bit(discriminator, objective):
-    rates = {"lr_g": 0.01, "lr_d": 0.01, "algorithm": "winograd", "average": 0.9}
+    rates = {"lr_g": 0.01, "lr_d": 0.01, "convolution": "winograd", "average": 0.9}
     generator = discriminator.removesuffix("-big")
     case = problem(generator, discriminator, (16, 16, 3), 3, objective=objective, **rates)
     states, workspaces = [start(case), start(case)], [{}, {"workspace": Workspace()}]
@@ -199,7 +200,7 @@ def test_a_step_that_diverges_is_told_by_name_and_leaves_the_state_alone(objecti
 @both
 def test_a_step_in_single_precision_stays_there(objective):
     case = problem(*IMAGES, objective=objective, average=0.9)
-    config = replace(case.config, dtype="float32")
+    config = case.config.replace(dtype="float32")
     batch = type(case.batches[0])(*(array.astype(np.float32) for array in case.batches[0][:2]))
     state = initial_state(case.G, case.D, config)
     step(case.G, case.D, state, [batch], config)
@@ -217,7 +218,7 @@ def test_a_step_in_single_precision_stays_there(objective):
 def test_a_setting_that_the_objective_does_not_have_is_refused(objective, setting, value):
     flag = setting.replace("_", "-")
     with pytest.raises(UserError, match=f"^{setting} {value}: .*; use --{flag} "):
-        Config(objective=objective, **{setting: value})
+        Config.of(objective=objective, **{setting: value})
 
 
 # On the command line
@@ -254,7 +255,7 @@ def test_a_generator_that_collapsed_onto_one_mode_comes_to_all_of_them(objective
     """Of 10 seeds each, all reached 8 modes, and an mmd2 of 0.061 of the first or less."""
     config = resolve("ring", objective=objective, steps=600, lr_decay=0.1)
     data = ring()
-    _, _, G, D, state = initial(config, Space(data.shape, data.scale, data.bound))
+    _, _, G, D, state = initial(config, SampleSpace(data.shape, data.scale, data.bound))
     *_, kernel, bias = G.named_views(state.theta).values()
     kernel *= 0.01
     bias[...] = np.arctanh(data.modes[0] / data.bound) * data.bound / data.scale
@@ -262,7 +263,7 @@ def test_a_generator_that_collapsed_onto_one_mode_comes_to_all_of_them(objective
     before = mixture_metrics(samples(G, state, 1000, 0), data.modes, data.sigma)
     assert (before["modes"], before["high_quality"]) == (1, 1.0)
     upload, mmd2 = Upload(open_backend("numpy")), []
-    while state.step < config.steps:
+    while state.step < config.algorithm.steps:
         metrics = step(G, D, state, draw_batches(data, state.step, config, upload), config)
         mmd2.append(metrics.read()["mmd2"])
     after = mixture_metrics(samples(G, state, 1000, 0), data.modes, data.sigma)

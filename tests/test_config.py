@@ -1,14 +1,13 @@
 import json
-from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
 
-from minicoulomb.config import Config
-from minicoulomb.conv import ALGORITHMS
+from minicoulomb.config import SETTINGS, Config
+from minicoulomb.conv.correlation import ALGORITHMS
 from minicoulomb.data.mixtures import grid
 from minicoulomb.errors import UserError
-from minicoulomb.models import Space, build
+from minicoulomb.models import SampleSpace, build
 from minicoulomb.presets import PRESETS, resolve
 
 
@@ -31,7 +30,7 @@ from minicoulomb.presets import PRESETS, resolve
         ("channels", 2),
         ("hold_out_every", 1),
         ("dtype", "float16"),
-        ("algorithm", "fft"),
+        ("convolution", "fft"),
         ("threads", 0),
         ("device", -1),
         ("tf32", 1),
@@ -40,61 +39,66 @@ from minicoulomb.presets import PRESETS, resolve
 )
 def test_a_value_that_no_run_could_use_is_refused_by_name(name, value):
     with pytest.raises(UserError, match=name):
-        Config(**{name: value})
+        Config.of(**{name: value})
 
 
 def test_an_integer_serves_where_a_number_is_asked_for():
-    assert Config(d=2, eps_end=1).d == 2
+    assert Config.of(d=2, eps_end=1).algorithm.d == 2
 
 
 def test_a_configuration_survives_the_way_through_json():
     config = resolve("grid", seed=7)
-    assert Config.from_dict(json.loads(config.to_json())) == config
+    assert Config.of(**json.loads(config.to_json())) == config
 
 
 def test_a_setting_of_another_version_is_named():
     with pytest.raises(UserError, match="momentum"):
-        Config.from_dict({**asdict(Config()), "momentum": 0.9})
+        Config.of(**{**Config().settings(), "momentum": 0.9})
 
 
 def test_the_algorithms_are_those_of_convolution():
-    choices = next(f.metadata["choices"] for f in fields(Config) if f.name == "algorithm")
+    choices = next(f.metadata["choices"] for f in SETTINGS.values() if f.name == "convolution")
     assert choices == ALGORITHMS
 
 
 def test_every_field_says_what_it_is():
-    assert all(len(f.metadata["help"]) > 3 for f in fields(Config))
+    assert all(len(f.metadata["help"]) > 3 for f in SETTINGS.values())
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if "data" in PRESETS[name]])
 def test_every_preset_with_data_resolves(name):
-    assert resolve(name).data in ("grid", "ring", "digits")
+    assert resolve(name).data.data in ("grid", "ring", "digits")
 
 
 @pytest.mark.parametrize("name", ["celeba", "lsun", "cifar10", "paper-images"])
 def test_the_paper_s_image_presets_have_the_settings_of_the_official_command(name, tmp_path):
     config = resolve(name, data=str(tmp_path))
-    assert (config.batch_size, config.steps, config.latent) == (128, 1_000_000, 16)
-    assert (config.d, config.eps, config.potential_scale, config.noise) == (1.0, 1.0, 1.0, 0.0)
-    assert (config.lr_g, config.lr_d, config.l2) == (1e-4, 5e-5, 1e-7)
-    assert (config.generator, config.discriminator, config.average) == ("my", "my-big", 0.0)
-    assert config.size == {"celeba": 64, "lsun": 64, "cifar10": 32, "paper-images": None}[name]
-    assert config.crop == {"celeba": 108}.get(name)
-    G, D = build(config, Space((config.size or 64,) * 2 + (3,)))
+    assert (config.algorithm.batch_size, config.algorithm.steps, config.networks.latent) == (128, 1_000_000, 16)
+    assert (config.algorithm.d, config.algorithm.eps, config.algorithm.potential_scale, config.algorithm.noise) == (
+        1.0,
+        1.0,
+        1.0,
+        0.0,
+    )
+    assert (config.algorithm.lr_g, config.algorithm.lr_d, config.algorithm.l2) == (1e-4, 5e-5, 1e-7)
+    assert (config.networks.generator, config.networks.discriminator, config.algorithm.average) == ("my", "my-big", 0.0)
+    assert config.data.size == {"celeba": 64, "lsun": 64, "cifar10": 32, "paper-images": None}[name]
+    assert config.data.crop == {"celeba": 108}.get(name)
+    G, D = build(config.networks, SampleSpace((config.data.size or 64,) * 2 + (3,)))
     assert (4, 4, 1024) in [shape for _, shape, _ in G.summary()]
-    assert D.summary()[0][1] == ((config.size or 64) // 2,) * 2 + (128,)
+    assert D.summary()[0][1] == ((config.data.size or 64) // 2,) * 2 + (128,)
 
 
 def test_the_crop_of_a_preset_is_for_images_that_are_still_to_be_cut(tmp_path):
     np.save(tmp_path / "faces.npy", np.zeros((4, 64, 64, 3), np.uint8))
-    assert resolve("celeba", data=str(tmp_path)).crop == 108
-    assert resolve("celeba", data=str(tmp_path), crop=140).crop == 140
-    assert resolve("celeba", data=str(tmp_path / "faces.npy")).crop is None
-    assert resolve("celeba", data=str(tmp_path / "faces.npy"), crop=140).crop == 140
+    assert resolve("celeba", data=str(tmp_path)).data.crop == 108
+    assert resolve("celeba", data=str(tmp_path), crop=140).data.crop == 140
+    assert resolve("celeba", data=str(tmp_path / "faces.npy")).data.crop is None
+    assert resolve("celeba", data=str(tmp_path / "faces.npy"), crop=140).data.crop == 140
 
 
 def test_a_chosen_setting_wins_over_the_preset():
-    assert resolve("ring", eps=1.0).eps == 1.0
+    assert resolve("ring", eps=1.0).algorithm.eps == 1.0
 
 
 def test_no_preset_and_no_data_mean_the_grid():
@@ -104,16 +108,16 @@ def test_no_preset_and_no_data_mean_the_grid():
 def test_the_data_choose_the_preset(tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((4, 8, 8, 3), np.uint8))
     assert resolve(data="digits") == resolve("digits")
-    assert resolve(data=str(tmp_path)).generator == "my"
-    assert resolve(data=str(tmp_path / "images.npy")).discriminator == "my-big"
+    assert resolve(data=str(tmp_path)).networks.generator == "my"
+    assert resolve(data=str(tmp_path / "images.npy")).networks.discriminator == "my-big"
 
 
 def test_the_kernel_width_follows_the_spread_of_points(tmp_path):
     points = np.random.default_rng(0).standard_normal((1000, 2)) * 0.01
     np.save(tmp_path / "points.npy", points)
     config = resolve(data=str(tmp_path / "points.npy"))
-    assert config.eps / 0.01 == pytest.approx(resolve("grid").eps / grid().scale, rel=0.1)
-    assert resolve(data=str(tmp_path / "points.npy"), eps=5.0).eps == 5.0
+    assert config.algorithm.eps / 0.01 == pytest.approx(resolve("grid").algorithm.eps / grid().scale, rel=0.1)
+    assert resolve(data=str(tmp_path / "points.npy"), eps=5.0).algorithm.eps == 5.0
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,20 @@
 """Algorithm 1: both gradients against autograd, and what each option changes."""
 
 from copy import deepcopy
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from autodiff_cases import OPTIONS, assert_agree, check_algorithm_1, problem
 from test_optim import defining_adam
 
-from minicoulomb import direct, gan, winograd
+from minicoulomb import gan
+from minicoulomb.arrays.threads import set_threads
+from minicoulomb.arrays.workspace import Workspace
+from minicoulomb.conv import im2col, winograd
 from minicoulomb.coulomb import potentials
 from minicoulomb.gan import Diverged, generate, gradients, initial_state, step
 from minicoulomb.layers import resampling
-from minicoulomb.oracles import open_oracle
-from minicoulomb.threads import set_threads
-from minicoulomb.workspace import Workspace
+from minicoulomb.verify.oracles import open_oracle
 
 oracle = open_oracle("autograd")
 POINTS = ("mlp", "mlp", (2,))
@@ -25,7 +25,7 @@ def start(problem):
     """The problem's state of step 0."""
     state = initial_state(problem.G, problem.D, problem.config)
     state.theta[:], state.w[:] = problem.theta, problem.w
-    if problem.config.average:
+    if problem.config.algorithm.average:
         state.average[:] = problem.theta
     return state
 
@@ -38,8 +38,8 @@ def run(problem, batches=None):
 
 def at(problem, batch, **settings):
     """gradients at the problem's (theta, w)."""
-    config = replace(problem.config, **settings)
-    return gradients(problem.G, problem.D, problem.theta, problem.w, batch, config, config.eps)
+    config = problem.config.replace(**settings)
+    return gradients(problem.G, problem.D, problem.theta, problem.w, batch, config, config.algorithm.eps)
 
 
 @pytest.mark.parametrize("options", [{}, *({name: value} for name, value in OPTIONS.items()), OPTIONS], ids=str)
@@ -65,10 +65,15 @@ def test_both_gradients_are_taken_before_either_vector_changes():
     result = at(case, case.batches[0])
     config = case.config
     for new, old, gradient, lr in (
-        (state.theta, case.theta, result.dtheta, config.lr_g),
-        (state.w, case.w, result.dw, config.lr_d),
+        (state.theta, case.theta, result.dtheta, config.algorithm.lr_g),
+        (state.w, case.w, result.dw, config.algorithm.lr_d),
     ):
-        assert_agree(new, defining_adam(old, [gradient], lr, config.beta1_g, config.beta2, config.adam_epsilon))
+        assert_agree(
+            new,
+            defining_adam(
+                old, [gradient], lr, config.algorithm.beta1_g, config.algorithm.beta2, config.algorithm.adam_epsilon
+            ),
+        )
 
 
 def test_three_steps_are_three_adam_steps_along_the_gradients_of_autograd():
@@ -101,7 +106,7 @@ def test_the_scalars_are_what_they_say():
     G, D, theta, w, (batch,), config = case
     _, scalars = run(case)
     x = G.forward(theta, batch.z)[0]
-    phi_x, phi_y = potentials(x, batch.y, config.d, config.eps)
+    phi_x, phi_y = potentials(x, batch.y, config.algorithm.d, config.algorithm.eps)
     d_x, d_y = D.forward(w, x)[0], D.forward(w, batch.y)[0]
     phi, d = np.concatenate([phi_x, phi_y]), np.concatenate([d_x, d_y]) / 3
     loss_d = (np.mean((d_x - 3 * phi_x) ** 2) + np.mean((d_y - 3 * phi_y) ** 2)) / 2
@@ -128,7 +133,7 @@ def test_the_penalty_pulls_at_kernels_alone():
 
 def test_the_decoupled_penalty_shrinks_kernels_beside_adam():
     free = problem(*POINTS, lr_d=0.1)
-    decoupled = free._replace(config=replace(free.config, l2=0.3, decoupled_l2=True))
+    decoupled = free._replace(config=free.config.replace(l2=0.3, decoupled_l2=True))
     difference = free.D.named_views(run(decoupled)[0].w - run(free)[0].w)
     for name, view in free.D.named_views(free.w).items():
         np.testing.assert_allclose(difference[name], -0.1 * 0.3 * view * name.endswith("kernel"), atol=1e-14)
@@ -185,7 +190,7 @@ def test_steps_in_memory_of_their_own_are_equal_to_the_last_bit(discriminator, o
     """Each with the transforms of its own parameters, which change from step to step."""
     generator = discriminator.removesuffix("-big")
     d_steps = options.get("d_steps", 1)
-    rates = {"lr_g": 0.01, "lr_d": 0.01, "algorithm": "winograd"}
+    rates = {"lr_g": 0.01, "lr_d": 0.01, "convolution": "winograd"}
     case = problem(generator, discriminator, (16, 16, 3), 3 * d_steps, **rates, **options)
     plain = three_steps(case, d_steps)
     for name, value in three_steps(case, d_steps, workspace=Workspace()).items():
@@ -196,11 +201,11 @@ def test_steps_in_memory_of_their_own_are_equal_to_the_last_bit(discriminator, o
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
 @pytest.mark.parametrize("model", ["my", "resnet"])
 def test_the_number_of_threads_changes_no_bit_of_a_step(monkeypatch, model, algorithm):
-    for module in (direct, winograd):
+    for module in (im2col, winograd):
         monkeypatch.setattr(module, "BLOCK_ELEMENTS", 2**12)
     monkeypatch.setattr(resampling, "BLOCK", 2**9)
     monkeypatch.setattr(winograd, "PART_ELEMENTS", 2**9)
-    case = problem(model, model, (16, 16, 3), 3, algorithm=algorithm, lr_g=0.01, lr_d=0.01)
+    case = problem(model, model, (16, 16, 3), 3, convolution=algorithm, lr_g=0.01, lr_d=0.01)
     set_threads(1)
     alone = three_steps(case, workspace=Workspace())
     try:
@@ -216,7 +221,7 @@ def test_the_passes_of_an_update_share_the_transforms_of_ds_kernels(monkeypatch)
     transformed, transform = [], winograd.transform_kernel
     note = lambda w, plan, out: transformed.append(w) or transform(w, plan, out)
     monkeypatch.setattr(winograd, "transform_kernel", note)
-    case = problem("my", "my", (16, 16, 3), noise=0.5, algorithm="winograd")
+    case = problem("my", "my", (16, 16, 3), noise=0.5, convolution="winograd")
     at(case, case.batches[0])  # D passes three times forward and back
     assert sum(np.shares_memory(kernel, case.w) for kernel in transformed) == 2
 
@@ -319,7 +324,7 @@ def test_divergence_is_told_by_the_quantitys_name(monkeypatch, name, value):
 def test_training_starts_from_the_seed_alone():
     case = problem(*IMAGES)
     first, second = (initial_state(case.G, case.D, case.config) for _ in range(2))
-    other = initial_state(case.G, case.D, replace(case.config, seed=1))
+    other = initial_state(case.G, case.D, case.config.replace(seed=1))
     np.testing.assert_array_equal(first.theta, second.theta)
     np.testing.assert_array_equal(first.w, second.w)
     assert (first.theta != other.theta).any()
@@ -331,7 +336,7 @@ def test_training_starts_from_the_seed_alone():
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_a_step_in_single_precision_stays_there(average):
     case = problem(*IMAGES, average=average, noise=0.5, l2=0.1)
-    config = replace(case.config, dtype="float32")
+    config = case.config.replace(dtype="float32")
     batch = type(case.batches[0])(*(array.astype(np.float32) for array in case.batches[0]))
     state = initial_state(case.G, case.D, config)
     step(case.G, case.D, state, [batch], config)

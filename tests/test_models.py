@@ -7,7 +7,7 @@ import pytest
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 from minicoulomb.layers import Conv, ConvTranspose
-from minicoulomb.models import Space, build
+from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
 
 CONVOLUTIONAL = [("my", "my"), ("my", "my-big"), ("dcgan", "dcgan"), ("resnet", "resnet")]
@@ -23,19 +23,19 @@ def leaves(layer):
 
 
 def test_my_and_my_big_at_64x64_have_the_sizes_of_the_paper():
-    G, D = build(Config(generator="my", discriminator="my-big", latent=16), Space((64, 64, 3)))
+    G, D = build(Config.of(generator="my", discriminator="my-big", latent=16).networks, SampleSpace((64, 64, 3)))
     assert kernels(G) == [(16, 16384), (5, 5, 512, 1024), (5, 5, 256, 512), (5, 5, 128, 256), (5, 5, 3, 128)]
     assert kernels(D) == [(5, 5, 3, 128), (5, 5, 128, 256), (5, 5, 256, 512), (5, 5, 512, 1024), (16384, 1)]
 
 
 def test_dcgan_at_64x64_has_512_channels_at_4x4():
-    G, D = build(Config(generator="dcgan", discriminator="dcgan", latent=16), Space((64, 64, 3)))
+    G, D = build(Config.of(generator="dcgan", discriminator="dcgan", latent=16).networks, SampleSpace((64, 64, 3)))
     assert kernels(G) == [(4, 4, 512, 16), (4, 4, 256, 512), (4, 4, 128, 256), (4, 4, 64, 128), (4, 4, 3, 64)]
     assert kernels(D) == [(4, 4, 3, 64), (4, 4, 64, 128), (4, 4, 128, 256), (4, 4, 256, 512), (4, 4, 512, 1)]
 
 
 def test_resnet_at_64x64_has_the_blocks_of_the_official_code():
-    G, D = build(Config(generator="resnet", discriminator="resnet", latent=16), Space((64, 64, 3)))
+    G, D = build(Config.of(generator="resnet", discriminator="resnet", latent=16).networks, SampleSpace((64, 64, 3)))
     block = lambda c, o: [(3, 3, c, c), (3, 3, c, o), (1, 1, c, o)]
     up, down = [(512, 512), (512, 256), (256, 128), (128, 64)], [(64, 128), (128, 256), (256, 512), (512, 1024)]
     assert kernels(G) == [(16, 8192), *(shape for pair in up for shape in block(*pair)), (1, 1, 64, 3)]
@@ -46,10 +46,10 @@ def test_resnet_at_64x64_has_the_blocks_of_the_official_code():
 
 def test_biases_in_the_blocks_of_resnet_would_change_nothing():
     """A number added to every pixel of a channel goes to G's last mean, or becomes a number added to all of D."""
-    config = Config(generator="resnet", discriminator="resnet", latent=3, g_width=4, d_width=4)
+    config = Config.of(generator="resnet", discriminator="resnet", latent=3, g_width=4, d_width=4)
     rng = np.random.default_rng(0)
     with_bias = lambda layer: replace(layer, bias=True) if isinstance(layer, Conv) else layer
-    for network, allowed in zip(build(config, Space((16, 16, 3))), (0, 1), strict=True):
+    for network, allowed in zip(build(config.networks, SampleSpace((16, 16, 3))), (0, 1), strict=True):
         biased = Network(network.root.map(with_bias).children, network.input_shape)
         theta, x = network.init(rng, np.float64), rng.standard_normal((5, *network.input_shape))
         more = rng.standard_normal(biased.size)
@@ -64,8 +64,8 @@ def test_biases_in_the_blocks_of_resnet_would_change_nothing():
 @pytest.mark.parametrize("side", [32, 64, 128])
 @pytest.mark.parametrize(("generator", "discriminator"), CONVOLUTIONAL)
 def test_networks_for_every_side_have_4x4_at_their_other_end(generator, discriminator, side):
-    config = Config(generator=generator, discriminator=discriminator, latent=3, g_width=1, d_width=1)
-    G, D = build(config, Space((side, side, 3)))
+    config = Config.of(generator=generator, discriminator=discriminator, latent=3, g_width=1, d_width=1)
+    G, D = build(config.networks, SampleSpace((side, side, 3)))
     rng = np.random.default_rng(0)
     x, residuals_z = G.forward(G.init(rng), rng.standard_normal((2, 3)).astype(np.float32))
     d, residuals_x = D.forward(D.init(rng), x)
@@ -80,7 +80,7 @@ def test_networks_for_every_side_have_4x4_at_their_other_end(generator, discrimi
 def test_extra_layers_are_3x3_convolutions_at_4x4():
     for generator, discriminator in CONVOLUTIONAL:
         names = {"generator": generator, "discriminator": discriminator}
-        plain, deep = (build(Config(**names, extra_layers=n), Space((16, 16, 3))) for n in (0, 2))
+        plain, deep = (build(Config.of(**names, extra_layers=n).networks, SampleSpace((16, 16, 3))) for n in (0, 2))
         for without, with_two in zip(plain, deep, strict=True):
             at_4x4 = [[shape for name, shape, _ in network.summary() if name == "Conv" and shape[:2] == (4, 4)]
                       for network in (without, with_two)]  # fmt: skip
@@ -93,8 +93,8 @@ def test_extra_layers_are_3x3_convolutions_at_4x4():
 @pytest.mark.parametrize("algorithm", ["auto", "direct", "winograd"])
 @pytest.mark.parametrize(("generator", "discriminator"), CONVOLUTIONAL)
 def test_every_convolution_is_by_the_configured_algorithm(generator, discriminator, algorithm):
-    config = Config(generator=generator, discriminator=discriminator, algorithm=algorithm, extra_layers=1)
-    for network in build(config, Space((16, 16, 3))):
+    config = Config.of(generator=generator, discriminator=discriminator, convolution=algorithm, extra_layers=1)
+    for network in build(config.networks, SampleSpace((16, 16, 3))):
         convolutions = [layer for layer in leaves(network.root) if isinstance(layer, Conv | ConvTranspose)]
         assert len(convolutions) >= 3
         assert {layer.algorithm for layer in convolutions} == {algorithm}
@@ -103,8 +103,8 @@ def test_every_convolution_is_by_the_configured_algorithm(generator, discriminat
 @pytest.mark.parametrize(("generator", "discriminator"), [*CONVOLUTIONAL, ("mlp", "mlp")])
 @pytest.mark.parametrize("shape", [(8, 8, 1), (16, 16, 3), (32, 32, 3)])
 def test_networks_turn_latents_into_samples_and_samples_into_numbers(generator, discriminator, shape):
-    config = Config(generator=generator, discriminator=discriminator, latent=5, g_width=8, d_width=8)
-    G, D = build(config, Space(shape))
+    config = Config.of(generator=generator, discriminator=discriminator, latent=5, g_width=8, d_width=8)
+    G, D = build(config.networks, SampleSpace(shape))
     rng = np.random.default_rng(0)
     x, _ = G.forward(G.init(rng), rng.standard_normal((3, 5)).astype(np.float32))
     assert x.shape == (3, *shape)
@@ -113,7 +113,7 @@ def test_networks_turn_latents_into_samples_and_samples_into_numbers(generator, 
 
 
 def test_an_mlp_generates_points_within_the_bound_and_of_the_data_s_size():
-    G, _ = build(Config(g_width=64), Space((2,), scale=15.0, bound=30.0))
+    G, _ = build(Config.of(g_width=64).networks, SampleSpace((2,), scale=15.0, bound=30.0))
     rng = np.random.default_rng(0)
     x, _ = G.forward(G.init(rng, np.float64), rng.standard_normal((2000, 2)))
     assert np.abs(x).max() < 30
@@ -124,9 +124,9 @@ def test_an_mlp_generates_points_within_the_bound_and_of_the_data_s_size():
 @pytest.mark.parametrize(("generator", "discriminator"), CONVOLUTIONAL)
 def test_images_that_do_not_halve_down_to_4x4_are_refused(shape, generator, discriminator):
     with pytest.raises(UserError, match="4 \\* 2\\*\\*k|square images"):
-        build(Config(generator=generator, discriminator=discriminator), Space(shape))
+        build(Config.of(generator=generator, discriminator=discriminator).networks, SampleSpace(shape))
 
 
 def test_the_remedy_for_a_wrong_side_is_the_nearest_right_one():
     with pytest.raises(UserError, match="--size 64"):
-        build(Config(generator="my"), Space((60, 60, 3)))
+        build(Config.of(generator="my").networks, SampleSpace((60, 60, 3)))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from minicoulomb.arrays.workspace import NoWorkspace, Workspace
 from minicoulomb.errors import UserError
 from minicoulomb.layers import BatchNorm, Conv, ConvTranspose, Linear, ReLU, Reshape, Residual, Tanh
 from minicoulomb.network import Network
-from minicoulomb.workspace import NoWorkspace, Workspace
 
 
 def images_to_numbers():

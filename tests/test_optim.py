@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from minicoulomb import optim
+from minicoulomb.arrays.threads import set_threads
 from minicoulomb.optim import adam, exponential
-from minicoulomb.threads import set_threads
 
 SETTINGS = [(1e-2, 0.9, 0.999, 1e-8), (3e-3, 0.0, 0.99, 1e-8), (0.1, 0.5, 0.9, 1e-3)]
 

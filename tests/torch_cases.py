@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicoulomb.inception.torch_file import MAGIC_NUMBER, PROTOCOL_VERSION
+from minicoulomb.fid.torch_file import MAGIC_NUMBER, PROTOCOL_VERSION
 
 
 class Global(NamedTuple):

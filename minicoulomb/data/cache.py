@@ -35,7 +35,7 @@ from minicoulomb.data.listing import by_position, in_order, read_listing, withou
 from minicoulomb.data.partial import Partial
 from minicoulomb.data.source import Source, file_stamp
 from minicoulomb.errors import UserError
-from minicoulomb.files import written_aside
+from minicoulomb.files import atomic_write
 
 VERSION = 2
 
@@ -116,7 +116,7 @@ def _make(job, partial, target, about, skip_bad, workers, progress):
     path, digest = partial.finish(shape, source.forward)
     about |= {"skipped": partial.skipped, "array": {"n": partial.rows, "sha256": digest, "stamp": file_stamp(path)}}
     partial.files.replace(_list_path(target))
-    with written_aside(_manifest_path(target)) as file:
+    with atomic_write(_manifest_path(target)) as file:
         file.write(json.dumps(about, indent=1).encode())
     path.replace(target)
     partial.discard()

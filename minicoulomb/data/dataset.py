@@ -27,6 +27,13 @@ def decode(stored, dtype):
     return stored.astype(dtype, copy=False)
 
 
+def to_pixels(images: np.ndarray) -> np.ndarray:
+    """Floats in [-1, 1] as uint8, round(127.5 (x + 1)); beyond, as a scaled tanh reaches, clipped. uint8 as it is."""
+    if images.dtype == np.uint8:
+        return images
+    return np.rint(np.clip(127.5 * (images + 1), 0, 255)).astype(np.uint8)
+
+
 class Dataset(ABC):
     """Real samples of one shape.
 

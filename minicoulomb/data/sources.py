@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+from minicoulomb.arrays.threads import available_cores
 from minicoulomb.config import Config
 from minicoulomb.data.archives import STREAMS, ZSTANDARD, Tar, Zip, zip_names
 from minicoulomb.data.arrays import array_dataset
@@ -20,7 +21,6 @@ from minicoulomb.data.lsun import Lmdb, is_lmdb
 from minicoulomb.data.mixtures import grid, ring
 from minicoulomb.data.source import Source
 from minicoulomb.errors import UserError
-from minicoulomb.threads import available_cores
 
 BUILT_IN = ("grid", "ring", "digits")
 # What images become where nothing else is said, in colour as in the paper.
@@ -77,48 +77,48 @@ def open_dataset(
     progress(done, total), and skipped(name, reason) of each image left out. UserError where the data do not have the
     configured size or channels.
     """
-    what = kind(config.data)
+    what = kind(config.data.data)
     if what == "images":
         return _images(config, cache, progress, skipped)
     if what == "array":
-        dataset = array_dataset(Path(config.data), config.hold_out_every)
+        dataset = array_dataset(Path(config.data.data), config.data.hold_out_every)
     else:
-        dataset = digits(config.hold_out_every) if what == "digits" else {"grid": grid, "ring": ring}[what]()
+        dataset = digits(config.data.hold_out_every) if what == "digits" else {"grid": grid, "ring": ring}[what]()
     _check_shape(config, dataset)
     return dataset
 
 
 def image_shape(config: Config) -> tuple[int, int, int]:
     """(size, size, channels) of what configured images will be decoded to."""
-    size = config.size or image_source(Path(config.data)).size
-    return size, size, config.channels or CHANNELS
+    size = config.data.size or image_source(Path(config.data.data)).size
+    return size, size, config.data.channels or CHANNELS
 
 
 def _images(config, cache, progress, skipped):
     size, _, channels = image_shape(config)
-    settings = {"size": size, "crop": config.crop, "channels": channels}
-    target = cache_path(Path(config.data), **settings, root=cache)
-    workers = config.threads or available_cores()
-    source = image_source(Path(config.data))
-    report = prepare(source, target, **settings, skip_bad=config.skip_bad, workers=workers, progress=progress)
+    settings = {"size": size, "crop": config.data.crop, "channels": channels}
+    target = cache_path(Path(config.data.data), **settings, root=cache)
+    workers = config.run.threads or available_cores()
+    source = image_source(Path(config.data.data))
+    report = prepare(source, target, **settings, skip_bad=config.data.skip_bad, workers=workers, progress=progress)
     for name, reason in report.skipped:
         skipped(name, reason)
-    path = Path(config.data).resolve()
+    path = Path(config.data.data).resolve()
     name = path.name if path.is_dir() else path.name.split(".")[0]
-    return ArrayDataset(name or "images", open_cache(report.path), hold_out_every=config.hold_out_every)
+    return ArrayDataset(name or "images", open_cache(report.path), hold_out_every=config.data.hold_out_every)
 
 
 def _check_shape(config, dataset):
-    if config.crop:
-        raise UserError(f"crop {config.crop}: {config.data} holds no image files; leave --crop out")
+    if config.data.crop:
+        raise UserError(f"crop {config.data.crop}: {config.data.data} holds no image files; leave --crop out")
     if len(dataset.shape) != 3:
-        if config.size or config.channels:
-            raise UserError(f"{config.data}: holds points, not images; leave --size and --channels out")
+        if config.data.size or config.data.channels:
+            raise UserError(f"{config.data.data}: holds points, not images; leave --size and --channels out")
         return
     height, width, channels = dataset.shape
-    for option, value, own in (("size", config.size, height), ("channels", config.channels, channels)):
+    for option, value, own in (("size", config.data.size, height), ("channels", config.data.channels, channels)):
         if value not in (None, own):
             raise UserError(
-                f"{option} {value}: {config.data} holds {height}x{width} images with {channels} channels; leave "
+                f"{option} {value}: {config.data.data} holds {height}x{width} images with {channels} channels; leave "
                 f"--{option} out, or prepare the data again"
             )

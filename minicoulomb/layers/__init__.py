@@ -22,11 +22,7 @@ from minicoulomb.layers.activations import (
     tanh,
     tanh_gradient,
 )
-from minicoulomb.layers.affine import Linear, linear, linear_input_gradient, linear_param_gradient
-from minicoulomb.layers.composite import Identity, Reshape, Residual, Scale, Sequential
-from minicoulomb.layers.convolution import Conv, ConvTranspose, bias_gradient
-from minicoulomb.layers.layer import Glorot, He, Layer, Parameter
-from minicoulomb.layers.normalization import (
+from minicoulomb.layers.batch_norm import (
     BatchNorm,
     LayerNorm,
     batch_norm,
@@ -36,6 +32,10 @@ from minicoulomb.layers.normalization import (
     layer_norm_input_gradient,
     layer_norm_param_gradient,
 )
+from minicoulomb.layers.composite import Identity, Reshape, Residual, Scale, Sequential
+from minicoulomb.layers.convolution import Conv, ConvTranspose, bias_gradient
+from minicoulomb.layers.layer import Glorot, He, Layer, Parameter
+from minicoulomb.layers.linear import Linear, linear, linear_input_gradient, linear_param_gradient
 from minicoulomb.layers.resampling import AveragePool, Upsample, block_sum, repeat
 
 __all__ = [

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from minicoulomb.backend import array_module, on_gpu
-from minicoulomb.fused import Fused
+from minicoulomb.arrays.backend import array_module, on_gpu
+from minicoulomb.arrays.cuda import ElementwiseKernel
+from minicoulomb.arrays.threads import blocks, for_each
 from minicoulomb.layers.layer import Layer
-from minicoulomb.threads import blocks, for_each
 
 # Numbers per block, 1 MB in float32: the passes over it stay in the processor's cache.
 BLOCK = 2**18
@@ -112,9 +112,9 @@ class Activation(Layer):
 @lru_cache
 def _fused(activation):
     """Both as kernels."""
-    f = Fused("T x", "T y", "y = activation(x)", activation.name, activation.preamble)
+    f = ElementwiseKernel("T x", "T y", "y = activation(x)", activation.name, activation.preamble)
     name = activation.gradient.__name__
-    return f, Fused("T y, T dy", "T dx", "dx = activation_gradient(y, dy)", name, activation.preamble)
+    return f, ElementwiseKernel("T y, T dy", "T dx", "dx = activation_gradient(y, dy)", name, activation.preamble)
 
 
 def _in_blocks(function, *arrays):

@@ -12,10 +12,11 @@ means a square kernel on images; one of one number, as (5,), means sequences (n,
 from dataclasses import dataclass
 from math import prod
 
-from minicoulomb import direct
-from minicoulomb.backend import on_gpu
-from minicoulomb.column_sums import column_sums
-from minicoulomb.conv import (
+from minicoulomb.arrays.backend import on_gpu
+from minicoulomb.arrays.cuda import column_sums
+from minicoulomb.arrays.workspace import NoWorkspace
+from minicoulomb.conv import im2col
+from minicoulomb.conv.correlation import (
     Kernel,
     Padding,
     correlate,
@@ -26,7 +27,6 @@ from minicoulomb.conv import (
 )
 from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import He, Layer, Parameter, kernel, zeros
-from minicoulomb.workspace import NoWorkspace
 
 
 def bias_gradient(dy):
@@ -100,7 +100,7 @@ class Conv(_Convolution):
         return kernel((*self._taps, self.c_in, self.c_out), self.init, taps * self.c_in, taps * self.c_out)
 
     def _output_size(self, size):
-        return direct.output_size(size, self._taps, *self._geometry)
+        return im2col.output_size(size, self._taps, *self._geometry)
 
     def forward(self, params, x, statistics=None):
         kernel = params["kernel"]

@@ -15,10 +15,10 @@ So each is the other's gradient up to the factor 4, and AveragePool undoes Upsam
 
 from dataclasses import dataclass
 
-from minicoulomb.backend import array_module
+from minicoulomb.arrays.backend import array_module
+from minicoulomb.arrays.threads import blocks, for_each
 from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import Layer
-from minicoulomb.threads import blocks, for_each
 
 # Numbers per block, 1 MB in float32: large enough to be worth a thread, small enough to stay in its cache.
 BLOCK = 2**18

@@ -10,9 +10,9 @@ sheet.py       sheet: pictures in labelled rows and columns
 output.py      save, save_animation: whole files or none
 """
 
-from minicoulomb.pictures.curve import with_curve
+from minicoulomb.pictures.energy_curve import with_curve
 from minicoulomb.pictures.forces import Forces, force_rows
-from minicoulomb.pictures.images import image_grid, neighbour_rows, to_pixels
+from minicoulomb.pictures.images import image_grid, neighbour_rows
 from minicoulomb.pictures.maps import ARROWS, CELLS, Panel, Scale, field_map
 from minicoulomb.pictures.output import save, save_animation
 from minicoulomb.pictures.plane import Plane, Square, square_about
@@ -36,6 +36,5 @@ __all__ = [
     "scatter",
     "sheet",
     "square_about",
-    "to_pixels",
     "with_curve",
 ]

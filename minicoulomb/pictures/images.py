@@ -9,14 +9,8 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
+from minicoulomb.data.dataset import to_pixels
 from minicoulomb.pictures.colours import PAPER, VERMILION
-
-
-def to_pixels(images: np.ndarray) -> np.ndarray:
-    """Floats in [-1, 1] as uint8, round(127.5 (x + 1)); beyond, as a scaled tanh reaches, clipped. uint8 as it is."""
-    if images.dtype == np.uint8:
-        return images
-    return np.rint(np.clip(127.5 * (images + 1), 0, 255)).astype(np.uint8)
 
 
 def image_grid(

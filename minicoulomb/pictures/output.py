@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from minicoulomb.errors import UserError
-from minicoulomb.files import written_aside
+from minicoulomb.files import atomic_write
 
 # Colours that an animation shows exactly: its paper, its text, its frames.
 FREQUENT = 16
@@ -18,7 +18,7 @@ def save(picture: Image.Image, path: Path) -> None:
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise UserError(f"{path}: pictures are PNG files; use {path.stem}.png")
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         picture.save(file, format="PNG")
 
 
@@ -38,7 +38,7 @@ def save_animation(frames: Iterable[Image.Image], path: Path, seconds: float = 0
     palette = _palette([frames[i] for i in sorted({0, len(frames) // 2, len(frames) - 1})])
     first, *rest = (_indexed(frames[i], palette) for i in range(len(frames)))
     durations = [round(1000 * seconds)] * len(rest) + [round(1000 * hold)]
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
 
 

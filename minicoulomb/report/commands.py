@@ -4,14 +4,17 @@ import shlex
 from typing import Any
 
 from minicoulomb.config import Config
-from minicoulomb.options import flag
 from minicoulomb.presets import nearest_preset
 from minicoulomb.report.facts import Facts
 
 
 def commands(facts: Facts) -> list[tuple[str, str]]:
     """(what for, command line)."""
-    run, step, steps = shlex.quote(str(facts.given)), facts.checkpoint.state.step, facts.checkpoint.config.steps
+    run, step, steps = (
+        shlex.quote(str(facts.given)),
+        facts.checkpoint.state.step,
+        facts.checkpoint.config.algorithm.steps,
+    )
     lines = [("train it again, from nothing", again(facts.checkpoint.config))]
     if step < steps and facts.given.is_dir():  # from one of its checkpoints a run would lose what came after
         lines.insert(0, (f"go on from step {step:,} to {steps:,}", f"minicoulomb train --resume {run}"))
@@ -31,5 +34,9 @@ def again(config: Config) -> str:
 
 def _option(name: str, value: Any) -> str:
     if isinstance(value, bool):
-        return flag(name) if value else f"--no-{flag(name)[2:]}"
-    return f"{flag(name)} {shlex.quote(str(value))}"
+        return _flag(name) if value else f"--no-{_flag(name)[2:]}"
+    return f"{_flag(name)} {shlex.quote(str(value))}"
+
+
+def _flag(name):
+    return "--" + name.replace("_", "-")

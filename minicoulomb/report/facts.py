@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from minicoulomb.checkpoint import Checkpoint
-from minicoulomb.curves import Series, read_metrics
 from minicoulomb.data.dataset import Dataset
 from minicoulomb.data.mixtures import Mixture
 from minicoulomb.errors import UserError
-from minicoulomb.evaluate import EVALUATED, SMALL, evaluate
-from minicoulomb.field_picture import field_picture
+from minicoulomb.evaluation.evaluate import EVALUATED, SMALL, evaluate
+from minicoulomb.pictures.field_picture import field_picture
+from minicoulomb.pictures.metric_curves import Series, read_metrics
 from minicoulomb.report.images import chosen, read
-from minicoulomb.sampling import samples
+from minicoulomb.training.checkpoint import Checkpoint
+from minicoulomb.training.sampling import samples
 
 # Pictures from the start of the run to its end, and lines from the end of its log.
 PICTURES, LOG_LINES = 8, 20
@@ -46,7 +46,7 @@ class Facts(NamedTuple):
 
     @property
     def title(self) -> str:
-        objective = self.checkpoint.config.objective
+        objective = self.checkpoint.config.algorithm.objective
         what = "A Coulomb GAN" if objective == "coulomb" else f"A baseline, objective {objective},"
         return f"{what} on {self.data}"
 
@@ -87,7 +87,7 @@ def gather(
 
 def _metrics(checkpoint, dataset):
     config = checkpoint.config
-    return evaluate(samples(checkpoint.G, checkpoint.state, EVALUATED, 0, config.batch_statistics), dataset, config)
+    return evaluate(samples(checkpoint.G, checkpoint.state, EVALUATED, 0, config.run.batch_statistics), dataset, config)
 
 
 def _field(checkpoint, dataset):
@@ -120,7 +120,7 @@ def _in_words(checkpoint):
         "ring": "8 Gaussians on a circle",
         "digits": "handwritten digits of 8×8 pixels",
     }
-    data, shape = checkpoint.config.data, checkpoint.space.shape
+    data, shape = checkpoint.config.data.data, checkpoint.space.shape
     if data in known:
         return known[data]
     if len(shape) == 3:

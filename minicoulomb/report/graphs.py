@@ -5,7 +5,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
-from minicoulomb.curves import COLOURS, INK, MUTED, RULE, write
+from minicoulomb.pictures.metric_curves import COLOURS, INK, MUTED, RULE, write
 from minicoulomb.report.html import Html
 
 if TYPE_CHECKING:

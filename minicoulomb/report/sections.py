@@ -1,10 +1,8 @@
 """The parts of the page, each a function of the facts; one without anything to show is empty."""
 
-from dataclasses import fields
-
-from minicoulomb.config import Config
-from minicoulomb.curves import PANELS, panel_figure, present
+from minicoulomb.config import SETTINGS
 from minicoulomb.network import Network
+from minicoulomb.pictures.metric_curves import PANELS, panel_figure, present
 from minicoulomb.presets import nearest_preset
 from minicoulomb.report.commands import commands
 from minicoulomb.report.facts import Facts
@@ -24,13 +22,13 @@ def section(name: str, title: str, *children: str) -> Html:
 def head(facts: Facts) -> Html:
     """What this is: title, step and seed, and two sentences."""
     config, step = facts.checkpoint.config, facts.checkpoint.state.step
-    done = f"step {step:,}" + f" of {config.steps:,}" * (step != config.steps)
+    done = f"step {step:,}" + f" of {config.algorithm.steps:,}" * (step != config.algorithm.steps)
     return tag(
         "header",
         tag("p", "minicoulomb · a training run", class_="kicker"),
         tag("h1", facts.name),
         tag("p", facts.title, class_="subtitle"),
-        tag("ul", *(tag("li", fact) for fact in (done, f"seed {config.seed}", config.dtype)), class_="facts"),
+        tag("ul", *(tag("li", fact) for fact in (done, f"seed {config.run.seed}", config.run.dtype)), class_="facts"),
         tag(
             "p",
             "A ",
@@ -39,7 +37,7 @@ def head(facts: Facts) -> Html:
             "repel each other, as electric charges do. A discriminator learns the potential of all these charges, and "
             "a generator moves its samples along the force, until both are spread alike and every force vanishes."
             + " This run is none, but something to compare it with."
-            * (config.objective != "coulomb"),
+            * (config.algorithm.objective != "coulomb"),
             class_="lead",
         ),
     )
@@ -92,7 +90,10 @@ def field(facts: Facts) -> Html:
     """The field as it is, and as D has learned it."""
     if facts.field is None:
         return NONE
-    about, learned = "Real samples pull, generated samples push", facts.checkpoint.config.objective == "coulomb"
+    about, learned = (
+        "Real samples pull, generated samples push",
+        facts.checkpoint.config.algorithm.objective == "coulomb",
+    )
     if learned:
         about += ": the exact field, and what the discriminator has learned of it, which is what the generator follows"
     about += ". "
@@ -137,11 +138,12 @@ def how(facts: Facts) -> Html:
 
 def settings(facts: Facts) -> Html:
     """Every setting with its meaning: first those that differ from their defaults."""
-    config, defaults = facts.checkpoint.config, Config()
+    config = facts.checkpoint.config
+    values = config.settings()
     preset, own = nearest_preset(config)
     changed, left = [], []
-    for f in fields(Config):
-        value, default, meaning = getattr(config, f.name), getattr(defaults, f.name), f.metadata["help"]
+    for f in SETTINGS.values():
+        value, default, meaning = values[f.name], f.default, f.metadata["help"]
         name = joined([tag("code", f.name), tag("span", "set by hand", class_="mark") if f.name in own else NONE])
         if value == default:
             left.append((name, _shown(value), meaning))

@@ -46,6 +46,6 @@ globals().update({name: ufunc(name) for name in NAMES})
 
 def backend():
     """A minicoulomb Backend on the stand-in."""
-    from minicoulomb.backend import Backend
+    from minicoulomb.arrays.backend import Backend
 
     return Backend("cupy", sys.modules[__name__])

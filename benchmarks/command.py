@@ -1,0 +1,59 @@
+"""`python -m benchmarks`: times and memory side by side with PyTorch."""
+
+import json
+
+import click
+
+from benchmarks.cases import Setting, open_torch, select
+from benchmarks.report import HEADER, environment
+from minicoulomb.arrays.backend import open_backend
+from minicoulomb.cli.common import CONTEXT, PATH, Command
+from minicoulomb.cli.console import tell_choice
+from minicoulomb.cli.options import config_options, given
+from minicoulomb.config import Config
+from minicoulomb.errors import UserError
+
+
+@click.command(cls=Command, context_settings=CONTEXT)
+@click.argument("cases", nargs=-1)
+@click.option("--threads", type=click.IntRange(1), default=1, help="of both sides  [1]")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=5, help="pairs of samples, at most, where they are slow  [5]"
+)
+@click.option("--list", "only_list", is_flag=True, help="print the names of the cases and stop")
+@click.option("--json", "json_path", type=PATH, metavar="FILE", help="write the figures there as well")
+@config_options("backend", "device", "tf32")
+def benchmark(cases, threads, repeats, only_list, json_path, **options):
+    """Compare times and memory with PyTorch's, on this machine, in float32.
+
+    CASES are names of cases or how they begin: step, step-grid, memory, ...; by default all are run. Each is first
+    checked to compute the same on both sides. A ratio below 1 is in favour of minicoulomb. With --backend cupy both
+    compute on the same GPU, and neither uses TF32 unless --tf32 lets both.
+    """
+    config = Config.of(**given(options))
+    selected = select(cases, gpu=config.run.backend != "numpy")  # a name that finds none is told before all else
+    if only_list:
+        click.echo("\n".join(case.name for case in selected))
+        return
+    torch_version = open_torch(threads)  # before CuPy, which takes NVIDIA's libraries as it finds them loaded
+    backend = open_backend(config.run.backend, config.run.device, config.run.tf32)
+    tell_choice(backend)
+    selected = select(cases, gpu=backend.name == "cupy")
+    about, rows, failed = environment(threads, torch_version, backend), [], {}
+    click.echo(", ".join(f"{name} {value}" for name, value in about.items()) + "\n")
+    click.echo("\n".join(HEADER))
+    for case in selected:
+        try:
+            rows.append(case(Setting(threads, repeats, backend)))
+            click.echo(rows[-1].line())
+        except UserError as error:  # the other cases have their times all the same
+            failed[case.name] = str(error)
+            click.echo(f"| `{case.name}` | {error} | | |")
+        if json_path:
+            figures = {**about, "rows": [row._asdict() for row in rows], "failed": failed}
+            json_path.write_text(json.dumps(figures, indent=2) + "\n")
+    notes = [f"- `{row.case}`: {row.note}" for row in rows if row.note]
+    if notes:
+        click.echo("\n" + "\n".join(notes))
+    if failed:
+        raise UserError(f"{len(failed)} of {len(selected)} cases: no times, for the reason that stands in the table")

@@ -1,0 +1,138 @@
+"""Peak memory of a whole step, each side in a fresh process of its own.
+
+On the host
+
+    growth = (peak of the resident memory over STEPS steps) - (resident memory after the imports)
+
+Ours is set up as the command line is (__main__.py), where memory is kept for the next step; PyTorch's as it comes.
+Read from /proc: getrusage's ru_maxrss starts at what the process held that started this one.
+
+On a GPU it is the most that arrays held at a time in the last of the steps, as each library counts what it lends from
+its pool, and beside it what the pool has taken from the device by then. Workspaces of cuDNN are PyTorch's arrays; that
+of cuBLAS is of some MiB, and outside of CuPy's pool. In the first step PyTorch tries cuDNN's algorithms, some of which
+take memory that no later step does. PyTorch's images have channels first.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.workloads import WORKLOADS, Workload
+from minicoulomb.arrays.backend import Backend, open_backend
+from minicoulomb.arrays.threads import set_threads
+from minicoulomb.arrays.workspace import Workspace
+from minicoulomb.errors import UserError
+from minicoulomb.gan import initial_state, step
+
+IMPORTS = {"ours": "minicoulomb.__main__", "theirs": "torch"}
+STATUS = Path("/proc/self/status")
+STEPS = 2  # the second finds the moments of both Adams in place
+
+
+class Peak(NamedTuple):
+    """Bytes: used by arrays at the peak; held by the pool of a GPU's memory, 0 on the host."""
+
+    used: int
+    held: int = 0
+
+
+def peak_memory(side: str, workload: str, threads: int, backend: Backend) -> Peak:
+    """What steps of WORKLOADS[workload] add to a process; UserError where that cannot be measured."""
+    if backend.name == "numpy" and not STATUS.exists():
+        raise UserError(f"memory: {STATUS} is not there; it is measured on Linux only, name other cases")
+    arguments = side, workload, threads, backend.name, backend.device, backend.tf32
+    program = f"import {IMPORTS[side]}; from benchmarks import memory; memory.{_print_peak.__name__}"
+    command = [sys.executable, "-c", program + repr(arguments)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["without a word"])[-1]
+        raise UserError(f"memory: the process of {workload}, {side}, ended with {result.returncode}: {reason}")
+    return Peak(*map(int, result.stdout.split()))
+
+
+def _print_peak(side, workload, threads, *backend):
+    set_threads(threads)
+    backend, workload = open_backend(*backend), WORKLOADS[workload]()
+    if side == "theirs":
+        import torch
+
+        torch.set_num_threads(threads)
+    steps = _our_steps if side == "ours" else _their_steps
+    if backend.name == "numpy":
+        peak = _growth(steps, workload, backend)
+    else:
+        peak = (_our_peak if side == "ours" else _their_peak)(steps, workload, backend)
+    print(*peak)
+
+
+def _growth(steps, workload, backend):
+    before = _resident("VmRSS")
+    one_step = steps(workload, backend)
+    for _ in range(STEPS):
+        one_step()
+    return Peak(_resident("VmHWM") - before)
+
+
+def _resident(line):
+    """Bytes in a line of /proc/self/status: VmRSS now, VmHWM at most so far."""
+    fields = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return 1024 * int(fields[line].split()[0])
+
+
+def _our_peak(steps, workload, backend):
+    class Count(backend.xp.cuda.MemoryHook):
+        """Sizes are those that the pool lends, multiples of 512 bytes."""
+
+        name, used, peak = "peak", 0, 0
+
+        def malloc_postprocess(self, mem_size, **_):
+            self.used += mem_size
+            self.peak = max(self.peak, self.used)
+
+        def free_postprocess(self, mem_size, **_):
+            self.used -= mem_size
+
+    with Count() as count:
+        one_step = steps(workload, backend)
+        for _ in range(STEPS):
+            count.peak = count.used
+            one_step()
+        backend.synchronize()
+    return Peak(count.peak, backend.xp.get_default_memory_pool().total_bytes())
+
+
+def _their_peak(steps, workload, backend):
+    import torch
+
+    one_step = steps(workload, backend)
+    for _ in range(STEPS):
+        torch.cuda.reset_peak_memory_stats()
+        one_step()
+    torch.cuda.synchronize()
+    return Peak(torch.cuda.max_memory_allocated(), torch.cuda.memory_reserved())
+
+
+def _our_steps(workload: Workload, backend: Backend):
+    G, D = workload.networks()
+    state = initial_state(G, D, workload.config, backend.xp)
+    batch = workload.batch(np.random.default_rng(0), backend)
+    workspace = Workspace()
+    return lambda: step(G, D, state, [batch], workload.config, workspace)
+
+
+def _their_steps(workload: Workload, backend: Backend):
+    from benchmarks.device import prepare_torch, torch_device
+    from benchmarks.peer import Peer, better_turned
+    from benchmarks.torch_step import TorchStep
+
+    prepare_torch(backend)
+    networks = workload.networks()
+    turned = better_turned(*networks)
+    G, D = (Peer(network, turned=turned, device=torch_device(backend)) for network in networks)
+    torch_step = TorchStep(G, D, workload.config)
+    batch = workload.batch(np.random.default_rng(0), open_backend("numpy"))
+    z, y = G.to_torch(batch.z), D.to_torch(batch.y)
+    return lambda: torch_step.step(z, y)

@@ -1,0 +1,105 @@
+"""Algorithm 1 as a user of PyTorch writes it: two modules, autograd, and an Adam for each.
+
+x = G(z);  L_D and its gradient in w;  L_G and its gradient in theta, through the same pass of D;  both Adams
+
+Adam has its default form on the host. On a GPU it is the fused one, which there is the fastest, though a user has to
+ask for it.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.peer import Peer
+from minicoulomb.config import Config
+
+
+class TorchStep:
+    """The step of gan.step, for the options that a benchmark has: neither noise, nor penalty, nor averages."""
+
+    def __init__(self, G: Peer, D: Peer, config: Config):
+        self.G, self.D, self.config = G, D, config
+        rates = {"eps": config.algorithm.adam_epsilon, "fused": True if torch.device(G.device).type == "cuda" else None}
+        self.adam_g = torch.optim.Adam(
+            G.parameters, config.algorithm.lr_g, (config.algorithm.beta1_g, config.algorithm.beta2), **rates
+        )
+        self.adam_d = torch.optim.Adam(
+            D.parameters, config.algorithm.lr_d, (config.algorithm.beta1_d, config.algorithm.beta2), **rates
+        )
+
+    def gradients(self, z: torch.Tensor, y: torch.Tensor):
+        """(dtheta, dw, loss_d, loss_g), the gradients as lists of tensors shaped as the parameters."""
+        config = self.config
+        scale = config.algorithm.potential_scale * (
+            config.algorithm.eps**config.algorithm.d if config.algorithm.relative_potential else 1.0
+        )
+        x = self.G.module(z)
+        with torch.no_grad():
+            phi_x, phi_y = potentials(x.flatten(1), y.flatten(1), config.algorithm.d, config.algorithm.eps)
+        d_x, d_y = self.D.module(x), self.D.module(y)
+        loss_d = 0.5 * ((d_x - scale * phi_x).square().mean() + (d_y - scale * phi_y).square().mean())
+        loss_g = -0.5 * d_x.mean()
+        dw = torch.autograd.grad(loss_d, self.D.parameters, retain_graph=True)
+        dtheta = torch.autograd.grad(loss_g, self.G.parameters)
+        return dtheta, dw, loss_d.detach(), loss_g.detach()
+
+    def step(self, z: torch.Tensor, y: torch.Tensor) -> None:
+        """One step, in place."""
+        dtheta, dw, _, _ = self.gradients(z, y)
+        for peer, gradients in ((self.G, dtheta), (self.D, dw)):
+            for parameter, gradient in zip(peer.parameters, gradients, strict=True):
+                parameter.grad = _laid_out_as(parameter, gradient)
+        self.adam_d.step()
+        self.adam_g.step()
+
+
+def _laid_out_as(parameter, gradient):
+    """The gradient with its numbers in the parameter's order, as the fused Adam wants it and backward() would give it.
+
+    It nearly always has that order, and nothing is copied.
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter, requires_grad=False).copy_(gradient)
+
+
+def potentials(x: torch.Tensor, y: torch.Tensor, d: float, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(Phi(x), Phi(y)), of x (n_x, m) and y (n_y, m), with the cross terms computed once.
+
+    r^2 = |a|^2 + |b|^2 - 2 a.b, which is how torch.cdist has it for more than 25 points, less the root.
+    """
+    x2, y2 = x.square().sum(1), y.square().sum(1)
+
+    def kernel(a, a2, b, b2):
+        r2 = torch.addmm(b2, a, b.T, alpha=-2).add_(a2[:, None]).clamp_min_(0)
+        return r2.add_(eps**2).pow_(-d / 2)
+
+    return _potentials((x, x2), (y, y2), kernel)
+
+
+def potentials_by_cdist(x: torch.Tensor, y: torch.Tensor, d: float, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same with torch.cdist."""
+    return _potentials((x,), (y,), lambda a, b: torch.cdist(a, b).square_().add_(eps**2).pow_(-d / 2))
+
+
+# Pairs whose kernel is in memory at a time, 512 MB of them: all pairs of 10^4 points.
+PAIRS = 2**27
+
+
+def _potentials(x: tuple[torch.Tensor, ...], y: tuple[torch.Tensor, ...], kernel: Callable):
+    """(Phi(x), Phi(y)) of points with what the kernel wants to know of each, in blocks of rows that fit in memory."""
+    n_x, n_y = len(x[0]), len(y[0])
+    if max(n_x, n_y) ** 2 <= PAIRS:
+        cross = kernel(*x, *y)
+        return cross.mean(1) - kernel(*x, *x).mean(1), kernel(*y, *y).mean(1) - cross.mean(0)
+    phi_x, phi_y, sums = [], [], torch.zeros_like(y[0][:, 0])
+    rows = max(1, PAIRS // max(n_x, n_y))
+    for some in zip(*(t.split(rows) for t in x), strict=True):
+        cross = kernel(*some, *y)
+        sums += cross.sum(0)
+        phi = cross.mean(1)
+        del cross
+        phi_x.append(phi - kernel(*some, *x).mean(1))
+    for some in zip(*(t.split(rows) for t in y), strict=True):
+        phi_y.append(kernel(*some, *y).mean(1))
+    return torch.cat(phi_x), torch.cat(phi_y) - sums / n_x

@@ -1,0 +1,57 @@
+"""Whole steps of Algorithm 1 to be measured: networks, data and settings, without PyTorch.
+
+Each is plain Algorithm 1 on one batch that is drawn once: averages and schedules, which are no part of it, are off.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from minicoulomb.arrays.backend import Backend
+from minicoulomb.config import Config
+from minicoulomb.data.mixtures import grid
+from minicoulomb.gan import Batch
+from minicoulomb.models import SampleSpace, build
+from minicoulomb.network import Network
+from minicoulomb.presets import resolve
+
+
+class Workload(NamedTuple):
+    config: Config
+    space: SampleSpace
+
+    def networks(self) -> tuple[Network, Network]:
+        return build(self.config.networks, self.space)
+
+    def batch(self, rng: np.random.Generator, backend: Backend) -> Batch:
+        """z ~ N(0, I), and y of the 25 Gaussians or of random pixels: (batch_size, ...), in the configured dtype."""
+        n, config = self.config.algorithm.batch_size, self.config
+        z = rng.standard_normal((n, config.networks.latent))
+        y = grid().draw(rng, n) if self.space.shape == (2,) else rng.uniform(-1, 1, (n, *self.space.shape))
+        return Batch(*(backend.to_device(array, config.run.dtype) for array in (z, y)))
+
+    def small(self, n: int) -> "Workload":
+        """The same with n samples, in float64."""
+        return self._replace(config=self.config.replace(batch_size=n, dtype="float64"))
+
+
+def _images(generator, discriminator, size, n):
+    config = Config.of(generator=generator, discriminator=discriminator, latent=16, d=1.0, eps=1.0, batch_size=n)
+    return Workload(config, SampleSpace((size, size, 3)))
+
+
+def _grid():
+    config = resolve("grid", average=0.0, eps_end=None, lr_decay=1.0, batch_size=128)
+    data = grid()
+    return Workload(config, SampleSpace(data.shape, data.scale, data.bound))
+
+
+# Functions, for a network with many parameters takes a while to lay out.
+WORKLOADS: dict[str, Callable[[], Workload]] = {
+    "grid": _grid,
+    "dcgan-32-b128": lambda: _images("dcgan", "dcgan", 32, 128),
+    "my-64-b64": lambda: _images("my", "my-big", 64, 64),
+    "my-64-b128": lambda: _images("my", "my-big", 64, 128),
+    "my-64-b512": lambda: _images("my", "my-big", 64, 512),
+}

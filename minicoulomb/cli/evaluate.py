@@ -1,0 +1,66 @@
+"""`minicoulomb evaluate`: how good a run's samples are, by its own metrics, FID or KID."""
+
+import json
+
+import click
+
+from minicoulomb.cli.common import PATH, load, run_directory
+from minicoulomb.cli.console import showing, table, tell_choice, tell_skipped, warn
+from minicoulomb.cli.options import config_options, given
+from minicoulomb.data.sources import open_dataset
+from minicoulomb.evaluation.evaluate import EVALUATED
+from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
+from minicoulomb.fid import compare
+from minicoulomb.training.sampling import samples
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option(
+    "-n", "n", type=click.IntRange(2), help=f"how many samples  [{EVALUATED}; {compare.SAMPLES} for --metric]"
+)
+@click.option("--metric", metavar="fid,kid", help="instead of the own metrics; takes --inception")
+@click.option("--reference", help="for --metric: mu and sigma in a .npz, or images; the run's own data by default")
+@click.option("--seed", type=click.IntRange(0), default=0, help="of the samples  [0]")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@config_options("data", "inception", "batch_statistics", "backend", "device", "tf32", "threads")
+def evaluate(run, n, metric, reference, seed, as_json, **options):
+    """Measure how good the samples of RUN are, against its data; with --metric by FID or KID."""
+    backend, checkpoint = load(run, given(options))
+    tell_choice(backend)
+    config, cache = checkpoint.config, run_directory(run).parent / "cache"
+    if metric:
+        n = n or compare.SAMPLES
+        metrics = _compare(checkpoint, backend, compare.parse_metrics(metric), reference, n, seed, cache)
+    elif reference:
+        raise click.UsageError("--reference: is for FID and KID; add --metric fid,kid")
+    else:
+        dataset = open_dataset(config, cache, showing("preparing"), tell_skipped)
+        x = samples(checkpoint.G, checkpoint.state, n or EVALUATED, seed, config.run.batch_statistics)
+        metrics = evaluate_samples(x, dataset, config)
+    metrics = {"step": checkpoint.state.step, **metrics}
+    click.echo(json.dumps(metrics) if as_json else "\n".join(table(metrics)))
+
+
+def _compare(checkpoint, backend, metrics, reference, n, seed, cache):
+    """FID and KID of n samples, with the number of both sides' images."""
+    config = checkpoint.config
+    compare.check_images(checkpoint.space.shape)
+    network = compare.open_network(config.run.inception, backend.xp)
+    y = compare.open_reference(
+        reference or config.run.fid_reference or config.data.data,
+        *(
+            config,
+            network,
+            metrics,
+            cache,
+            showing("reference"),
+            showing("preparing"),
+            tell_skipped,
+        ),
+    )
+    if "fid" in metrics:
+        warn(compare.too_few(n, "-n"))
+    measure = compare.Comparison(network, y, metrics)
+    found = measure(checkpoint.G, checkpoint.state, config, n, seed, showing("samples"))
+    return {"samples": n, "reference_samples": y.n, **found}

@@ -1,0 +1,29 @@
+"""`minicoulomb models`: the networks, layer by layer."""
+
+import click
+
+from minicoulomb.config import Networks
+from minicoulomb.models import DISCRIMINATORS, GENERATOR_OF, GENERATORS, SampleSpace, build
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(DISCRIMINATORS)))
+@click.option("--size", type=int, default=64, help="side of the images  [64]")
+@click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="1 for grey, 3 for colour  [3]")
+@click.option("--latent", type=click.IntRange(1), default=16, help="dimension of z  [16]")
+def models(names, size, channels, latent):
+    """Print the layers of the networks NAMES, by default of all."""
+    space = SampleSpace((size, size, int(channels)))
+    for name in names or DISCRIMINATORS:
+        networks = Networks(generator=GENERATOR_OF.get(name, name), discriminator=name, latent=latent)
+        G, D = build(networks, space)
+        if name in GENERATORS:
+            _print_network(f"generator {name}", G)
+        _print_network(f"discriminator {name}", D)
+
+
+def _print_network(title, network):
+    click.echo(f"{title}: {'x'.join(map(str, network.input_shape))}, {network.size:,} parameters")
+    for layer, shape, parameters in network.summary():
+        click.echo(f"  {layer:<16}{'x'.join(map(str, shape)) or '1':<14}{parameters:>12,}")
+    click.echo()

@@ -1,0 +1,40 @@
+"""Fields of Config as options of the command line: `lr_g` is --lr-g, a bool is --half-factors/--no-half-factors."""
+
+from typing import Any
+
+import click
+
+from minicoulomb.config import SETTINGS
+
+
+def config_options(*names: str):
+    """A decorator that adds an option for each named field, by default for all of them, in their order.
+
+    Named fields are to change those of a run, so only the whole set tells the defaults.
+    """
+
+    def decorate(command):
+        for f in reversed([f for f in SETTINGS.values() if not names or f.name in names]):
+            command = _option(f, tell_default=not names)(command)
+        return command
+
+    return decorate
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were on the command line."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _option(f, tell_default):
+    about = f.metadata["help"] + (f"  [{f.default}]" if tell_default and f.default is not None else "")
+    if f.type is bool:
+        return click.option(f"{flag(f.name)}/--no-{flag(f.name)[2:]}", f.name, default=None, help=about)
+    if f.metadata["choices"]:
+        return click.option(flag(f.name), f.name, type=click.Choice(f.metadata["choices"]), help=about)
+    scalar = next(kind for kind in (str, int, float) if kind in (f.type, *getattr(f.type, "__args__", ())))
+    return click.option(flag(f.name), f.name, type=scalar, help=about)

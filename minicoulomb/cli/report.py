@@ -1,0 +1,42 @@
+"""`minicoulomb report`: a run on one page."""
+
+from pathlib import Path
+
+import click
+
+from minicoulomb import __version__
+from minicoulomb.cli.common import PATH, load, run_directory
+from minicoulomb.cli.console import showing, tell_choice, tell_skipped
+from minicoulomb.cli.options import config_options, given
+from minicoulomb.data.sources import open_dataset
+from minicoulomb.errors import UserError
+from minicoulomb.files import atomic_write
+from minicoulomb.pictures.metric_curves import matplotlib_version
+from minicoulomb.report import gather, page
+from minicoulomb.training.checkpoint import versions
+from minicoulomb.training.run import find_checkpoint
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("-o", "output", type=PATH, default=Path("report.html"), help="a page.html  [report.html]")
+@config_options("data", "batch_statistics", "backend", "device", "tf32", "threads")
+def report(run, output, **options):
+    """Tell of RUN on one page that opens without a network: samples, field, curves, metrics, settings, networks.
+
+    Takes matplotlib: pip install 'minicoulomb[plot]'.
+    """
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{output}: a report is an .html file; use -o {output.stem}.html")
+    made_by = {"report by minicoulomb": __version__, "Matplotlib": matplotlib_version()}
+    backend, checkpoint = load(run, given(options))
+    tell_choice(backend)
+    folder = run_directory(run)
+    try:
+        dataset = open_dataset(checkpoint.config, folder.parent / "cache", showing("preparing"), tell_skipped)
+    except UserError as reason:
+        dataset = reason
+    facts = gather(run, folder, checkpoint, versions(find_checkpoint(run)) | made_by, dataset)
+    with atomic_write(output) as file:
+        file.write(page(facts).encode())
+    click.echo(f"{facts.name}, step {checkpoint.state.step:,}: {output}")

@@ -1,0 +1,63 @@
+"""`minicoulomb sample`: pictures, PNG files or arrays from a run."""
+
+import click
+
+from minicoulomb import pictures
+from minicoulomb.cli.common import PATH, load, run_directory
+from minicoulomb.cli.console import showing, tell_choice, tell_skipped
+from minicoulomb.cli.options import config_options, given
+from minicoulomb.data.sources import open_dataset
+from minicoulomb.evaluation.evaluate import nearest_training
+from minicoulomb.pictures.export import check_rows, export
+from minicoulomb.training.sampling import interpolations, sample_blocks, samples
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("-n", "n", type=click.IntRange(1), help="how many samples  [64], or rows of the two below  [8]")
+@click.option("-o", "output", type=PATH, required=True, help="a picture.png, a folder for one PNG each, or a file.npz")
+@click.option("--interpolate", is_flag=True, help="a picture whose row i leads from the sample i to the sample i + 1")
+@click.option("--steps", type=click.IntRange(2), help="images in a row of --interpolate  [10]")
+@click.option(
+    "--neighbours", type=click.IntRange(1), metavar="K", help="each sample beside its K nearest training images"
+)
+@click.option("--seed", type=click.IntRange(0), default=0, help="sample i depends on the seed and on i alone  [0]")
+@config_options("data", "batch_statistics", "backend", "device", "tf32", "threads")
+def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
+    """Draw samples from RUN, a run directory or one of its checkpoints."""
+    chosen = given(options)
+    _check_sample_options(interpolate, steps, neighbours, chosen)
+    backend, checkpoint = load(run, chosen)
+    tell_choice(backend)
+    config, space, G, _, state = checkpoint
+    if not (interpolate or neighbours):
+        n = n or 64
+        export(sample_blocks(G, state, n, seed, config.run.batch_statistics), n, space.shape, output)
+        click.echo(f"{n} samples: {output}")
+    elif interpolate:
+        n, steps = n or 8, steps or 10
+        check_rows("--interpolate", n, steps, space.shape, output)
+        rows = interpolations(G, state, n, steps, seed, config.run.batch_statistics)
+        pictures.save(pictures.image_grid(rows.reshape(-1, *space.shape), steps), output)
+        click.echo(f"{n} rows, each from one sample to the next: {output}")
+    else:
+        n = n or 8
+        check_rows("--neighbours", n, neighbours + 1, space.shape, output)
+        dataset = open_dataset(config, run_directory(run).parent / "cache", showing("preparing"), tell_skipped)
+        x = samples(G, state, n, seed, config.run.batch_statistics)
+        nearest, distances = nearest_training(x, dataset, neighbours)
+        pictures.save(pictures.neighbour_rows(x, nearest), output)
+        first = distances[:, 0]
+        click.echo(
+            f"{n} samples, framed, beside the nearest of {dataset.n_train} training images, at a distance of "
+            f"{first.min():.3g} to {first.max():.3g}: {output}"
+        )
+
+
+def _check_sample_options(interpolate, steps, neighbours, chosen):
+    if interpolate and neighbours:
+        raise click.UsageError("--interpolate and --neighbours: are two pictures; ask for one at a time")
+    if steps and not interpolate:
+        raise click.UsageError("--steps: belongs to --interpolate; add it, or leave --steps out")
+    if "data" in chosen and not neighbours:
+        raise click.UsageError("--data: is what --neighbours looks at; add --neighbours K, or leave --data out")

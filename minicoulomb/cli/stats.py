@@ -1,0 +1,35 @@
+"""`minicoulomb stats`: a data set's mean and covariance of Inception's features, as pytorch-fid keeps them."""
+
+import click
+
+from minicoulomb.cli.common import PATH, compute_on
+from minicoulomb.cli.console import showing, tell_choice, tell_skipped, warn
+from minicoulomb.cli.options import config_options, given
+from minicoulomb.config import Config
+from minicoulomb.data.sources import open_dataset
+from minicoulomb.errors import UserError
+from minicoulomb.fid import compare
+from minicoulomb.fid.statistics import write_statistics
+
+
+@click.command()
+@click.argument("data")
+@click.option("-o", "output", type=PATH, required=True, help="a file.npz with mu and sigma")
+@config_options("inception", "size", "crop", "channels", "skip_bad", "backend", "device", "tf32", "threads")
+def stats(data, output, **options):
+    """Write mean and covariance of Inception's features of DATA, whatever --data takes, as pytorch-fid reads them.
+
+    A folder of images is decoded as for training: its centre, resized to --size (64).
+    """
+    if output.suffix != ".npz":
+        raise UserError(f"{output}: statistics are a .npz file; use -o {output.stem}.npz")
+    config = Config.of(data=data, **given(options))
+    backend = compute_on(config)
+    tell_choice(backend)
+    dataset = open_dataset(config, output.parent / "cache", showing("preparing"), tell_skipped)
+    compare.check_images(dataset.shape)
+    network = compare.open_network(config.run.inception, backend.xp)
+    found = compare.dataset_statistics(dataset, network, progress=showing("images"))
+    write_statistics(output, found)
+    click.echo(f"{found.n} images: {output}")
+    warn(compare.too_few(found.n))

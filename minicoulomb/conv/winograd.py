@@ -1,0 +1,294 @@
+"""Convolution with fewer multiplications: the trilinear form T through the decomposition of toom_cook.py.
+
+    T(x, w, dy) = sum_a (B x)_a (G w)_a (C dy)_a        for every tile of outputs, points a of both axes
+
+Each of its three partial derivatives takes two transforms into the space of points, products at each point, which
+are matrix products over the channels, and one transform back:
+
+    correlate(x, w)          = C^T (B x . G w)
+    correlate_input(dy, w)   = B^T (C dy . G w)
+    correlate_kernel(x, dy)  = G^T (B x . C dy)        summed over tiles
+
+A phase of the stride is a further channel. Transforms are small matrix products too, on numbers gathered tile by
+tile; the products at a point have as many rows as a block of images has tiles.
+
+Source: Winograd, Arithmetic Complexity of Computations, 1980; Lavin and Gray, CVPR 2016.
+Axes: tiles t of the images n, points a, phases p, channels c in and o out.
+"""
+
+from itertools import product
+from math import prod
+
+from minicoulomb.arrays.backend import array_module, on_gpu
+from minicoulomb.arrays.matmul import batched_matmul
+from minicoulomb.arrays.threads import for_each
+from minicoulomb.arrays.workspace import NoWorkspace
+from minicoulomb.conv import winograd_cuda as kernels
+
+# Numbers in a block of transformed tiles (64 MB in float32): each point's matrix product then has hundreds of rows.
+# A GPU has tens of thousands of threads to feed (1 GB).
+BLOCK_ELEMENTS, GPU_BLOCK_ELEMENTS = 2**24, 2**28
+# Numbers that one call of NumPy makes in a transform (1 MB in float32): they should stay in the processor's cache, and
+# take long enough that several threads rarely wait for the interpreter.
+PART_ELEMENTS = 2**18
+
+
+def correlate(x, U, plan, padding, size, workspace=NoWorkspace):
+    """y[n,u,v,o] = sum_{i,j,c} w[i,j,c,o] xpad[n, s u + i, s v + j, c] for U = transform_kernel(w).
+
+    x (n, h, w, c), U (points, phases * c, o), padding ((top, bottom), (left, right)), size (u, v) of y.
+    """
+    xp, c, c_out = array_module(x), x.shape[-1], U.shape[-1]
+    tiles = plan.tiles(size)
+    y = xp.empty((len(x), *size, c_out), x.dtype)
+
+    def block_of_images(block):
+        V = _transform_inputs(x[block], plan, padding, tiles, workspace)  # (a, t, p c)
+        M = workspace.empty("products", (*V.shape[:2], c_out), x)  # (a, t, o)
+        batched_matmul((V[points, :, own], U[points, own], M[points]) for points, own in _bands(plan, c))
+        _collect_outputs(M, y[block], plan, tiles, workspace)
+
+    for block in _images(x, prod(tiles) * U[..., 0].size):
+        block_of_images(block)
+    return y
+
+
+def correlate_input(dy, U, plan, padding, size, workspace=NoWorkspace):
+    """dx[n, s u + i - top, s v + j - left, c] = sum_{u,v,i,j,o} w[i,j,c,o] dy[n,u,v,o]: the adjoint of correlate in x.
+
+    dy (n, u, v, o), U (points, phases * c, o), size (h, w) of x.
+    """
+    xp, c = array_module(dy), U.shape[1] // plan.phases
+    tiles = plan.tiles(dy.shape[1:3])
+    dx = xp.empty((len(dy), *size, c), dy.dtype)
+
+    def block_of_images(block):
+        dM = _transform_outputs(dy[block], plan, tiles, workspace)  # (a, t, o)
+        dV = workspace.empty("inputs", (*dM.shape[:2], U.shape[1]), dy)  # (a, t, p c)
+        transposed = U.swapaxes(1, 2)  # (a, o, p c)
+        batched_matmul((dM[points], transposed[points, :, own], dV[points, :, own]) for points, own in _bands(plan, c))
+        _collect_inputs(dV, dx[block], plan, padding, tiles, workspace)
+
+    for block in _images(dy, prod(tiles) * U[..., 0].size):
+        block_of_images(block)
+    return dx
+
+
+def correlate_kernel(x, dy, plan, kernel_size, padding, workspace=NoWorkspace):
+    """dw[i,j,c,o] = sum_{n,u,v} xpad[n, s u + i, s v + j, c] dy[n,u,v,o]: the adjoint of correlate in w.
+
+    x (n, h, w, c), dy (n, u, v, o), kernel_size (kh, kw).
+    """
+    xp, c, c_out, tiles = array_module(x), x.shape[-1], dy.shape[-1], plan.tiles(dy.shape[1:3])
+    dw = xp.zeros((*kernel_size, c, c_out), x.dtype)
+
+    def block_of_channels(x, dM, dw):
+        V = _transform_inputs(x, plan, padding, tiles, workspace)  # (a, t, p c)
+        dU = workspace.empty("kernel", (len(V), V.shape[2], c_out), x)  # (a, p c, o)
+        transposed = V.swapaxes(1, 2)  # (a, p c, t)
+        batched_matmul(
+            (transposed[points, own], dM[points], dU[points, own]) for points, own in _bands(plan, x.shape[-1])
+        )
+        _collect_kernel(dU, dw, plan)
+
+    numbers = len(plan.points) * max(c_out, plan.phases * c if on_gpu(x) else 0)
+    for block in _images(x, prod(tiles) * numbers):
+        dM = _transform_outputs(dy[block], plan, tiles, workspace)  # (a, t, o)
+        channels = BLOCK_ELEMENTS // (len(plan.points) * plan.phases * max(dM.shape[1], c_out))
+        for part in _blocks(c, c if on_gpu(x) else channels):
+            block_of_channels(x[block][..., part], dM, dw[..., part, :])
+    return dw
+
+
+def transformed_shape(w, plan) -> tuple[int, int, int]:
+    """(points, phases * c, o) of the kernel's transform."""
+    return len(plan.points), plan.phases * w.shape[2], w.shape[3]
+
+
+def transform_kernel(w, plan, out):
+    """U = G w, in `out`, of a kernel (kh, kw, c, o); where products vanish it stays undefined."""
+    xp, (_, _, c, c_out) = array_module(w), w.shape
+    if on_gpu(w):
+        kernels.transform_kernel(xp.ascontiguousarray(w), out, plan)
+        return out
+
+    def transform(part):
+        (group, phase, offset), channels = part
+        taps = xp.ascontiguousarray(_taps(w, offset, plan.stride)[:, :, channels])
+        own = out[group.points, phase * c : (phase + 1) * c][:, channels]
+        xp.matmul(group.G, taps.reshape(group.G.shape[1], -1), out=own.reshape(len(own), -1))
+
+    for_each(transform, product(_phases(plan), _blocks(c, PART_ELEMENTS // c_out)))
+    return out
+
+
+def _collect_kernel(dU, dw, plan):
+    """dw += G^T dU, the adjoint."""
+    if on_gpu(dw):
+        return kernels.collect_kernel(dU, dw, plan)
+    c = dw.shape[2]
+
+    def collect(part):
+        group, phase, offset = part
+        own = dU[group.points, phase * c : (phase + 1) * c]
+        taps = _taps(dw, offset, plan.stride)
+        taps += (group.G.T @ own.reshape(len(own), -1)).reshape(taps.shape)
+
+    for_each(collect, _phases(plan))
+
+
+def _transform_inputs(x, plan, padding, tiles, workspace):
+    """V = B x, (points, tiles, phases * c); x (n, h, w, c)."""
+    xp, c = array_module(x), x.shape[-1]
+    V = workspace.empty("inputs", (len(plan.points), len(x) * prod(tiles), plan.phases * c), x)
+    if on_gpu(x):
+        kernels.transform_inputs(xp.ascontiguousarray(x), V, plan, padding, tiles)
+        return V
+
+    def transform(images, own_tiles):
+        xpad = workspace.empty("padded", (len(x[images]), *_padded_size(x, plan, padding, tiles), c), x)
+        _copy_padded(x[images], xpad, padding)
+        for group in plan.groups:
+            windows = _windows(xpad, group, plan, tiles)  # (n, ty, tx, q0, q1, p0, p1, c)
+            gathered = workspace.empty("gathered", windows.shape, x)
+            gathered[...] = windows
+            out = V[group.points, own_tiles, group.channels(c)].swapaxes(0, 1)  # (t, a, p c)
+            xp.matmul(group.B, gathered.reshape(len(out), group.B.shape[1], -1), out=out)
+
+    _for_each_part(transform, len(x), tiles, V[:, 0].size // len(plan.groups))
+    return V
+
+
+def _collect_inputs(dV, dx, plan, padding, tiles, workspace):
+    """dx = B^T dV, the adjoint: tiles overlap and add up."""
+    if on_gpu(dx):
+        return kernels.collect_inputs(dV, dx, plan, padding, tiles)
+    xp, c = array_module(dV), dx.shape[-1]
+    (top, _), (left, _) = padding
+
+    def collect(images, own_tiles):
+        own = dx[images]
+        dxpad = workspace.empty("padded", (len(own), *_padded_size(dx, plan, padding, tiles), c), dx)
+        dxpad[...] = 0
+        for group in plan.groups:
+            windows = _windows(dxpad, group, plan, tiles)  # (n, ty, tx, q0, q1, p0, p1, c)
+            gathered = workspace.empty("gathered", windows.shape, dx)
+            given = dV[group.points, own_tiles, group.channels(c)].swapaxes(0, 1)  # (t, a, p c)
+            xp.matmul(group.B.T, given, out=gathered.reshape(len(given), group.B.shape[1], -1))
+            # Windows start a tile apart: within a tile's length they do not overlap.
+            for i, j in product(*(_blocks(q, m) for q, m in zip(group.inputs, plan.tile))):
+                windows[:, :, :, i, j] += gathered[:, :, :, i, j]
+        own[...] = dxpad[:, top : top + dx.shape[1], left : left + dx.shape[2]]
+
+    _for_each_part(collect, len(dx), tiles, dV[:, 0].size // len(plan.groups))
+
+
+def _transform_outputs(dy, plan, tiles, workspace):
+    """dM = C dy, (points, tiles, o); dy (n, u, v, o)."""
+    xp, c = array_module(dy), dy.shape[-1]
+    dM = workspace.empty("products", (len(plan.points), len(dy) * prod(tiles), c), dy)
+    if on_gpu(dy):
+        kernels.transform_outputs(xp.ascontiguousarray(dy), dM, plan, tiles)
+        return dM
+
+    def transform(images, own_tiles):
+        whole = dy[images]
+        if whole.shape[1:3] != _covered(plan, tiles):
+            whole = workspace.empty("padded", (len(whole), *_covered(plan, tiles), c), dy)
+            _copy_padded(dy[images], whole, ((0, 0), (0, 0)))
+        outputs = _outputs(whole, plan, tiles)  # (n, ty, tx, m0, m1, o)
+        gathered = workspace.empty("gathered", outputs.shape, dy)
+        gathered[...] = outputs
+        out = dM[:, own_tiles].swapaxes(0, 1)  # (t, a, o)
+        xp.matmul(plan.C, gathered.reshape(len(out), -1, c), out=out)
+
+    _for_each_part(transform, len(dy), tiles, dM[:, 0].size)
+    return dM
+
+
+def _collect_outputs(M, y, plan, tiles, workspace):
+    """y = C^T M, the adjoint; what tiles make beyond y is dropped."""
+    if on_gpu(y):
+        return kernels.collect_outputs(M, y, plan, tiles)
+    xp, (_, u, v, c) = array_module(M), y.shape
+
+    def collect(images, own_tiles):
+        exact = (u, v) == _covered(plan, tiles)
+        own = y[images]
+        whole = own if exact else workspace.empty("padded", (len(own), *_covered(plan, tiles), c), y)
+        outputs = _outputs(whole, plan, tiles)  # (n, ty, tx, m0, m1, o)
+        gathered = workspace.empty("gathered", outputs.shape, y)
+        given = M[:, own_tiles].swapaxes(0, 1)  # (t, a, o)
+        xp.matmul(plan.C.T, given, out=gathered.reshape(len(given), -1, c))
+        outputs[...] = gathered
+        if not exact:
+            own[...] = whole[:, :u, :v]
+
+    _for_each_part(collect, len(y), tiles, M[:, 0].size)
+
+
+def _windows(xpad, group, plan, tiles):
+    """The inputs of each tile as a view, (n, ty, tx, q0, q1, p0, p1, c): tiles start m apart and overlap."""
+    (p0, p1), (s0, s1), (m0, m1) = group.offset, plan.stride, plan.tile
+    n, h, w, c = xpad.strides
+    shape = len(xpad), *tiles, *group.inputs, *group.count, xpad.shape[-1]
+    strides = n, h * s0 * m0, w * s1 * m1, h * s0, w * s1, h, w, c
+    return array_module(xpad).lib.stride_tricks.as_strided(xpad[:, p0:, p1:], shape, strides)
+
+
+def _outputs(y, plan, tiles):
+    """The outputs of each tile as a view, (n, ty, tx, m0, m1, o), of y (n, ty m0, tx m1, o)."""
+    n, _, _, c = y.shape
+    return y.reshape(n, tiles[0], plan.tile[0], tiles[1], plan.tile[1], c).swapaxes(2, 3)
+
+
+def _taps(w, offset, stride):
+    """A phase's own taps as a view of w, (r0, r1, c, o)."""
+    return w[offset[0] :: stride[0], offset[1] :: stride[1]]
+
+
+def _phases(plan):
+    """(group, index, offset) of every phase."""
+    return [(group, *phase) for group in plan.groups for phase in group.phases()]
+
+
+def _copy_padded(x, xpad, padding):
+    """x into the middle of xpad, zeros around it."""
+    (top, _), (left, _) = padding
+    bottom, right = top + x.shape[1], left + x.shape[2]
+    xpad[:, :top] = xpad[:, bottom:] = 0
+    xpad[:, top:bottom, :left] = xpad[:, top:bottom, right:] = 0
+    xpad[:, top:bottom, left:right] = x
+
+
+def _padded_size(x, plan, padding, tiles):
+    """What all inputs of the tiles and x itself take up."""
+    needed = [s * (m * t + r - 1) for s, m, t, r in zip(plan.stride, plan.tile, tiles, plan.taps)]
+    return tuple(max(n, p[0] + h) for n, p, h in zip(needed, padding, x.shape[1:3]))
+
+
+def _covered(plan, tiles):
+    """The size of all tiles' outputs."""
+    return tiles[0] * plan.tile[0], tiles[1] * plan.tile[1]
+
+
+def _bands(plan, c):
+    """(points, channels of their phases), for points that multiply the same ones."""
+    return [(points, slice(phases.start * c, phases.stop * c)) for points, phases in plan.bands]
+
+
+def _for_each_part(function, n, tiles, numbers):
+    """function(images, their tiles) for parts of n images with about PART_ELEMENTS, at `numbers` for each tile."""
+    count = prod(tiles)
+    parts = _blocks(n, PART_ELEMENTS // (count * numbers))
+    for_each(lambda part: function(part, slice(part.start * count, part.stop * count)), parts)
+
+
+def _images(x, numbers):
+    """Slices of the images of x that make a block each, at so many numbers for an image."""
+    return _blocks(len(x), (GPU_BLOCK_ELEMENTS if on_gpu(x) else BLOCK_ELEMENTS) // numbers)
+
+
+def _blocks(n, length):
+    length = max(1, length)
+    return [slice(start, min(n, start + length)) for start in range(0, n, length)]

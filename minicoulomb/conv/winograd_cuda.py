@@ -1,0 +1,297 @@
+"""The transforms of winograd.py on a GPU, each in one pass over memory.
+
+A thread has one tile (or one kernel) and one channel. It reads its numbers from where they lie, in x, w or the space
+of points, multiplies them by the small matrix, and writes the results to where they belong: nothing is padded or
+gathered in between. The matrix is part of the code, number by number, without its zeros. Neighbouring threads have
+neighbouring channels, so all of them read and write neighbouring numbers.
+
+    transform_inputs     V = B x          collect_inputs     dx = B^T dV      its adjoint
+    transform_outputs    dM = C dy        collect_outputs    y = C^T M
+    transform_kernel     U = G w          collect_kernel     dw += G^T dU
+
+Tiles of inputs overlap. Their adjoint is computed from the side of dx: a thread adds up what the tiles before its
+own along each axis say of its numbers, so no two threads write the same one, and the order of the sum is fixed.
+"""
+
+from functools import lru_cache
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from minicoulomb.arrays.cuda import ElementwiseKernel
+from minicoulomb.conv.winograd_plan import make_plan
+
+# What kernels for images are told: their sizes, the tiles of each, and how far the first tile begins outside. `step` is
+# how many numbers lie between a point and the next.
+_IMAGES = "int32 height, int32 width, int32 channels, int32 tiles0, int32 tiles1, int32 top, int32 left, int64 step"
+
+
+def transform_inputs(x, V, plan, padding, tiles):
+    """V (points, tiles, phases * c) of x (n, h, w, c)."""
+    n, *sizes = x.shape
+    for group, kernel in zip(plan.groups, _input_transforms(*plan.key)):
+        threads = n * prod(tiles) * prod(group.count) * sizes[-1]
+        kernel(x, *sizes, *tiles, padding[0][0], padding[1][0], V[0].size, V, size=threads)
+
+
+def collect_inputs(dV, dx, plan, padding, tiles):
+    """dx (n, h, w, c) of dV (points, tiles, phases * c)."""
+    n, *sizes = dx.shape
+    if plan.phases < prod(plan.stride):
+        dx[...] = 0  # between the taps of a kernel smaller than its stride
+    for group, kernel in zip(plan.groups, _input_adjoints(*plan.key)):
+        begins = padding[0][0], padding[1][0]
+        blocks = [
+            -(-(h + begin - offset) // (s * m))
+            for h, begin, offset, s, m in zip(sizes, begins, group.offset, plan.stride, plan.tile)
+        ]
+        threads = n * prod(blocks) * prod(group.count) * sizes[-1]
+        if threads > 0:
+            kernel(dV, *sizes, *tiles, *begins, dV[0].size, *blocks, dx, size=threads)
+
+
+def transform_outputs(dy, dM, plan, tiles):
+    """dM (points, tiles, o) of dy (n, u, v, o)."""
+    n, *sizes = dy.shape
+    _output_transform(*plan.key)(dy, *sizes, *tiles, 0, 0, dM[0].size, dM, size=n * prod(tiles) * sizes[-1])
+
+
+def collect_outputs(M, y, plan, tiles):
+    """y (n, u, v, o) of M (points, tiles, o)."""
+    n, *sizes = y.shape
+    _output_adjoint(*plan.key)(M, *sizes, *tiles, 0, 0, M[0].size, y, size=n * prod(tiles) * sizes[-1])
+
+
+def transform_kernel(w, U, plan):
+    """U (points, phases * c, o) of w (kh, kw, c, o)."""
+    _, width, c, c_out = w.shape
+    for group, kernel in zip(plan.groups, _kernel_transforms(*plan.key)):
+        kernel(w, width, c, c_out, U[0].size, U, size=prod(group.count) * c * c_out)
+
+
+def collect_kernel(dU, dw, plan):
+    """dw (kh, kw, c, o) += what dU (points, phases * c, o) says of it."""
+    _, width, c, c_out = dw.shape
+    for group, kernel in zip(plan.groups, _kernel_adjoints(*plan.key)):
+        kernel(dU, width, c, c_out, dU[0].size, dw, size=prod(group.count) * c * c_out)
+
+
+@lru_cache
+def _input_transforms(*key):
+    plan = _plan(key)
+    s0, s1 = plan.stride
+    return [
+        ElementwiseKernel(
+            f"raw T x, {_IMAGES}",
+            "raw T V",
+            f"""
+            {_thread(("k", "channels"), ("phase", prod(group.count)), ("tx", "tiles1"), ("ty", "tiles0"))}
+            {_first_input(plan, group)}
+            {_point(plan, group, "ty", "tx")}
+            {_load(_number("x", s0 * i, s1 * j) for i, j in np.ndindex(group.inputs))}
+            {_store(group.B, (f"V[{a} * step + at] = {{}};" for a in _range(group.points)))}
+            """,
+            "winograd_transform_inputs",
+        )
+        for group in plan.groups
+    ]
+
+
+@lru_cache
+def _input_adjoints(*key):
+    plan = _plan(key)
+    s0, s1 = plan.stride
+    return [
+        ElementwiseKernel(
+            f"raw T dV, {_IMAGES}, int32 blocks0, int32 blocks1",
+            "raw T dx",
+            f"""
+            {_thread(("k", "channels"), ("phase", prod(group.count)), ("tx", "blocks1"), ("ty", "blocks0"))}
+            {_first_input(plan, group)}
+            {_lines(f"T sum{i}_{j} = 0;" for i, j in np.ndindex(plan.tile))}
+            {_lines(_sums_of_tile(plan, group, back) for back in np.ndindex(*_reach(plan, group)))}
+            {
+                _lines(
+                    f"if ({_is_inside(s0 * i, s1 * j)}) {_at('dx', s0 * i, s1 * j)} = sum{i}_{j};"
+                    for i, j in np.ndindex(plan.tile)
+                )
+            }
+            """,
+            "winograd_collect_inputs",
+        )
+        for group in plan.groups
+    ]
+
+
+def _reach(plan, group):
+    """How many tiles reach into the block of a tile's length that begins where the last of them does, on each axis."""
+    return (-(-q // m) for q, m in zip(group.inputs, plan.tile))
+
+
+def _sums_of_tile(plan, group, back):
+    """C++ that adds to the sums of a block what one tile says of them: the one so many tiles back."""
+    terms = []
+    for a, row in zip(_range(group.points), group.B):
+        own = row.reshape(group.inputs)[tuple(slice(k * m, (k + 1) * m) for k, m in zip(back, plan.tile))]
+        if own.any():
+            terms.append(f"const T point{a} = dV[{a} * step + at];")
+            terms += [f"sum{i}_{j} += T({f!r}) * point{a};" for (i, j), f in np.ndenumerate(own.astype(object)) if f]
+    return f"""
+            if (ty >= {back[0]} && ty - {back[0]} < tiles0 && tx >= {back[1]} && tx - {back[1]} < tiles1) {{
+              {_point(plan, group, f"ty - {back[0]}", f"tx - {back[1]}")}
+              {_lines(terms)}
+            }}"""
+
+
+@lru_cache
+def _output_transform(*key):
+    plan = _plan(key)
+    return ElementwiseKernel(
+        f"raw T dy, {_IMAGES}",
+        "raw T dM",
+        f"""
+        {_output_thread(plan)}
+        {_load(_number("dy", i, j) for i, j in np.ndindex(plan.tile))}
+        {_store(plan.C, (f"dM[{a} * step + at] = {{}};" for a in range(len(plan.C))))}
+        """,
+        "winograd_transform_outputs",
+    )
+
+
+@lru_cache
+def _output_adjoint(*key):
+    plan = _plan(key)
+    return ElementwiseKernel(
+        f"raw T M, {_IMAGES}",
+        "raw T y",
+        f"""
+        {_output_thread(plan)}
+        {_load(f"M[{a} * step + at]" for a in range(len(plan.C)))}
+        {_store(plan.C.T, (f"if ({_is_inside(i, j)}) {_at('y', i, j)} = {{}};" for i, j in np.ndindex(plan.tile)))}
+        """,
+        "winograd_collect_outputs",
+    )
+
+
+@lru_cache
+def _kernel_transforms(*key):
+    plan = _plan(key)
+    return [
+        ElementwiseKernel(
+            f"raw T w, {_KERNELS}",
+            "raw T U",
+            f"""
+            {_kernel_thread(group)}
+            {_load(f"w[{place}]" for place in _taps(plan, group))}
+            {_store(group.G, (f"U[{a} * step + at] = {{}};" for a in _range(group.points)))}
+            """,
+            "winograd_transform_kernel",
+        )
+        for group in plan.groups
+    ]
+
+
+@lru_cache
+def _kernel_adjoints(*key):
+    plan = _plan(key)
+    return [
+        ElementwiseKernel(
+            f"raw T dU, {_KERNELS}",
+            "raw T dw",
+            f"""
+            {_kernel_thread(group)}
+            {_load(f"dU[{a} * step + at]" for a in _range(group.points))}
+            {_store(group.G.T, (f"dw[{place}] += {{}};" for place in _taps(plan, group)))}
+            """,
+            "winograd_collect_kernel",
+        )
+        for group in plan.groups
+    ]
+
+
+def _plan(key):
+    return make_plan(*key, np.dtype(np.float64))
+
+
+# The rest writes C++.
+
+
+def _lines(lines):
+    return "\n".join(lines)
+
+
+def _thread(*axes):
+    """The number of a thread taken apart into (name, size), the fastest first; `image` is what is left."""
+    return "unsigned image = i;" + "".join(
+        f"const int {name} = image % {size}; image /= {size};" for name, size in axes
+    )
+
+
+def _first_input(plan, group):
+    """Where the first input of this tile and phase lies in x."""
+    (o0, o1), count = group.offset, group.count[1]
+    length0, length1 = (s * m for s, m in zip(plan.stride, plan.tile))
+    return f"""
+            const int row = ty * {length0} + {o0} + phase / {count} - top;
+            const int column = tx * {length1} + {o1} + phase % {count} - left;"""
+
+
+def _point(plan, group, ty, tx):
+    """Where the numbers of a tile and this phase lie at a point."""
+    tile = f"((image * ptrdiff_t(tiles0) + {ty}) * tiles1 + {tx})"
+    return f"const ptrdiff_t at = ({tile} * {plan.phases} + {group.start} + phase) * channels + k;"
+
+
+def _output_thread(plan):
+    """A thread has an image, a tile and a channel."""
+    return f"""
+        {_thread(("k", "channels"), ("tx", "tiles1"), ("ty", "tiles0"))}
+        const int row = ty * {plan.tile[0]}, column = tx * {plan.tile[1]};
+        const ptrdiff_t at = ((image * ptrdiff_t(tiles0) + ty) * tiles1 + tx) * channels + k;"""
+
+
+def _is_inside(i, j):
+    return f"row + {i} >= 0 && row + {i} < height && column + {j} >= 0 && column + {j} < width"
+
+
+def _at(name, i, j):
+    """A number of the thread's image."""
+    return f"{name}[((image * ptrdiff_t(height) + row + {i}) * width + column + {j}) * channels + k]"
+
+
+def _number(name, i, j):
+    return f"{_is_inside(i, j)} ? {_at(name, i, j)} : T(0)"
+
+
+_KERNELS = "int32 width, int32 channels, int32 outputs, int64 step"
+
+
+def _kernel_thread(group):
+    """A thread has a phase, an input channel k and an output channel o."""
+    (o0, o1), count = group.offset, group.count[1]
+    return f"""
+            {_thread(("o", "outputs"), ("k", "channels"))}
+            const int phase = image, tap0 = {o0} + phase / {count}, tap1 = {o1} + phase % {count};
+            const ptrdiff_t at = (({group.start} + phase) * ptrdiff_t(channels) + k) * outputs + o;"""
+
+
+def _taps(plan, group):
+    """Where each of a phase's taps lies in w."""
+    kernel_size = plan.key[0]
+    taps = (range(0, k - offset, s) for k, offset, s in zip(kernel_size, group.offset, plan.stride))
+    return [f"(((tap0 + {i}) * width + tap1 + {j}) * ptrdiff_t(channels) + k) * outputs + o" for i, j in product(*taps)]
+
+
+def _load(places):
+    return _lines(f"const T from{j} = {place};" for j, place in enumerate(places))
+
+
+def _store(matrix, statements):
+    """Writes matrix @ from, a row by each statement."""
+    terms = ([f"T({f!r}) * from{j}" for j, f in enumerate(row) if f] for row in matrix.tolist())
+    return _lines(statement.format(" + ".join(row) or "T(0)") for statement, row in zip(statements, terms, strict=True))
+
+
+def _range(points):
+    return range(points.start, points.stop)

@@ -1,0 +1,118 @@
+"""What `minicoulomb evaluate` measures: samples against the data that they should look like.
+
+Mixtures         modes, modes20, high_quality, spread, reverse_kl, forward_kl (metrics.py), mmd2 and its floor
+Finite sets      mmd2 and its floor, the nearest-neighbour ratio, for small images the Frechet distance of the
+                 pixels, and with labels the classes and their entropy
+
+mmd2 compares samples with real ones kept out of training; its floor compares as many real training samples with
+the same ones. Both are in the units of training's mmd2 (gan.py). The nearest-neighbour ratio is the median
+distance from a sample to the nearest training sample, over the same median for held-out real samples: about 1 for
+fresh samples, towards 0 for copies.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minicoulomb.arrays.rng import rng_for
+from minicoulomb.config import Config
+from minicoulomb.data.dataset import ArrayDataset, Dataset, decode
+from minicoulomb.data.mixtures import Mixture
+from minicoulomb.errors import UserError
+from minicoulomb.evaluation.metrics import (
+    class_metrics,
+    frechet_distance,
+    k_nearest,
+    mixture_metrics,
+    mmd2,
+    nearest_neighbours,
+)
+from minicoulomb.gan import potential_unit
+
+# How many samples are measured where nothing else is said.
+EVALUATED = 2500
+# Where samples have at most so many numbers, all of this takes seconds.
+SMALL = 512
+# Above this many pixels a covariance matrix takes more samples than anybody draws.
+FRECHET_DIMENSIONS = 512
+# Training samples compared at a time.
+BLOCK = 1024
+# Their numbers at a time, where more samples may be asked for: 32 MB in float64.
+NEIGHBOUR_NUMBERS = 2**22
+
+
+def evaluate(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, Any]:
+    """The metrics of samples x (n, *shape) by name; the real samples drawn depend on the configured seed."""
+    if isinstance(dataset, Mixture):
+        return {"samples": len(x), **mode_metrics(x, dataset), **_mmd2(x, dataset, config)}
+    result: dict[str, Any] = {"samples": len(x)}
+    if dataset.n_held_out:
+        result |= _mmd2(x, dataset, config) | {"nearest_ratio": nearest_ratio(x, dataset)}
+    if np.prod(dataset.shape) <= FRECHET_DIMENSIONS:
+        result["frechet"] = frechet_distance(x, decode(np.asarray(dataset.array), np.dtype(np.float64)))
+    return result | mode_metrics(x, dataset)
+
+
+def mode_metrics(x: np.ndarray, dataset: Dataset) -> dict[str, float]:
+    """How samples x (n, *shape) cover the modes of a mixture, or the classes of labelled data (metrics.py).
+
+    Nothing where the data have neither. It takes milliseconds, so that it can be followed while training.
+    """
+    if isinstance(dataset, Mixture):
+        return mixture_metrics(x, dataset.modes, dataset.sigma)
+    if has_modes(dataset):
+        return class_metrics(x, decode(dataset.array, np.dtype(np.float64)), dataset.labels)
+    return {}
+
+
+def has_modes(dataset: Dataset) -> bool:
+    """Whether the data have modes or classes to be counted."""
+    return isinstance(dataset, Mixture) or dataset.labels is not None
+
+
+def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float:
+    """median_i min_t |x_i - t| / median_h min_t |h - t| over training samples t and held-out samples h."""
+    held_out = decode(dataset.array[dataset.held_out_index(np.arange(min(len(x), dataset.n_held_out)))], x.dtype)
+    nearest = [np.full(len(points), np.inf) for points in (x, held_out)]
+    for block in dataset.train_blocks(BLOCK):
+        for points, best in zip((x, held_out), nearest, strict=True):
+            np.minimum(best, nearest_neighbours(points, decode(block, x.dtype))[1], out=best)
+    medians = [float(np.median(best)) for best in nearest]
+    return medians[0] / medians[1] if medians[1] else float("inf")
+
+
+def nearest_training(x: np.ndarray, dataset: ArrayDataset, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(images, distances): for samples x (n, *shape) the k nearest training samples, nearest first.
+
+    Images (n, k, *shape) as stored, distances (n, k) of their coordinates, pixels in [-1, 1]. The data pass through
+    memory in blocks. Raises UserError where x has another shape, or there are less than k.
+    """
+    if x.shape[1:] != dataset.shape:
+        raise UserError(f"data {dataset.name}: of shape {dataset.shape}, the samples of {x.shape[1:]}; use --data")
+    if k > dataset.n_train:
+        raise UserError(f"neighbours {k}: {dataset.name} has {dataset.n_train} training samples; use at most those")
+    blocks = dataset.train_blocks(max(1, NEIGHBOUR_NUMBERS // x[0].size))
+    index = k_nearest(x, (decode(block, np.dtype(np.float64)) for block in blocks), k)
+    images = dataset.array[dataset.train_index(index)]  # (n, k, *shape)
+    offsets = (x[:, None] - decode(images, np.dtype(np.float64))).reshape(*index.shape, -1)
+    return images, np.sqrt((offsets * offsets).sum(axis=-1))
+
+
+def _mmd2(x, dataset, config):
+    """The squared MMD of samples and fresh or held-out real ones, and of as many real ones with the same."""
+    eps = config.algorithm.eps_end or config.algorithm.eps
+    n = len(x)
+    if isinstance(dataset, ArrayDataset):
+        n = min(n, dataset.n_train)
+        reference = dataset.array[dataset.held_out_index(np.arange(min(n, dataset.n_held_out)))]
+        rows = rng_for(config.run.seed, "evaluate", 1).choice(dataset.n_train, n, replace=False)
+        real = dataset.array[dataset.train_index(rows)]
+    else:
+        reference = dataset.draw(rng_for(config.run.seed, "evaluate", 0), n)
+        real = dataset.draw(rng_for(config.run.seed, "evaluate", 1), n)
+    reference, real = (decode(stored, np.dtype(np.float64)) for stored in (reference, real))
+    unit = potential_unit(config, eps)
+    return {
+        "mmd2": unit * mmd2(x[:n], reference, config.algorithm.d, eps),
+        "mmd2_floor": unit * mmd2(real, reference, config.algorithm.d, eps),
+    }

@@ -1,0 +1,140 @@
+"""FID and KID: samples of a run, or a data set, by Inception's features against a reference.
+
+    FID    the squared Frechet distance of the Gaussians with the features' means and covariances
+    KID    the squared MMD of the features under the kernel (x.y / 2048 + 1)^3, unbiased: mean over 100 subsets of 1000
+
+Both see images as the PNG files of `minicoulomb sample` have them: rounded to uint8, grey repeated to three channels.
+
+Source: Heusel et al., NIPS 2017; Binkowski et al., ICLR 2018.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from minicoulomb.arrays.rng import rng_for
+from minicoulomb.config import Config
+from minicoulomb.data.dataset import Dataset, to_pixels
+from minicoulomb.data.sources import kind, open_dataset
+from minicoulomb.errors import UserError
+from minicoulomb.evaluation.metrics import frechet_distance_of, kernel_distance
+from minicoulomb.fid.architecture import FEATURES
+from minicoulomb.fid.network import Inception
+from minicoulomb.fid.statistics import Statistics, is_statistics, read_statistics, summarize
+from minicoulomb.fid.weights import GET, load_weights
+from minicoulomb.gan import State
+from minicoulomb.network import Network
+from minicoulomb.training.sampling import sample_blocks
+
+METRICS = ("fid", "kid")
+# The number of samples in nearly all published figures.
+SAMPLES = 50_000
+# At most so many features are kept for KID (400 MB), whose subsets are drawn from them.
+KEPT = 50_000
+# Images of a data set read at a time.
+BLOCK = 64
+
+Progress = Callable[[int, int], object] | None
+
+
+class Comparison:
+    """One network and one reference, with which any number of samples can be compared."""
+
+    def __init__(self, network: Inception, reference: Statistics, metrics: tuple[str, ...] = ("fid",), seed: int = 0):
+        self.network, self.reference, self.metrics, self.seed = network, reference, metrics, seed
+
+    def __call__(
+        self, G: Network, state: State, config: Config, n: int, seed: int, progress: Progress = None, stop=False
+    ) -> dict[str, float] | None:
+        """The metrics of the samples 0 .. n - 1; None where `stop` became true on the way."""
+
+        def blocks() -> Iterator[np.ndarray]:
+            for block in sample_blocks(G, state, n, seed, config.run.batch_statistics):
+                if stop:
+                    raise _Stopped
+                yield to_pixels(block)
+
+        try:
+            found = summarize(blocks(), n, self.network, KEPT if "kid" in self.metrics else 0, progress)
+        except _Stopped:
+            return None
+        return compare(found, self.reference, self.metrics, self.seed)
+
+
+class _Stopped(Exception):
+    """Somebody asked for an end."""
+
+
+def compare(x: Statistics, y: Statistics, metrics: tuple[str, ...], seed: int = 0) -> dict[str, float]:
+    """The metrics of x against y; `seed` draws KID's subsets."""
+    result = {}
+    if "fid" in metrics:
+        result["fid"] = frechet_distance_of(x.mu, x.sigma, y.mu, y.sigma)
+    if "kid" in metrics:
+        result["kid"], result["kid_std"] = kernel_distance(x.features, y.features, rng_for(seed, "evaluate", 2))
+    return result
+
+
+def open_network(weights: str | None, xp=np) -> Inception:
+    """Inception with the weights of a file, as arrays of `xp`."""
+    if weights is None:
+        raise UserError(f"inception: FID and KID take its weights; add --inception FILE ({GET})")
+    return Inception(load_weights(Path(weights)), xp)
+
+
+def open_reference(
+    reference: str,
+    config: Config,
+    network: Inception,
+    metrics: tuple[str, ...],
+    cache: Path,
+    progress: Progress = None,
+    preparing: Progress = None,
+    skipped: Callable[[str, str], object] = lambda name, reason: None,
+) -> Statistics:
+    """Of a file of statistics, or of the images that `--data` would take; a folder's are decoded as the run's are."""
+    if Path(reference).is_file() and is_statistics(Path(reference)):
+        if "kid" in metrics:
+            raise UserError(
+                f"reference {reference}: has a mean and a covariance, and KID takes features; use --metric fid, or "
+                "images as --reference"
+            )
+        return read_statistics(Path(reference))
+    if kind(reference) != "images":  # an array has its own size
+        config = config.replace(size=None, crop=None, channels=None)
+    dataset = open_dataset(config.replace(data=reference), cache, preparing, skipped)
+    return dataset_statistics(dataset, network, KEPT if "kid" in metrics else 0, progress)
+
+
+def dataset_statistics(dataset: Dataset, network: Inception, keep: int = 0, progress: Progress = None) -> Statistics:
+    """Of all images of a data set, those held out among them; UserError where it holds points."""
+    check_images(dataset.shape)
+    array = dataset.array
+    blocks = (to_pixels(np.asarray(array[start : start + BLOCK])) for start in range(0, len(array), BLOCK))
+    return summarize(blocks, len(array), network, keep, progress)
+
+
+def check_images(shape: tuple[int, ...]) -> None:
+    """UserError unless samples of `shape` are images."""
+    if len(shape) != 3:
+        raise UserError(f"samples of shape {shape}: FID and KID take images (h, w, c); use evaluate without --metric")
+
+
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """Of "fid,kid" the names; UserError for another."""
+    metrics = tuple(name.strip() for name in text.split(","))
+    if not metrics or not set(metrics) <= set(METRICS):
+        raise UserError(f"metric {text!r}: must be {' or '.join(METRICS)}, or both with a comma; use --metric fid,kid")
+    return metrics
+
+
+def too_few(n: int, option: str | None = None) -> str | None:
+    """A warning where so many images leave the covariance without full rank."""
+    if n > FEATURES:
+        return None
+    remedy = f"use {option} {SAMPLES}" if option else "give more images"
+    return (
+        f"warning: {n} images: the covariance of {FEATURES} features has full rank from {FEATURES + 1} on; FID is "
+        f"biased upwards, and comparable with nothing but as many samples; {remedy}"
+    )

@@ -1,0 +1,127 @@
+"""Mean and covariance of features (n, m), of any number of images in bounded memory, and the file that keeps them.
+
+    mu = 1/n sum_i f_i        sigma = 1/(n - 1) sum_i (f_i - mu) (f_i - mu)^T
+
+both float64, summed about the first rows' mean, so that little cancels. A file is an .npz with `mu` (m,) and `sigma`
+(m, m), as pytorch-fid writes and reads it; ours tells `n` as well.
+"""
+
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minicoulomb.errors import UserError
+from minicoulomb.fid.architecture import FEATURES
+from minicoulomb.fid.network import Inception
+from minicoulomb.files import atomic_write
+
+# Rows that are added to the sums at a time: a product of that length is worth its pass over the covariance.
+ROWS = 1024
+
+
+class Statistics(NamedTuple):
+    """Of n images (None where a file does not tell): mu (m,), sigma (m, m), and perhaps the features (k, m) of some."""
+
+    n: int | None
+    mu: np.ndarray
+    sigma: np.ndarray
+    features: np.ndarray | None = None
+
+
+class Moments:
+    """Takes features in blocks and has the mean and covariance of all."""
+
+    def __init__(self):
+        self.n, self._waiting, self._centre = 0, [], None
+
+    def add(self, features: np.ndarray) -> None:
+        """Features (k, m) of further images."""
+        self._waiting.append(features)
+        self.n += len(features)
+        if sum(map(len, self._waiting)) >= ROWS:
+            self._sum()
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """(mu, sigma); UserError for fewer than two images, of which there is no covariance."""
+        if self.n < 2:
+            raise UserError(f"{self.n} images: a covariance takes at least 2; give more")
+        self._sum()
+        mean = self._sums / self.n
+        sigma = (self._products - self.n * np.outer(mean, mean)) / (self.n - 1)
+        return self._centre + mean, sigma
+
+    def _sum(self):
+        if not self._waiting:
+            return
+        rows = np.concatenate(self._waiting).astype(np.float64)
+        self._waiting = []
+        if self._centre is None:
+            self._centre, m = rows.mean(axis=0), rows.shape[1]
+            self._sums, self._products = np.zeros(m), np.zeros((m, m))
+        rows -= self._centre
+        self._sums += rows.sum(axis=0)
+        self._products += rows.T @ rows
+
+
+def summarize(
+    blocks: Iterable[np.ndarray],
+    n: int,
+    network: Inception,
+    keep: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> Statistics:
+    """The statistics of the features of n images, which come in blocks of pixels (k, h, w, c), uint8.
+
+    With `keep`, the features of so many of them, evenly spread, come along. Tells progress(done, n).
+    """
+    moments, done, keep, kept, filled = Moments(), 0, min(keep, n), None, 0
+    for block in blocks:
+        for start in range(0, len(block), network.batch):
+            features = network.features(block[start : start + network.batch])
+            moments.add(features)
+            # Row i is the (i keep // n)-th of those kept, where it is the first such.
+            i = np.arange(done, done + len(features))
+            own = features[i * keep // n != (i - 1) * keep // n]
+            if kept is None:
+                kept = np.empty((keep, features.shape[1]), features.dtype)
+            kept[filled : filled + len(own)] = own
+            filled, done = filled + len(own), done + len(features)
+            if progress:
+                progress(done, n)
+    return Statistics(moments.n, *moments.result(), kept if keep else None)
+
+
+def is_statistics(path: Path) -> bool:
+    """Whether the file is an .npz with mu and sigma."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_statistics(path: Path) -> Statistics:
+    """The statistics in a file of this project's or pytorch-fid's; UserError for another."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            mu, sigma = file["mu"], file["sigma"]
+            n = int(file["n"]) if "n" in file.files else None
+    except Exception as error:  # damaged archives raise nearly anything
+        raise UserError(f"{path}: no whole mu and sigma ({error}); write them with minicoulomb stats") from None
+    if mu.shape != (FEATURES,) or sigma.shape != (FEATURES, FEATURES):
+        raise UserError(
+            f"{path}: mu is {mu.shape} and sigma {sigma.shape}: must be of Inception's {FEATURES} features; write them "
+            "with minicoulomb stats, or with pytorch-fid --save-stats and its default --dims"
+        )
+    if mu.dtype.kind != "f" or sigma.dtype.kind != "f" or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise UserError(f"{path}: mu and sigma must hold finite floats; write them with minicoulomb stats")
+    return Statistics(n, mu.astype(np.float64), sigma.astype(np.float64))
+
+
+def write_statistics(path: Path, statistics: Statistics) -> None:
+    """Write mu, sigma and n, whole or not at all."""
+    with atomic_write(path) as file:
+        np.savez(file, mu=statistics.mu, sigma=statistics.sigma, n=statistics.n)

@@ -1,0 +1,90 @@
+"""The weights of FID's Inception from a .pth, .safetensors or .npz file, checked, with batch normalization folded in.
+
+A layer NAME of the table (architecture.py) has NAME.conv.weight w (c_out, c_in, kh, kw) and NAME.bn.weight gamma,
+NAME.bn.bias beta, NAME.bn.running_mean mu and NAME.bn.running_var v, each (c_out,). Then
+
+    gamma (w * x - mu) / sqrt(v + 1e-3) + beta  =  (s w) * x + (beta - s mu),      s = gamma / sqrt(v + 1e-3)
+
+so that a kernel and a bias are all that is kept. Other entries of the file (fc, num_batches_tracked) are not read.
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from minicoulomb.errors import UserError
+from minicoulomb.fid.architecture import EPSILON, kernel_shapes
+from minicoulomb.fid.safetensors import read_safetensors
+from minicoulomb.fid.torch_file import is_torch_file, read_torch
+
+GET = "pytorch-fid downloads pt_inception-2015-12-05-6726825d.pth from its releases on GitHub (mseitzer/pytorch-fid)"
+STATISTICS = ("weight", "bias", "running_mean", "running_var")
+
+
+def load_weights(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Name -> (kernel (kh, kw, c_in, c_out), bias (c_out,)), float32; UserError names what is missing or misshapen."""
+    path = Path(path)
+    tensors = _read(path)
+    for name, shape in tensor_shapes().items():
+        if name not in tensors:
+            missing = [name for name in tensor_shapes() if name not in tensors]
+            raise UserError(
+                f"{path}: lacks {len(missing)} of the {len(tensor_shapes())} tensors of FID's Inception, {name} first; "
+                f"{GET}"
+            )
+        if tensors[name].shape != shape:
+            raise UserError(f"{path}: {name} is {tensors[name].shape}, FID's Inception takes {shape}; {GET}")
+        if tensors[name].dtype.kind != "f" or not np.isfinite(tensors[name]).all():
+            raise UserError(f"{path}: {name} must hold finite floats; it is damaged: {GET}")
+    return {name: fold(tensors, name) for name in kernel_shapes()}
+
+
+def tensor_shapes() -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor that is read, by its name in the file."""
+    shapes = {}
+    for name, kernel in kernel_shapes().items():
+        shapes[f"{name}.conv.weight"] = kernel
+        shapes |= {f"{name}.bn.{part}": kernel[:1] for part in STATISTICS}
+    return shapes
+
+
+def fold(tensors: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(kernel (kh, kw, c_in, c_out), bias (c_out,)) of one layer, computed in float64, kept as float32."""
+    gamma, beta, mean, variance = (tensors[f"{name}.bn.{part}"].astype(np.float64) for part in STATISTICS)
+    scale = gamma / np.sqrt(variance + EPSILON)  # (c_out,)
+    kernel = tensors[f"{name}.conv.weight"].transpose(2, 3, 1, 0) * scale
+    return np.ascontiguousarray(kernel, np.float32), (beta - scale * mean).astype(np.float32)
+
+
+def _read(path):
+    """The file's tensors by name; its first bytes tell what it is."""
+    wanted = tensor_shapes().__contains__
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {GET}") from None
+    if is_torch_file(start):
+        return read_torch(path, wanted)
+    if start.startswith(b"PK\x03\x04"):
+        return _read_npz(path, wanted) if _is_npz(path) else read_torch(path, wanted)
+    if start[8:9] == b"{":
+        return read_safetensors(path, wanted)
+    raise UserError(f"{path}: neither .pth, .safetensors nor .npz; {GET}")
+
+
+def _is_npz(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a whole zip ({error}); download it again") from None
+
+
+def _read_npz(path, wanted):
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if wanted(name)}
+    except Exception as error:  # damaged archives raise nearly anything
+        raise UserError(f"{path}: not a whole .npz file ({error}); write it again with numpy.savez") from None

@@ -1,0 +1,111 @@
+"""The field in numbers: what it is, and what D has learned of it, in units in which eps is 1.
+
+    potential     eps^d Phi(a)                eps^d D(a; w) / s               (n,)        the kernel's centre is 1
+    force         eps^(d+1) grad Phi(a)       eps^(d+1) grad_a D(a; w) / s    (n, ...)    shaped as a
+
+s = gan.target_scale: D regresses s Phi. Charges are as training meets them: x from theta, not from the averaged
+weights, with the statistics of their own batches; y as `train` draws them for its pictures. With batch normalization
+D(a_i) depends on the whole batch a, as it does in training.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicoulomb.arrays.backend import array_module
+from minicoulomb.arrays.rng import rng_for
+from minicoulomb.coulomb import field, potential, potentials
+from minicoulomb.data.dataset import Dataset, decode
+from minicoulomb.errors import UserError
+from minicoulomb.gan import eps_at, target_scale
+from minicoulomb.training.checkpoint import Checkpoint
+from minicoulomb.training.sampling import samples
+
+# Points that pass through D at a time; with 128 hidden units they take 2 MB a layer.
+BLOCK = 4096
+
+
+class Charges(NamedTuple):
+    """Generated x (n, ...) and real y (n, ...), in the arrays of the checkpoint, and the kernel between them."""
+
+    x: Any
+    y: Any
+    d: float
+    eps: float
+
+
+def charges(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int = 0) -> Charges:
+    """n generated and n real charges, and the kernel of the checkpoint's step.
+
+    Raises UserError where the data have another shape than the run's samples.
+    """
+    config, space, G, _, state = checkpoint
+    if dataset.shape != space.shape:
+        raise UserError(f"data {dataset.name}: of shape {dataset.shape}, the run's of {space.shape}; use --data")
+    met = replace(state, average=state.theta, average_statistics=state.statistics)
+    x = samples(G, met, n, seed, batch_statistics=True)
+    y = decode(dataset.draw(rng_for(seed, "picture"), n), np.dtype(config.run.dtype))
+    xp = array_module(state.w)
+    return Charges(
+        xp.asarray(x), xp.asarray(y), config.algorithm.d, eps_at(config, min(state.step, config.algorithm.steps))
+    )
+
+
+def regresses(checkpoint: Checkpoint) -> bool:
+    """Whether D regresses the potential, as in Algorithm 1; in a baseline it is something else, or nothing."""
+    return checkpoint.config.algorithm.objective == "coulomb"
+
+
+def exact_potential(a, charges: Charges):
+    """eps^d Phi(a), (n,)."""
+    x, y, d, eps = charges
+    return eps**d * potential(a, y, x, d, eps)
+
+
+def exact_force(a, charges: Charges):
+    """eps^(d+1) grad Phi(a), shaped as a."""
+    x, y, d, eps = charges
+    return (eps ** (d + 1) * field(a, y, x, d, eps)).reshape(a.shape)
+
+
+def learned_potential(a, checkpoint: Checkpoint, eps: float):
+    """eps^d D(a; w) / s, (n,)."""
+    config, _, _, D, state = checkpoint
+    unit = eps**config.algorithm.d / target_scale(config, eps)
+    return array_module(a).concatenate([unit * D.forward(state.w, some)[0] for some in _blocks(a, D)])
+
+
+def learned_force(a, checkpoint: Checkpoint, eps: float):
+    """eps^(d+1) grad_a sum_i D(a_i; w) / s, shaped as a: what G is taught at a."""
+    config, _, _, D, state = checkpoint
+    xp, unit = array_module(a), eps ** (config.algorithm.d + 1) / target_scale(config, eps)
+
+    def slopes(some):
+        values, residuals = D.forward(state.w, some)
+        return unit * D.input_gradient(residuals, xp.ones_like(values))
+
+    return xp.concatenate([slopes(some) for some in _blocks(a, D)])
+
+
+def fit(charges: Charges, checkpoint: Checkpoint) -> float:
+    """r2 = 1 - sum (D - Phi)^2 / sum (Phi - mean Phi)^2 over all charges, as training logs it for its batches."""
+    x, y, d, eps = charges
+    xp = array_module(x)
+    phi = eps**d * xp.concatenate(potentials(x, y, d, eps))
+    error = xp.concatenate([learned_potential(a, checkpoint, eps) for a in (x, y)]) - phi
+    scatter = phi - phi.mean()
+    return float(1 - (error @ error) / (scatter @ scatter))
+
+
+def cosines(a, b):
+    """The cosine of the angle between a_i and b_i, (n,); 0 where one of them is 0."""
+    xp, a, b = array_module(a), a.reshape(len(a), -1), b.reshape(len(b), -1)
+    lengths = xp.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+    return (a * b).sum(axis=1) / xp.where(lengths > 0, lengths, 1)
+
+
+def _blocks(a, D):
+    """One block where batch normalization ties the samples together."""
+    size = len(a) if D.statistics_size else BLOCK
+    return [a[start : start + size] for start in range(0, len(a), size)]

@@ -1,0 +1,165 @@
+"""A checkpoint is one .npz: the arrays of the training state, and a JSON text that says what they are.
+
+    theta, w, moments_g, moments_d, statistics       always
+    average, average_statistics                      with averaged weights
+    about                                            uint8: JSON with format, step, config, space, versions
+
+It is written aside, synced and renamed, so it is whole or not there; equal states give equal bytes. Nothing is
+pickled. Loading compares names, shapes, dtypes and sizes with what the configuration calls for before it reads
+any array.
+"""
+
+import json
+import platform
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minicoulomb import __version__
+from minicoulomb.arrays.backend import to_host
+from minicoulomb.config import Config
+from minicoulomb.errors import UserError
+from minicoulomb.files import atomic_write
+from minicoulomb.gan import State, initial_state
+from minicoulomb.models import SampleSpace, build
+from minicoulomb.network import Network
+
+FORMAT = 1
+ARRAYS = ("theta", "w", "moments_g", "moments_d", "statistics")
+AVERAGES = ("average", "average_statistics")
+# The JSON text is about 2 kB; a damaged length must not make us read gigabytes.
+LONGEST_ABOUT = 2**20
+
+
+class Checkpoint(NamedTuple):
+    """A training state with all that it takes to go on from it, or to sample from it."""
+
+    config: Config
+    space: SampleSpace
+    G: Network
+    D: Network
+    state: State
+
+    def to(self, xp) -> "Checkpoint":
+        """The same with its arrays in the array library `xp`."""
+        arrays = {name: xp.asarray(getattr(self.state, name)) for name in ARRAYS + AVERAGES}
+        return self._replace(state=_state(self.config, self.state.step, arrays))
+
+
+def initial(config: Config, space: SampleSpace, xp=np) -> Checkpoint:
+    """Step 0 of a run: the configured networks with fresh parameters, as arrays of `xp`."""
+    G, D = build(config.networks, space)
+    return Checkpoint(config, space, G, D, initial_state(G, D, config, xp))
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint to `path`; UserError if the disk is full or the folder cannot be written."""
+    config, space, _, _, state = checkpoint
+    about = {
+        "format": FORMAT,
+        "step": state.step,
+        "config": config.settings(),
+        "space": space._asdict(),
+        "versions": {"minicoulomb": __version__, "numpy": np.__version__, "python": platform.python_version()},
+    }
+    names = ARRAYS + AVERAGES if config.algorithm.average else ARRAYS
+    arrays = {name: to_host(getattr(state, name)) for name in names}
+    with atomic_write(path) as file:
+        np.savez(file, **arrays, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
+
+
+def load(path: Path) -> Checkpoint:
+    """The checkpoint in `path`, on the host; UserError says what is wrong with any other file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            about = _read_about(path, archive)
+            config, space = Config.of(**about["config"]), _space(about["space"])
+            G, D = build(config.networks, space)
+            arrays = _read_arrays(path, archive, config, G, D)
+    except FileNotFoundError:
+        raise UserError(f"{path}: does not exist; give a run directory or one of its checkpoints/*.npz") from None
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions"
+        ) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise UserError(f"{path}: not a whole checkpoint ({error}); use another of the run's checkpoints") from None
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError) and str(error).startswith(str(path)):
+            raise
+        raise UserError(f"{path}: not a checkpoint of this version ({error}); use another one") from None
+    return Checkpoint(config, space, G, D, _state(config, about["step"], arrays))
+
+
+def versions(path: Path) -> dict[str, str]:
+    """The versions of minicoulomb, NumPy and Python that wrote the checkpoint in `path`, which `load` has read."""
+    with zipfile.ZipFile(path) as archive:
+        return {str(name): str(number) for name, number in _read_about(path, archive).get("versions", {}).items()}
+
+
+def _state(config, step, arrays):
+    """Without averaged weights, the averages are the weights themselves."""
+    if not config.algorithm.average:
+        arrays |= {"average": arrays["theta"], "average_statistics": arrays["statistics"]}
+    return State(step=step, **arrays)
+
+
+def _read_about(path, archive):
+    if "about.npy" not in archive.namelist():
+        raise UserError(f"{path}: no checkpoint: it has no entry 'about'; give a run's checkpoints/*.npz")
+    size = archive.getinfo("about.npy").file_size
+    if size > LONGEST_ABOUT:
+        raise UserError(
+            f"{path}: its description declares {size} bytes, at most {LONGEST_ABOUT} are real; it is damaged"
+        )
+    with archive.open("about.npy") as member:
+        about = json.loads(np.lib.format.read_array(member, allow_pickle=False).tobytes())
+    if about["format"] != FORMAT:
+        raise UserError(f"{path}: format {about['format']}, this version reads {FORMAT}; use the version that wrote it")
+    if not isinstance(about["step"], int) or about["step"] < 0:
+        raise UserError(f"{path}: step {about['step']!r}: must be an int >= 0; the file is damaged")
+    return about
+
+
+def _space(values):
+    return SampleSpace(tuple(int(side) for side in values["shape"]), float(values["scale"]), float(values["bound"]))
+
+
+def _read_arrays(path, archive, config, G, D):
+    expected = {
+        "theta": (G.size,),
+        "w": (D.size,),
+        "moments_g": (2, G.size),
+        "moments_d": (2, D.size),
+        "statistics": (G.statistics_size,),
+    }
+    if config.algorithm.average:
+        expected |= {"average": (G.size,), "average_statistics": (G.statistics_size,)}
+    found = {name.removesuffix(".npy") for name in archive.namelist()} - {"about"}
+    if found != set(expected):
+        raise UserError(f"{path}: holds {sorted(found)}, its configuration calls for {sorted(expected)}; it is damaged")
+    return {name: _read_array(path, archive, name, shape, config.run.dtype) for name, shape in expected.items()}
+
+
+def _read_array(path, archive, name, shape, dtype):
+    with archive.open(f"{name}.npy") as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise UserError(f"{path}: {name} is not in NumPy's format 1.0; it is damaged")
+        found_shape, fortran_order, found_dtype = np.lib.format.read_array_header_1_0(member)
+        if found_shape != shape or found_dtype != np.dtype(dtype) or fortran_order:
+            raise UserError(
+                f"{path}: {name} is {found_dtype} {found_shape}, its configuration calls for {dtype} {shape}; it is "
+                "damaged or belongs to another model"
+            )
+        size = archive.getinfo(f"{name}.npy").file_size - member.tell()
+        array = np.empty(shape, dtype)
+        if size != array.nbytes:
+            raise UserError(
+                f"{path}: {name} declares {size} bytes of numbers, {array.nbytes} belong there; it is damaged"
+            )
+        data = member.read()  # to the end, where zipfile compares the checksum
+        array.reshape(-1).view(np.uint8)[:] = np.frombuffer(data, np.uint8)
+    return array

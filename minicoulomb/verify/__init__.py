@@ -1,0 +1,1 @@
+"""Every gradient against finite differences and against autograd, JAX and PyTorch."""

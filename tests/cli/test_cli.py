@@ -1,0 +1,481 @@
+"""The command line as a user meets it: what it prints, writes and returns."""
+
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from cli_cases import SMALL, SMALL_IMAGES, arrays, pixels, run, tree
+from PIL import Image
+
+from minicoulomb.arrays.backend import open_backend
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run of 20 steps on the ring."""
+    out = tmp_path_factory.mktemp("runs")
+    run("train", *SMALL, "--steps", 20, "--out", out)
+    return out / "00000-ring"
+
+
+@pytest.fixture(scope="module")
+def trained_images(tmp_path_factory):
+    """A finished run of 4 steps of a small convolutional pair on the digits."""
+    out = tmp_path_factory.mktemp("runs")
+    run("train", *SMALL_IMAGES, "--steps", 4, "--out", out)
+    return out / "00000-digits"
+
+
+# Training
+
+
+def test_a_run_leaves_its_configuration_metrics_pictures_and_checkpoints(trained):
+    assert tree(trained) == {
+        "config.json",
+        "metrics.jsonl",
+        "log.txt",
+        "samples/step-0000000.png",
+        "samples/step-0000020.png",
+        "checkpoints/step-0000000.npz",
+        "checkpoints/step-0000020.npz",
+    }
+    metrics = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics] == [1, 5, 10, 15, 20]
+    assert set(metrics[0]) >= {"loss_d", "loss_g", "r2", "mmd2", "eps", "lr_g", "lr_d", "samples_per_second", "seconds"}
+    assert json.loads((trained / "config.json").read_text())["data"] == "ring"
+    assert pixels(trained / "samples/step-0000020.png").shape[1] >= 600
+
+
+def test_the_end_of_a_run_tells_its_quality_and_where_the_picture_is(tmp_path):
+    output = run("train", *SMALL, "--steps", 5, "--out", tmp_path)
+    assert "modes20" in output
+    assert "samples/step-0000005.png" in output
+    log = (tmp_path / "00000-ring" / "log.txt").read_text()
+    assert "modes20" in log
+    assert "step 5/5" in log
+
+
+def test_auto_tells_what_it_chose_and_numpy_and_cupy_may_take_turns(tmp_path):
+    output = run("train", *SMALL, "--steps", 4, "--until", 2, "--backend", "auto", "--tf32", "--out", tmp_path)
+    path = tmp_path / "00000-ring"
+    choice = output.splitlines()[0]
+    assert choice.startswith(("auto: numpy, for ", "auto: cupy, "))
+    assert (path / "log.txt").read_text().splitlines()[0].endswith(choice)
+    assert json.loads((path / "config.json").read_text())["tf32"]
+    run("train", "--resume", path, "--backend", "numpy", "--no-tf32")
+    assert choice[:11] in run("sample", path, "-n", 3, "-o", tmp_path / "points.npz", "--backend", "auto")
+    assert choice[:11] in run("evaluate", path, "-n", 100, "--backend", "auto")
+
+
+def test_runs_are_numbered(tmp_path):
+    for _ in range(2):
+        run("train", *SMALL, "--steps", 1, "--out", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000-ring", "00001-ring"]
+
+
+def test_a_dry_run_prints_the_resolved_configuration_and_writes_nothing(tmp_path):
+    values = json.loads(run("train", "--preset", "grid", "--lr-g", 0.5, "--dry-run", "--out", tmp_path / "runs"))
+    assert values["lr_g"] == 0.5
+    assert values["data"] == "grid"
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_field_of_the_configuration_is_an_option():
+    values = json.loads(run("train", "--dry-run"))
+    help_text = run("train", "--help")
+    assert all("--" + name.replace("_", "-") in help_text for name in values)
+
+
+def test_the_algorithm_of_convolutions_changes_nothing_but_rounding(tmp_path):
+    losses = []
+    for algorithm in ("direct", "winograd"):
+        options = ["--convolution", algorithm, "--dtype", "float64", "--steps", 1]
+        run("train", *SMALL_IMAGES, *options, "--out", tmp_path / algorithm)
+        folder = tmp_path / algorithm / "00000-digits"
+        assert json.loads((folder / "config.json").read_text())["convolution"] == algorithm
+        losses.append(json.loads((folder / "metrics.jsonl").read_text().splitlines()[0]))
+    for name in ("loss_d", "loss_g", "mmd2"):
+        assert losses[0][name] == pytest.approx(losses[1][name], rel=1e-10)
+    assert losses[0]["loss_d"] != losses[1]["loss_d"]
+
+
+def test_training_on_and_from_the_start_gives_the_same_bytes(tmp_path):
+    for options in (SMALL, SMALL_IMAGES):
+        out = tmp_path / options[1]
+        run("train", *options, "--steps", 8, "--out", out)
+        run("train", *options, "--steps", 8, "--until", 4, "--out", out)
+        whole, halves = sorted(out.iterdir())
+        assert not (halves / "checkpoints/step-0000008.npz").exists()
+        run("train", "--resume", halves)
+        last = "checkpoints/step-0000008.npz"
+        assert (whole / last).read_bytes() == (halves / last).read_bytes()
+        assert (whole / "samples/step-0000008.png").read_bytes() == (halves / "samples/step-0000008.png").read_bytes()
+
+
+def metrics_of(path):
+    """The lines of metrics.jsonl without what differs from run to run, the times."""
+    lines = map(json.loads, (path / "metrics.jsonl").read_text().splitlines())
+    return [{k: v for k, v in line.items() if k not in ("seconds", "samples_per_second")} for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("options", "counts"),
+    [(SMALL, {"modes", "modes20", "high_quality", "reverse_kl"}), (SMALL_IMAGES, {"classes", "entropy"})],
+    ids=lambda value: value[1] if isinstance(value, list) else "",
+)
+def test_modes_are_logged_with_each_picture_and_so_by_a_resumed_run(tmp_path, options, counts):
+    options = [*options, "--sample-every", 3, "--log-every", 4, "--steps", 8]
+    run("train", *options, "--out", tmp_path)
+    run("train", *options, "--until", 6, "--out", tmp_path)
+    whole, halves = sorted(tmp_path.iterdir())
+    run("train", "--resume", halves)
+    assert metrics_of(halves) == metrics_of(whole)
+    assert [line["step"] for line in metrics_of(whole)] == [1, 3, 4, 6, 8]
+    assert [line["step"] for line in metrics_of(whole) if counts <= set(line)] == [3, 6, 8]
+    measured = json.loads(run("evaluate", whole, "--json"))
+    assert {name: metrics_of(whole)[-1][name] for name in counts} == {name: measured[name] for name in counts}
+
+
+def test_data_without_modes_or_classes_are_logged_as_ever(tmp_path):
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).standard_normal((300, 2)))
+    run("train", "--data", tmp_path / "points.npy", "--steps", 6, "--sample-every", 3, "--out", tmp_path)
+    assert [line["step"] for line in metrics_of(tmp_path / "00000-points")] == [1, 6]
+
+
+def test_with_constant_schedules_a_finished_run_can_be_extended(tmp_path):
+    constant = [*SMALL, "--lr-decay", 1, "--eps", 0.6, "--eps-end", 0.6]
+    run("train", *constant, "--steps", 6, "--out", tmp_path)
+    run("train", *constant, "--steps", 3, "--out", tmp_path)
+    run("train", "--resume", tmp_path / "00001-ring", "--steps", 6)
+    last = "checkpoints/step-0000006.npz"
+    assert (tmp_path / "00000-ring" / last).read_bytes() == (tmp_path / "00001-ring" / last).read_bytes()
+
+
+def test_a_resumed_run_forgets_what_came_after_its_checkpoint(tmp_path):
+    run("train", *SMALL, "--steps", 20, "--until", 10, "--out", tmp_path)
+    path = tmp_path / "00000-ring"
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 15, "loss_d": 0}\n{"step": 1')  # what a kill leaves behind
+    (path / "checkpoints" / ".step-0000020.npz.1.tmp").write_bytes(b"half")
+    (path / "samples" / "step-0000015.png").write_bytes(b"")
+    run("train", "--resume", path)
+    steps = [json.loads(line)["step"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 5, 10, 15, 20]
+    assert not any(name.endswith(".tmp") for name in tree(path))
+    assert "samples/step-0000015.png" not in tree(path)
+
+
+def test_a_run_can_start_from_the_weights_of_another(trained, tmp_path):
+    run("train", *SMALL, "--steps", 5, "--init-from", trained, "--seed", 9, "--out", tmp_path)
+    first = arrays(tmp_path / "00000-ring" / "checkpoints/step-0000000.npz")
+    last = arrays(trained / "checkpoints/step-0000020.npz")
+    assert all(first[name] == last[name] for name in ("theta", "w", "average"))
+    assert not np.frombuffer(first["moments_g"], np.float32).any()
+
+
+def test_only_the_last_checkpoints_are_kept(tmp_path):
+    run("train", *SMALL, "--steps", 10, "--checkpoint-every", 2, "--keep-checkpoints", 2, "--out", tmp_path)
+    names = sorted(path.name for path in (tmp_path / "00000-ring" / "checkpoints").iterdir())
+    assert names == ["step-0000008.npz", "step-0000010.npz"]
+
+
+def test_the_number_of_threads_does_not_change_the_result(tmp_path):
+    options = ["--preset", "digits-conv", "--g-width", 8, "--d-width", 8, "--batch-size", 64, "--steps", 3]
+    for threads in (1, 3):
+        run("train", *options, "--threads", threads, "--out", tmp_path)
+    one, three = (arrays(path / "checkpoints/step-0000003.npz") for path in sorted(tmp_path.iterdir()))
+    assert one == three
+
+
+def test_a_folder_of_images_is_prepared_once_and_trained_on(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for i in range(12):
+        pixels = rng.integers(0, 256, (20 + i, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.{'jpg' if i % 2 else 'png'}")
+    options = ["--data", tmp_path / "photos", "--size", 16, "--g-width", 4, "--d-width", 4, "--batch-size", 8]
+    for _ in range(2):
+        run("train", *options, "--steps", 2, "--out", tmp_path / "runs")
+    (cache,) = (tmp_path / "runs" / "cache").glob("*.npy")
+    assert np.load(cache).shape == (12, 16, 16, 3)
+    path = tmp_path / "runs" / "00001-photos"
+    assert "samples/step-0000002.png" in tree(path)
+    run("sample", path, "-n", 3, "-o", tmp_path / "made")
+    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["000000.png", "000001.png", "000002.png"]
+
+
+def test_a_bad_image_is_named_and_left_out_only_on_demand(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in "abc":
+        Image.new("RGB", (40, 30)).save(tmp_path / "photos" / f"{name}.png")
+    (tmp_path / "photos" / "bad.jpg").write_text("no image")
+    options = ["--data", tmp_path / "photos", "--size", 8, "--g-width", 4, "--d-width", 4, "--steps", 1]
+    assert "bad.jpg" in run("train", *options, "--out", tmp_path / "runs", status=1)
+    assert "skipped bad.jpg" in run("train", *options, "--skip-bad", "--out", tmp_path / "runs")
+
+
+def test_a_size_that_does_not_fit_is_told_before_a_folder_is_decoded(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "photos" / "a.png")
+    output = run("train", "--data", tmp_path / "photos", "--size", 60, "--out", tmp_path / "runs", status=1)
+    assert "--size 64" in output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_user_s_own_points_are_trained_on(tmp_path):
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).standard_normal((300, 3)))
+    run("train", "--data", tmp_path / "points.npy", "--steps", 3, "--out", tmp_path)
+    assert (tmp_path / "00000-points" / "samples" / "step-0000003.png").exists()
+
+
+def test_the_averaged_weights_and_the_noise_of_the_paper_can_be_trained_with(tmp_path):
+    run(
+        "train",
+        *SMALL,
+        "--steps",
+        3,
+        "--noise",
+        1,
+        "--no-half-factors",
+        "--l2",
+        1e-3,
+        "--d-steps",
+        2,
+        "--out",
+        tmp_path,
+    )
+    run("train", *SMALL, "--steps", 3, "--dtype", "float64", "--decoupled-l2", "--l2", 1e-3, "--out", tmp_path)
+
+
+# Sampling and evaluation
+
+
+def test_samples_depend_on_seed_and_index_alone(trained_images, tmp_path):
+    for n in (3, 64, 100):
+        run("sample", trained_images, "-n", n, "-o", tmp_path / f"{n}.npz", "--seed", 5)
+    three, many = (np.load(tmp_path / f"{n}.npz")["images"] for n in (3, 100))
+    assert many.shape == (100, 8, 8, 1)
+    assert many.dtype == np.uint8
+    assert (three == many[:3]).all()
+    assert not (many[:36] == many[64:]).all()
+    run("sample", trained_images, "-n", 3, "-o", tmp_path / "other.npz", "--seed", 6)
+    assert not (np.load(tmp_path / "other.npz")["images"] == three).all()
+
+
+def test_batch_statistics_give_the_official_code_s_samples(trained_images, tmp_path):
+    run("sample", trained_images, "-n", 4, "-o", tmp_path / "a.npz")
+    run("sample", trained_images, "-n", 4, "-o", tmp_path / "b.npz", "--batch-statistics")
+    assert not (np.load(tmp_path / "a.npz")["images"] == np.load(tmp_path / "b.npz")["images"]).all()
+
+
+def test_a_folder_a_grid_and_an_archive_hold_the_same_samples(trained_images, tmp_path):
+    for name in ("samples.npz", "grid.png", "folder"):
+        run("sample", trained_images, "-n", 4, "-o", tmp_path / name)
+    images = np.load(tmp_path / "samples.npz")["images"]
+    assert tree(tmp_path / "folder") == {f"00000{i}.png" for i in range(4)}
+    for i, image in enumerate(images):
+        assert (pixels(tmp_path / "folder" / f"00000{i}.png") == image[..., 0]).all()
+    assert pixels(tmp_path / "grid.png").shape[1] > 100
+
+
+def test_points_come_as_a_scatter_plot_or_floats(trained, tmp_path):
+    run("sample", trained, "-n", 10, "-o", tmp_path / "points.png")
+    run("sample", trained, "-n", 10, "-o", tmp_path / "points.npz")
+    assert np.load(tmp_path / "points.npz")["x"].shape == (10, 2)
+    run("sample", trained, "-n", 10, "-o", tmp_path / "points", status=1)
+
+
+def test_an_interpolation_leads_from_each_sample_to_the_next(trained_images, tmp_path):
+    output = run("sample", trained_images, "--interpolate", "-n", 3, "--steps", 4, "-o", tmp_path / "ways.png")
+    assert output == f"3 rows, each from one sample to the next: {tmp_path / 'ways.png'}\n"
+    run("sample", trained_images, "-n", 4, "-o", tmp_path / "ends.npz")
+    ends, page = np.load(tmp_path / "ends.npz")["images"], pixels(tmp_path / "ways.png")
+    zoom = 25  # 4 images of 8 pixels are 800 wide
+    for i in range(3):
+        for column, end in ((0, ends[i]), (3, ends[i + 1])):
+            top, left = (2 + k * (8 * zoom + 2) for k in (i, column))
+            shown = page[top : top + 8 * zoom : zoom, left : left + 8 * zoom : zoom]
+            assert np.abs(shown - end[..., 0].astype(int)).max() <= 1
+    run("sample", trained_images, "--interpolate", "-o", tmp_path / "defaults.png")
+    assert pixels(tmp_path / "defaults.png").shape == (8 * 82 + 2, 10 * 82 + 2)
+
+
+def test_neighbours_are_of_the_run_s_data_or_of_others(trained_images, tmp_path):
+    output = run("sample", trained_images, "--neighbours", 3, "-n", 2, "-o", tmp_path / "near.png")
+    assert "beside the nearest of 1618 training images, at a distance of" in output
+    own = pixels(tmp_path / "near.png")
+    assert own.shape[2] == 3
+    white = tmp_path / "white.npy"
+    np.save(white, np.full((4, 8, 8), 255, np.uint8))
+    run("sample", trained_images, "--neighbours", 3, "-n", 2, "--data", white, "-o", tmp_path / "white.png")
+    other = pixels(tmp_path / "white.png")
+    half = own.shape[1] // 2
+    assert other.shape == own.shape
+    assert (other[:, : half // 3] == own[:, : half // 3]).all()  # the samples
+    assert (other[:, half:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        (["--interpolate", "-o", "a.npz"], 1, "a.npz: --interpolate draws one picture; use -o a.png"),
+        (["--neighbours", "2", "-o", "folder"], 1, "folder: --neighbours draws one picture; use -o folder.png"),
+        (["--interpolate", "-n", "500", "-o", "a.png"], 1, "500 rows of 10 images: at most 4096"),
+        (["--neighbours", "1619", "-n", "1", "-o", "a.png"], 1, "neighbours 1619: digits has 1618 training samples"),
+        (["--neighbours", "1", "--data", "/nowhere", "-o", "a.png"], 1, "/nowhere"),
+        (["--interpolate", "--neighbours", "2", "-o", "a.png"], 2, "one at a time"),
+        (["--interpolate", "--steps", "1", "-o", "a.png"], 2, "--steps"),
+        (["--steps", "3", "-o", "a.png"], 2, "belongs to --interpolate"),
+        (["--data", "digits", "-o", "a.png"], 2, "add --neighbours K"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_told(trained_images, tmp_path, monkeypatch, options, status, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in " ".join(run("sample", trained_images, *options, status=status).split())
+    assert not tree(tmp_path)
+
+
+def test_points_are_neither_interpolated_nor_compared(trained, tmp_path):
+    for options in (["--interpolate"], ["--neighbours", 2]):
+        output = run("sample", trained, *options, "-o", tmp_path / "a.png", status=1)
+        assert f"{options[0]}: rows of images, and these samples are points of 2 numbers" in output
+
+
+@pytest.mark.parametrize("name", ["samples.gif", "here/there.png", "full"])
+def test_a_place_that_samples_cannot_go_to_is_told_and_left_as_it_was(trained_images, tmp_path, name):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    before = tree(tmp_path)
+    output = run("sample", trained_images, "-o", tmp_path / name, status=1)
+    assert name.split("/")[-1].split(".")[0] in output
+    assert tree(tmp_path) == before
+
+
+def test_an_evaluation_names_its_metrics(trained, trained_images):
+    grid = json.loads(run("evaluate", trained, "--json", "-n", 200))
+    wanted = {"modes", "modes20", "high_quality", "spread", "reverse_kl", "forward_kl", "mmd2", "mmd2_floor"}
+    assert wanted <= set(grid)
+    digits = json.loads(run("evaluate", trained_images, "--json", "-n", 200))
+    assert {"mmd2", "mmd2_floor", "nearest_ratio", "frechet", "classes", "entropy"} <= set(digits)
+    assert "modes20" in run("evaluate", trained, "-n", 200)
+
+
+def test_one_checkpoint_can_be_named_instead_of_a_run(trained):
+    first, last = (json.loads(run("evaluate", trained / f"checkpoints/step-{s:07d}.npz", "--json")) for s in (0, 20))
+    assert (first["step"], last["step"]) == (0, 20)
+
+
+def test_the_networks_are_listed_with_shapes_and_parameters():
+    output = run("models", "my-big", "--size", 32)
+    assert "16x16x128" in output
+    assert "generator" not in output
+    assert "17,493,123" in run("models", "my")
+    assert "discriminator dcgan" in run("models")
+
+
+def test_gradients_are_checked(tmp_path):
+    output = run("gradcheck", "--model", "mlp")
+    assert "BatchNorm" in output
+    assert "Algorithm 1" in output
+
+
+def test_a_folder_can_be_prepared_alone(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.new("L", (40, 30), 77).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "b.png").write_text("no image")
+    assert "b.png" in run("prepare", tmp_path / "photos", tmp_path / "a.npy", "--size", 8, "--channels", 1, status=1)
+    output = run("prepare", tmp_path / "photos", tmp_path / "a.npy", "--size", 8, "--channels", 1, "--skip-bad")
+    assert "1 images" in output
+    assert (np.load(tmp_path / "a.npy") == 77).all()
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (["train", "--preset", "moon"], 2, "moon"),
+        (["train", "--steps", "many"], 2, "many"),
+        (["train", "--generator", "big"], 2, "big"),
+        (["train", "--no-such-option"], 2, "no-such-option"),
+        (["nonsense"], 2, "nonsense"),
+        (["train", "--lr-g", "-1"], 1, "lr_g"),
+        (["train", "--data", "/nowhere"], 1, "/nowhere"),
+        (["train", "--data", "digits", "--generator", "dcgan", "--size", "9"], 1, "9"),
+        (["train", "--generator", "my"], 1, "--generator mlp"),
+        (["train", "--tf32"], 1, "--no-tf32"),
+        (["gradcheck", "--device", "-1"], 1, "device"),
+        (["train", "--resume", "/nowhere"], 1, "/nowhere"),
+        (["train", "--out", "/proc/nowhere", "--steps", "1"], 1, "/proc/nowhere"),
+        (["sample", "/nowhere", "-o", "a.png"], 1, "/nowhere"),
+        (["evaluate", "/nowhere"], 1, "/nowhere"),
+        (["prepare", "/nowhere", "a.npy"], 1, "/nowhere"),
+        (["models", "--size", "60"], 1, "--size 64"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line_with_its_status(args, status, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    output = run(*args, status=status)
+    assert said in output.splitlines()[-1]
+    assert "Traceback" not in output
+    assert not tree(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "--steps", "1"],
+        ["gradcheck", "--model", "mlp"],
+    ],
+)
+def test_without_a_gpu_the_reason_is_told_in_a_line(command, tmp_path, monkeypatch):
+    if open_backend("auto").name == "cupy":
+        pytest.skip("a GPU computes here")
+    monkeypatch.chdir(tmp_path)
+    output = run(*command, "--backend", "cupy", status=1)
+    installed = find_spec("cupy") is not None
+    reasons = ("there is no NVIDIA driver", "the driver finds no GPU", "CuPy finds no")
+    assert len(output.splitlines()) == 1
+    assert output.startswith(tuple(f"Error: backend cupy: {r}" for r in (reasons if installed else ["CuPy is not i"])))
+    assert "or use --backend numpy" in output
+    assert not tree(tmp_path)
+
+
+def test_what_makes_a_run_cannot_change_when_it_goes_on(trained):
+    assert "--lr-g" in run("train", "--resume", trained, "--lr-g", 1, status=2)
+    assert "--steps" in run("train", "--resume", trained, "--steps", 10, status=1)
+
+
+def test_a_checkpoint_outside_of_a_run_starts_a_new_one_but_does_not_go_on(trained, tmp_path):
+    (tmp_path / "mine.npz").write_bytes((trained / "checkpoints/step-0000020.npz").read_bytes())
+    assert "--init-from" in run("train", "--resume", tmp_path / "mine.npz", "--steps", 30, status=1)
+    run("train", *SMALL, "--steps", 1, "--init-from", tmp_path / "mine.npz", "--out", tmp_path / "runs")
+
+
+def test_going_on_from_an_earlier_checkpoint_gives_the_same_end(tmp_path):
+    run("train", *SMALL, "--steps", 6, "--checkpoint-every", 3, "--out", tmp_path)
+    checkpoints = tmp_path / "00000-ring" / "checkpoints"
+    end = (checkpoints / "step-0000006.npz").read_bytes()
+    run("train", "--resume", checkpoints / "step-0000003.npz")
+    assert (checkpoints / "step-0000006.npz").read_bytes() == end
+
+
+def test_other_data_of_another_shape_cannot_go_on(trained, tmp_path):
+    assert "--data" in run("train", "--resume", trained, "--data", "digits", "--steps", 30, status=1)
+
+
+def test_weights_of_other_networks_are_refused(trained_images, tmp_path):
+    assert "theta" in run("train", *SMALL, "--init-from", trained_images, "--out", tmp_path, status=1)
+    assert not tree(tmp_path)
+
+
+def test_a_diverging_run_stops_with_its_last_good_state(tmp_path):
+    output = run("train", *SMALL, "--steps", 50, "--lr-g", 1e25, "--lr-d", 1e25, "--out", tmp_path, status=1)
+    assert "not finite at step" in output
+    assert "not finite at step" in (tmp_path / "00000-ring" / "log.txt").read_text()
+    path = sorted((tmp_path / "00000-ring" / "checkpoints").iterdir())[-1]
+    assert path.name in output
+    with np.load(path) as file:
+        assert np.isfinite(file["theta"]).all()

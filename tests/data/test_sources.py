@@ -1,0 +1,167 @@
+"""Whatever form images come in, --data and prepare take it, and find out by what is there, not by its name."""
+
+import json
+
+import numpy as np
+import pytest
+from cli_cases import run, tree
+from data_files import (
+    cifar_files,
+    contents,
+    encoded,
+    levels,
+    names,
+    write_folder,
+    write_lmdb,
+    write_tar,
+    write_zip,
+)
+
+from minicoulomb.config import Config
+from minicoulomb.data.archives import Tar, Zip
+from minicoulomb.data.cifar import Cifar
+from minicoulomb.data.folder import Folder
+from minicoulomb.data.lsun import Lmdb
+from minicoulomb.data.sources import image_source, kind, open_dataset
+from minicoulomb.errors import UserError
+
+
+def lmdb(path):
+    pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install '.[lsun]'")
+    return write_lmdb(path, {name.encode(): content for name, content in contents(9).items()})
+
+
+IMAGES = {
+    "folder": lambda path: write_folder(path, contents(9)),
+    "zip": lambda path: write_zip(path, contents(9)),
+    "tar": lambda path: write_tar(path, contents(9), "w"),
+    "tar.gz": lambda path: write_tar(path, contents(9), "w:gz"),
+    "tar.xz": lambda path: write_tar(path, contents(9), "w:xz"),
+    "lmdb": lmdb,
+}
+SOURCES = {"folder": Folder, "zip": Zip, "tar": Tar, "tar.gz": Tar, "tar.xz": Tar, "lmdb": Lmdb}
+
+
+@pytest.mark.parametrize("form", IMAGES)
+def test_what_a_path_holds_is_told_by_its_content(tmp_path, form):
+    path = IMAGES[form](tmp_path / "data.npy")  # a name that says something else
+    assert kind(str(path)) == "images"
+    assert type(image_source(path)) is SOURCES[form]
+
+
+@pytest.mark.parametrize("form", ["bin", "py"])
+def test_cifar_is_told_from_other_archives_and_folders(tmp_path, form):
+    files = cifar_files(form)[0]
+    for path in (write_tar(tmp_path / "a", files), write_folder(tmp_path / "b", files)):
+        assert type(image_source(path)) is Cifar
+
+
+def test_arrays_are_told_from_images(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8))
+    (tmp_path / "a.npz").rename(tmp_path / "a.zip")
+    np.savez_compressed(tmp_path / "b", x=np.zeros((2, 8)), y=np.zeros(2))
+    np.save(tmp_path / "c.npy", np.zeros((2, 8)))
+    (tmp_path / "text.zip").write_text("no archive")
+    for name in ("a.zip", "b.npz", "c.npy", "text.zip"):
+        assert kind(str(tmp_path / name)) == "array"
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 cut short")
+    assert kind(str(tmp_path / "cut.zip")) == "images"
+
+
+@pytest.mark.parametrize("form", IMAGES)
+def test_every_form_gives_the_same_array_and_is_prepared_once(tmp_path, form):
+    path = IMAGES[form](tmp_path / "data")
+    output = run("prepare", path, tmp_path / "a.npy", "--size", 8, "--crop", 16, "--workers", 2)
+    assert output == f"9 images: {tmp_path / 'a.npy'}\n"
+    assert levels(np.load(tmp_path / "a.npy")) == list(range(9))
+    manifest = json.loads((tmp_path / "a.npy.json").read_text())
+    assert manifest["settings"]["crop"] == 16
+    assert manifest["source"]["kind"] == type(image_source(path)).kind
+    assert "(unchanged)" in run("prepare", path, tmp_path / "a.npy", "--size", 8, "--crop", 16)
+    listed = [json.loads(line)[0] for line in (tmp_path / "a.npy.files").read_text().splitlines()]
+    assert listed == names(9)
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz", "lmdb"])
+def test_an_archive_that_has_changed_is_prepared_again(tmp_path, form):
+    path = IMAGES[form](tmp_path / "data")
+    run("prepare", path, tmp_path / "a.npy", "--size", 8)
+    if form == "lmdb":
+        write_lmdb(path, {b"z": encoded(9)})
+    else:
+        write = write_zip if form == "zip" else write_tar
+        write(path, contents(10))
+    assert "10 images" in run("prepare", path, tmp_path / "a.npy", "--size", 8)
+
+
+@pytest.mark.parametrize("form", IMAGES)
+def test_training_takes_every_form_directly(tmp_path, form):
+    path = IMAGES[form](tmp_path / "faces")
+    options = ["--size", 8, "--g-width", 4, "--d-width", 4, "--batch-size", 4, "--steps", 1]
+    run("train", "--data", path, *options, "--out", tmp_path / "runs")
+    assert "checkpoints/step-0000001.npz" in tree(tmp_path / "runs" / "00000-faces")
+    (cache,) = (tmp_path / "runs" / "cache").glob("*.npy")
+    assert levels(np.load(cache)) == list(range(9))
+    run("evaluate", tmp_path / "runs" / "00000-faces", "-n", 4)
+
+
+@pytest.mark.parametrize("form", ["bin", "py"])
+def test_cifar_becomes_32x32_colour_images_by_default(tmp_path, form):
+    files, training = cifar_files(form)
+    path = write_tar(tmp_path / f"cifar-10-{form}.tar.gz", files)
+    dataset = open_dataset(Config.of(data=str(path)), tmp_path / "cache")
+    assert dataset.name == f"cifar-10-{form}"
+    assert (dataset.array == training).all()
+    assert "30 images" in run("prepare", path, tmp_path / "a.npy")
+    assert np.load(tmp_path / "a.npy").shape == (30, 32, 32, 3)
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz", "lmdb"])
+def test_a_bad_item_is_named_and_left_out_only_on_demand(tmp_path, form):
+    files = contents(3) | {"img_align_celeba/bad.jpg": encoded(0, "JPEG")[:-30]}
+    if form == "lmdb":
+        pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install '.[lsun]'")
+        path = write_lmdb(tmp_path / "data", {name.encode(): content for name, content in files.items()})
+    else:
+        path = (write_zip if form == "zip" else write_tar)(tmp_path / "data", files)
+    output = run("prepare", path, tmp_path / "a.npy", "--size", 8, status=1)
+    assert output.startswith(f"Error: {path}: img_align_celeba/bad.jpg: damaged")
+    assert "--skip-bad" in output
+    assert {name for name in tree(tmp_path) if name.startswith((".", "a.npy"))} == set()
+    output = run("prepare", path, tmp_path / "a.npy", "--size", 8, "--skip-bad")
+    assert "skipped img_align_celeba/bad.jpg: damaged" in output
+    assert "3 images" in output
+
+
+def test_a_file_larger_than_any_image_is_not_read(tmp_path):
+    folder = write_folder(tmp_path / "photos", contents(2) | {"z.png": b""})
+    with (folder / "z.png").open("wb") as file:
+        file.truncate(2**40)
+    assert "z.png: 1,099,511,627,776 bytes" in run("prepare", folder, tmp_path / "a.npy", status=1)
+
+
+def test_what_is_no_source_of_images_is_told(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 8)))
+    (tmp_path / "empty").mkdir()
+    assert "must be a folder, zip or tar" in run("prepare", tmp_path / "a.npy", tmp_path / "b.npy", status=1)
+    assert "no images" in run("prepare", tmp_path / "empty", tmp_path / "b.npy", status=1)
+    with pytest.raises(UserError, match="nothing is there"):
+        kind(str(tmp_path / "nowhere"))
+    assert tree(tmp_path) == {"a.npy"}
+
+
+def test_a_folder_s_images_are_found_in_every_folder_and_hidden_ones_left_out(tmp_path):
+    shown = ("b/2.PNG", "a.jpeg", "b/10.webp", "c.JPG", "b.d/1.png")
+    for name in (*shown, ".hidden.png", ".git/x.png", "notes.txt", "b/.d/y.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    assert sorted(entry.name for entry in Folder(tmp_path).entries()) == sorted(shown)
+
+
+def test_links_to_files_are_read_to_nowhere_told_and_to_folders_not_followed(tmp_path):
+    folder = write_folder(tmp_path / "photos", {"a.png": encoded(1)})
+    (folder / "b.png").symlink_to(folder / "a.png")
+    (folder / "circle").symlink_to(folder)
+    (folder / "z.png").symlink_to(tmp_path / "nowhere")
+    assert "z.png: cannot be read (No such file" in run("prepare", folder, tmp_path / "a.npy", status=1)
+    assert "2 images" in run("prepare", folder, tmp_path / "a.npy", "--skip-bad")

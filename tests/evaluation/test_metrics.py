@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from minicoulomb.data.mixtures import grid, ring
+from minicoulomb.evaluation.metrics import (
+    class_metrics,
+    frechet_distance,
+    k_nearest,
+    mixture_metrics,
+    mmd2,
+    nearest_neighbours,
+)
+
+
+def test_real_samples_of_the_grid_score_as_real_ones_do():
+    mixture = grid()
+    result = mixture_metrics(mixture.draw(np.random.default_rng(0), 20000), mixture.modes, mixture.sigma)
+    assert (result["modes"], result["modes20"]) == (25, 25)
+    assert result["high_quality"] == pytest.approx(1 - np.exp(-4.5), abs=0.003)  # P(r <= 3) of a 2-D Gaussian
+    assert result["spread"] == pytest.approx(np.sqrt(2 * np.log(2)), abs=0.02)
+    assert result["reverse_kl"] < 0.003
+    assert result["forward_kl"] < 0.003
+
+
+def test_samples_on_half_of_the_modes_show_in_every_metric():
+    modes = ring().modes
+    result = mixture_metrics(np.repeat(modes[:4], 100, axis=0), modes, 0.2)
+    assert (result["modes"], result["modes20"], result["high_quality"], result["spread"]) == (4, 4, 1.0, 0.0)
+    assert result["reverse_kl"] == pytest.approx(np.log(2))
+    assert result["forward_kl"] == pytest.approx(0.5 * np.log(0.5) + 0.5 * np.log(400 / 8 / 0.5))
+
+
+def test_modes20_counts_modes_with_a_fifth_of_their_share():
+    modes = ring().modes
+    counts = [200, 200, 200, 200, 200, 200, 25, 24]  # a fair share is 131.1, a fifth of it 26.2
+    samples = np.repeat(modes, counts, axis=0)
+    assert mixture_metrics(samples, modes, 0.2)["modes"] == 8
+    assert mixture_metrics(samples, modes, 0.2)["modes20"] == 6
+
+
+def test_nearest_neighbours_agree_with_all_distances():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((300, 2, 3)) + 100, rng.standard_normal((50, 2, 3)) + 100
+    distances = np.sqrt(((a[:, None] - b) ** 2).sum(axis=(2, 3)))
+    index, distance = nearest_neighbours(a, b)
+    assert (index == distances.argmin(axis=1)).all()
+    assert np.allclose(distance, distances.min(axis=1), rtol=1e-12)
+
+
+def test_the_frechet_distance_of_gaussians_has_its_closed_form():
+    rng = np.random.default_rng(0)
+    whitened = rng.standard_normal((500, 4))
+    whitened -= whitened.mean(axis=0)
+    whitened = whitened @ np.linalg.inv(np.linalg.cholesky(np.cov(whitened, rowvar=False))).T
+    a, b = whitened * [1, 2, 3, 4] + 1, whitened * [2, 2, 1, 5]  # diagonal: |mu|^2 + sum (s_1 - s_2)^2
+    assert frechet_distance(a, b) == pytest.approx(4 + 1 + 0 + 4 + 1, rel=1e-9)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_class_shares_come_from_the_nearest_image():
+    images, labels = np.arange(4.0)[:, None], np.array([0, 0, 1, 2])
+    result = class_metrics(np.array([[0.1], [0.9], [2.1], [2.2]]), images, labels)
+    assert result == {"classes": 2, "entropy": pytest.approx(np.log(2))}
+
+
+def test_the_squared_mmd_agrees_with_its_definition():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((6, 3)), rng.standard_normal((5, 3)) + 1
+    mean = lambda a, b: ((((a[:, None] - b) ** 2).sum(axis=2) + 0.25) ** -0.75).mean()
+    assert mmd2(x, y, 1.5, 0.5) == pytest.approx(mean(x, x) + mean(y, y) - 2 * mean(x, y), rel=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [[9], [1] * 9, [2, 5, 2]])
+def test_the_k_nearest_rows_do_not_depend_on_the_blocks_that_they_come_in(sizes):
+    rows = np.array([5.0, 1, 1, 4, 0, 1, 7, 7, -2])[:, None]
+    blocks = np.split(rows, np.cumsum(sizes)[:-1])
+    nearest = k_nearest(np.array([[1.0], [6.9], [-9]]), blocks, 4)
+    assert nearest.tolist() == [[1, 2, 5, 4], [6, 7, 0, 3], [8, 4, 1, 2]]

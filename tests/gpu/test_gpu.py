@@ -1,0 +1,273 @@
+"""What only a GPU can show: the sizes of real runs, the order of its work, its memory, its two precisions.
+
+pytest -m gpu runs these with those of test_device.py, and tests/gpu.sh all of it. Nothing here runs without a GPU,
+so nothing at the head of this file imports CuPy: it is collected anywhere.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from autodiff_cases import assert_agree
+from test_device import MODELS, OPTIONS, agree_all, arrays_of, assert_states_agree, batches_on, case_of, start, train
+
+from benchmarks.workloads import WORKLOADS
+from minicoulomb.arrays.backend import Backend, compute_capability, open_backend, to_host
+from minicoulomb.arrays.upload import Upload
+from minicoulomb.arrays.workspace import Workspace
+from minicoulomb.config import Config
+from minicoulomb.coulomb import field, potential, potentials
+from minicoulomb.data.digits import digits
+from minicoulomb.gan import gradients, initial_state, step
+from minicoulomb.training import checkpoint as checkpoints
+from minicoulomb.training.loop import draw_batches
+from minicoulomb.training.run import RunDirectory
+
+pytestmark = pytest.mark.gpu
+
+ROOT = Path(__file__).parents[2]
+NUMPY = open_backend("numpy")
+MIB = 2**20
+# About a second of a GPU's clock.
+LONG = 2_000_000_000
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Backend:
+    """The GPU; without one that computes these tests fail here, with the reason."""
+    return open_backend("cupy")
+
+
+@pytest.fixture
+def keep_busy(gpu):
+    """Called, it gives the GPU something to do for about a second; all that is given to it later comes after that."""
+    code = """
+        extern "C" __global__ void spin(long long clocks) {
+          const long long begin = clock64();
+          while (clock64() - begin < clocks) {}
+        }
+    """
+    spin = gpu.xp.RawKernel(code, "spin")
+    spin((1,), (1,), (np.int64(1),))  # compiled and loaded, which waits
+    gpu.synchronize()
+    yield lambda: spin((1,), (1,), (np.int64(LONG),))
+    gpu.synchronize()
+
+
+def is_busy(gpu) -> bool:
+    return not gpu.xp.cuda.get_current_stream().done
+
+
+# The order of the device's work
+
+
+def test_the_gpu_can_be_kept_busy(gpu, keep_busy):
+    """Or the tests below would show nothing."""
+    keep_busy()
+    assert is_busy(gpu)
+    to_host(gpu.xp.zeros(1))
+    assert not is_busy(gpu)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("models", MODELS, ids="-".join)
+def test_a_step_does_not_wait_for_the_gpu(gpu, keep_busy, models, options):
+    """The host has given it the whole step before it begins: of at most 800 kernels, where 1024 may be pending."""
+    case = case_of(models, options, shape=(8, 8, 1))
+    state, batches, workspace = start(case, gpu), batches_on(case, gpu), Workspace()
+    d_steps = case.config.algorithm.d_steps
+    take = lambda number: step(case.G, case.D, state, batches[number * d_steps :][:d_steps], case.config, workspace)
+    for number in range(3):  # kernels are compiled, and the pool takes its memory
+        take(number)
+    keep_busy()
+    metrics = take(3)
+    assert is_busy(gpu)
+    metrics.read()
+    assert not is_busy(gpu)
+
+
+def test_the_next_batch_goes_up_while_the_gpu_is_busy(gpu, keep_busy):
+    config = Config.of(data="digits", latent=5, batch_size=64, dtype="float32")
+    upload, dataset = Upload(gpu), digits()
+    for number in range(4):
+        draw_batches(dataset, number, config, upload)
+    gpu.synchronize()
+    keep_busy()
+    ahead = draw_batches(dataset, 4, config, upload)
+    assert is_busy(gpu)
+    expected = draw_batches(dataset, 4, config, Upload(NUMPY))
+    agree_all([ahead[0].z, ahead[0].y], [expected[0].z, expected[0].y], 0.0)
+
+
+def test_batches_arrive_whole_whatever_the_gpu_has_still_to_do(gpu):
+    """Each is read by work that comes late, while the next ones are on their way."""
+    xp, rng, upload = gpu.xp, np.random.default_rng(0), Upload(gpu)
+    sent = [rng.integers(0, 256, (64, 64, 64, 3), np.uint8) for _ in range(12)]
+    a = xp.asarray(rng.standard_normal((3000, 3000)))
+    sums = []
+    for batch in sent:
+        (there,) = upload(batch)
+        for _ in range(3):
+            a @ a
+        sums.append(there.astype(np.float64).sum(axis=(1, 2, 3)))
+    for batch, total in zip(sent, sums, strict=True):
+        np.testing.assert_array_equal(to_host(total), batch.astype(np.float64).sum(axis=(1, 2, 3)))
+
+
+# Networks as large as real ones
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+@pytest.mark.parametrize("name", ["grid", "dcgan-32-b128", "my-64-b64"])
+def test_gradients_of_the_papers_networks_are_those_of_the_host(gpu, name, algorithm):
+    workload = WORKLOADS[name]().small(4)
+    workload = workload._replace(config=workload.config.replace(convolution=algorithm))
+    G, D = workload.networks()
+    results = []
+    for backend in (gpu, NUMPY):
+        state = initial_state(G, D, workload.config, backend.xp)
+        batch = workload.batch(np.random.default_rng(0), backend)
+        results.append(gradients(G, D, state.theta, state.w, batch, workload.config, workload.config.algorithm.eps))
+    ours, theirs = results
+    agree_all((ours.dtheta, ours.dw), (theirs.dtheta, theirs.dw))
+    assert float(ours.loss_d) == pytest.approx(float(theirs.loss_d), rel=1e-10)
+
+
+def three_steps(workload, gpu):
+    G, D = workload.networks()
+    state, workspace = initial_state(G, D, workload.config, gpu.xp), Workspace()
+    batch = workload.batch(np.random.default_rng(0), gpu)
+    for _ in range(3):
+        step(G, D, state, [batch], workload.config, workspace).read()
+    return arrays_of(state)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "winograd"])
+@pytest.mark.parametrize("name", ["dcgan-32-b128", "my-64-b64"])
+def test_two_runs_of_the_papers_networks_are_equal_to_the_last_bit(gpu, name, algorithm):
+    workload = WORKLOADS[name]()
+    workload = workload._replace(config=workload.config.replace(convolution=algorithm))
+    first, second = (three_steps(workload, gpu) for _ in range(2))
+    for array, value in first.items():
+        np.testing.assert_array_equal(value, second[array])
+
+
+# Memory
+
+
+@pytest.mark.parametrize("models", MODELS, ids="-".join)
+def test_nothing_reads_memory_that_nobody_wrote(gpu, models):
+    """What the pool first lends holds NaN, which would be in every number that it came near."""
+    pool = gpu.xp.get_default_memory_pool()
+    pool.free_all_blocks()
+    before = pool.total_bytes()
+    poison = gpu.xp.full(512 * MIB // 8, np.nan)
+    del poison
+    case = case_of(models, OPTIONS["all"])
+    assert_states_agree(train(case, gpu), train(case, NUMPY))
+    assert pool.total_bytes() - before == 512 * MIB  # so all came from there
+
+
+@pytest.mark.parametrize("options", ["paper", "all"])
+@pytest.mark.parametrize("models", MODELS, ids="-".join)
+def test_a_long_run_takes_no_more_memory_than_a_short_one(gpu, models, options):
+    pool, case = gpu.xp.get_default_memory_pool(), case_of(models, OPTIONS[options])
+    state, batches, workspace = start(case, gpu), batches_on(case, gpu), Workspace()
+    held = []
+    for _ in range(20):
+        step(case.G, case.D, state, batches[: case.config.algorithm.d_steps], case.config, workspace)
+        held.append(pool.total_bytes())
+    assert held[4] == held[-1]
+
+
+@pytest.mark.parametrize("m", [2, 50])
+def test_potentials_of_1e5_points_take_little_memory_and_are_right(gpu, m):
+    """A kernel for each of the 4e10 pairs would take 160 GB. Float64 on the host is asked at some of the points."""
+    n, d, eps = 100_000, 2.0, 3.0
+    rng = np.random.default_rng(0)
+    x, y = 15 * rng.standard_normal((2, n, m), np.float32) / np.sqrt(m / 2).astype(np.float32)
+    y += np.float32(5)
+    pool = gpu.xp.get_default_memory_pool()
+    pool.free_all_blocks()
+    before = pool.total_bytes()
+    our_x, our_y = gpu.to_device(x), gpu.to_device(y)
+    phi = potentials(our_x, our_y, d, eps)
+    force = field(our_x[:1000], our_y, our_x, d, eps)
+    assert pool.total_bytes() - before < 600 * MIB
+    some = slice(0, 100)
+    exact = [array.astype(np.float64) for array in (x, y)]
+    for ours, points in zip(phi, exact, strict=True):
+        assert_agree(to_host(ours)[some], potential(points[some], exact[1], exact[0], d, eps), 1e-4)
+    assert_agree(to_host(force)[some], field(exact[0][some], exact[1], exact[0], d, eps), 1e-4)
+
+
+# Two precisions
+
+
+@pytest.fixture
+def tf32(gpu):
+    """The same GPU with TF32 on, and off again afterwards."""
+    if compute_capability(gpu.xp, gpu.device) < 8:
+        pytest.skip("TF32 came with compute capability 8.0")
+    yield lambda on: open_backend("cupy", tf32=on)
+    open_backend("cupy")
+
+
+def test_tf32_rounds_factors_where_it_is_asked_for_and_nowhere_else(tf32):
+    """Both CuPy's own products and the batches at Winograd's points: some 1e-7 or 1e-6 becomes 4e-4 or more."""
+    workload = WORKLOADS["dcgan-32-b128"]().small(32)
+    for algorithm in ("direct", "winograd"):
+        G, _ = workload._replace(config=workload.config.replace(convolution=algorithm)).networks()
+        rng = np.random.default_rng(0)
+        theta, z = G.init(rng, np.float64), rng.standard_normal((32, workload.config.networks.latent))
+        exact = G.forward(theta, z)[0]
+        for on, least, most in ((False, 0, 2e-5), (True, 1e-4, 2e-2)):
+            gpu = tf32(on)
+            single, double = (
+                to_host(G.forward(gpu.to_device(theta, dtype), gpu.to_device(z, dtype))[0])
+                for dtype in ("float32", "float64")
+            )
+            error = np.linalg.norm(single - exact) / np.linalg.norm(exact)
+            assert least <= error <= most, (algorithm, on)
+            assert_agree(double, exact)
+
+
+# The command
+
+
+def command(*arguments):
+    """`minicoulomb ...` in a process of its own, as a user calls it."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    call = [sys.executable, "-m", "minicoulomb", *map(str, arguments)]
+    result = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def final_state(folder):
+    (path,) = folder.glob("0*")
+    return checkpoints.load(RunDirectory(path).checkpoints()[-1]).state
+
+
+@pytest.mark.parametrize("preset", ["grid", "digits", "digits-conv"])
+def test_training_is_the_same_in_every_process_and_goes_on_where_it_stopped(tmp_path, preset):
+    call = ["train", "--preset", preset, "--backend", "cupy", "--steps", 200, "--batch-size", 32]
+    call += ["--checkpoint-every", 100, "--sample-every", 100]
+    for name in ("first", "second"):
+        command(*call, "--out", tmp_path / name)
+    command(*call, "--until", 100, "--out", tmp_path / "third")
+    (stopped,) = (tmp_path / "third").glob("0*")
+    command("train", "--resume", stopped)
+    first, second, third = (arrays_of(final_state(tmp_path / name)) for name in ("first", "second", "third"))
+    for name, value in first.items():
+        assert np.isfinite(value).all()
+        np.testing.assert_array_equal(value, second[name])
+        np.testing.assert_array_equal(value, third[name])
+
+
+def test_info_names_the_gpu(gpu):
+    name = gpu.xp.cuda.runtime.getDeviceProperties(gpu.device)["name"].decode()
+    assert name in command("info", "--backend", "cupy")

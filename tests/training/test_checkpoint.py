@@ -1,0 +1,170 @@
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from minicoulomb.config import Config
+from minicoulomb.errors import UserError
+from minicoulomb.models import SampleSpace
+from minicoulomb.training import checkpoint as checkpoints
+
+SPACE = SampleSpace((8, 8, 1))
+CONFIG = Config.of(generator="my", discriminator="my", latent=3, g_width=4, d_width=4, average=0.9)
+
+
+@pytest.fixture
+def path(tmp_path):
+    checkpoint = checkpoints.initial(CONFIG, SPACE)
+    checkpoint.state.step = 12
+    checkpoint.state.average += 1
+    checkpoints.save(tmp_path / "step-0000012.npz", checkpoint)
+    return tmp_path / "step-0000012.npz"
+
+
+def rewrite(path, changes, remove=(), compress=zipfile.ZIP_STORED):
+    """Write the archive again with some members changed: name -> array, or bytes as they are."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for name, value in changes.items():
+        if not isinstance(value, bytes):
+            file = io.BytesIO()
+            np.save(file, value, allow_pickle=True)
+            value = file.getvalue()
+        members[name + ".npy"] = value
+    with zipfile.ZipFile(path, "w", compress) as archive:
+        for name, data in members.items():
+            if name.removesuffix(".npy") not in remove:
+                archive.writestr(name, data)
+
+
+def about(path, **changes):
+    with np.load(path) as file:
+        values = json.loads(file["about"].tobytes())
+    return np.frombuffer(json.dumps({**values, **changes}).encode(), np.uint8)
+
+
+def test_a_checkpoint_comes_back_as_it_was(path):
+    loaded, fresh = checkpoints.load(path), checkpoints.initial(CONFIG, SPACE)
+    assert (loaded.config, loaded.space, loaded.state.step) == (CONFIG, SPACE, 12)
+    assert (loaded.state.theta == fresh.state.theta).all()
+    assert (loaded.state.average == fresh.state.average + 1).all()
+    assert loaded.state.moments_d.shape == (2, loaded.D.size)
+
+
+def test_a_setting_that_came_later_has_its_default(path):
+    """A run of an earlier version goes on."""
+    earlier = {name: value for name, value in CONFIG.settings().items() if name != "convolution"}
+    rewrite(path, {"about": about(path, config=earlier)})
+    loaded = checkpoints.load(path)
+    assert loaded.config == CONFIG
+    assert loaded.config.networks.convolution == "auto"
+
+
+def test_equal_states_give_equal_bytes(path, tmp_path):
+    checkpoints.save(tmp_path / "again.npz", checkpoints.load(path))
+    assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
+
+
+def test_without_averaging_the_average_is_theta_itself(tmp_path):
+    checkpoints.save(tmp_path / "c.npz", checkpoints.initial(Config(), SampleSpace((2,))))
+    state = checkpoints.load(tmp_path / "c.npz").to(np).state
+    state.theta += 1
+    assert (state.average == state.theta).all()
+
+
+def test_no_member_is_a_pickle(path):
+    with np.load(path, allow_pickle=False) as file:
+        assert {file[name].dtype.kind for name in file.files} == {"f", "u"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"theta": np.zeros(3, np.float32)}, "theta is float32 \\(3,\\)"),
+        ({"theta": np.zeros(100, np.float64)}, "theta is float64"),
+        ({"w": np.array([{"a": 1}], dtype=object)}, "w is object"),
+        ({"extra": np.zeros(3)}, "extra"),
+        ({"theta": b"nonsense"}, "not a checkpoint|magic"),
+        ({"about": np.zeros(2**21, np.uint8)}, "declares"),
+        ({"about": np.frombuffer(b"{", np.uint8)}, "not a checkpoint"),
+        ({"about": np.frombuffer(b"{}", np.uint8)}, "format"),
+    ],
+)
+def test_a_checkpoint_with_wrong_content_is_refused(path, changes, said):
+    rewrite(path, changes)
+    with pytest.raises(UserError, match=said):
+        checkpoints.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"step": -1}, "step -1"),
+        ({"step": "12"}, "step '12'"),
+        ({"config": {"lr_g": -1.0}}, "lr_g"),
+        ({"config": {"unheard_of": 1}}, "unheard_of"),
+        ({"space": {"shape": [9, 9, 1], "scale": 1, "bound": 1}}, "bound|side"),
+    ],
+)
+def test_a_checkpoint_with_a_wrong_description_is_refused(path, changes, said):
+    rewrite(path, {"about": about(path, **changes)})
+    with pytest.raises(UserError, match=said):
+        checkpoints.load(path)
+
+
+def test_a_checkpoint_of_another_model_is_refused(path):
+    rewrite(path, {"about": about(path, config={**json.loads(CONFIG.to_json()), "g_width": 8})})
+    with pytest.raises(UserError, match="theta .* calls for"):
+        checkpoints.load(path)
+
+
+@pytest.mark.parametrize("name", ["about", "theta", "average_statistics"])
+def test_a_missing_array_is_told(path, name):
+    rewrite(path, {}, remove=(name,))
+    with pytest.raises(UserError, match=name):
+        checkpoints.load(path)
+
+
+def test_a_declared_size_that_is_not_the_array_s_is_refused_before_it_is_read(path):
+    with zipfile.ZipFile(path) as archive:
+        header_and_more = archive.read("theta.npy") + bytes(1000)
+    rewrite(path, {"theta": header_and_more})
+    with pytest.raises(UserError, match="theta declares"):
+        checkpoints.load(path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 1000, -1])
+def test_a_truncated_file_is_told(path, keep):
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        checkpoints.load(path)
+
+
+def test_a_flipped_bit_is_found(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        checkpoints.load(path)
+
+
+def test_a_missing_file_and_a_folder_are_told(tmp_path):
+    for path in (tmp_path / "no.npz", tmp_path):
+        with pytest.raises(UserError, match=str(path)):
+            checkpoints.load(path)
+
+
+def test_a_failing_disk_leaves_the_old_checkpoint_and_no_other_file(path, monkeypatch):
+    before = path.read_bytes()
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(UserError, match="No space left"):
+        checkpoints.save(path, checkpoints.initial(CONFIG, SPACE))
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
