@@ -44,7 +44,15 @@ def defining_field(a, y, x, d, eps):
     return -d * (towards(y) - towards(x))
 
 
-# Few coordinates are taken by differences, many by a matrix product.
+@pytest.fixture(autouse=True, scope="module", params=["plain", "in tiles"])
+def formulas_or_pairs(request):
+    """Every test runs with the plain formulas and with what replaces them for many pairs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "FEW", 2**30 if request.param == "plain" else 0)
+        yield
+
+
+# Squared distances of few coordinates come from differences, of many from a matrix product.
 dimensions = pytest.mark.parametrize("m", [1, 2, 4, 5, 30])
 exponents = pytest.mark.parametrize("d", [1, 2, 3, 4, 0.5, 2.7, 10])
 
@@ -272,7 +280,7 @@ x2, x3 = np.zeros((4, 2)), np.zeros((4, 3))
         (lambda: potentials(x2, x2, 1, -0.5), r"eps = -0.5: .* must be >= 0"),
         (lambda: energy(x2, x2, 1, float("nan")), "eps = nan: "),
         (lambda: potentials(x2, x3, 1, 1), r"points of dimensions \[2, 3\]: all must live in the same space"),
-        (lambda: potential(x2[:0], x2, x2, 1, 1), r"array of shape \(0, 2\): no points"),
+        (lambda: potential(x2[:0], x2, x2, 1, 1), r"array of shape \(0, 2\): contains no points"),
         (lambda: energy(x2, x2[:0], 1, 1), "no points; pass at least one"),
         (lambda: mean_kernel(x2, x3, 1, 1), r"points of dimensions \[2, 3\]"),
         (lambda: mean_self_kernel(x2, 0, 1), "d = 0: "),
