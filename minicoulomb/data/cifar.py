@@ -80,7 +80,8 @@ class Cifar(Source):
     def _batches(self, archive):
         """(name, position, size) of each batch; only of the binary ones if both formats are present."""
         if self.folder:
-            found = [(path.name, 0, path.stat().st_size) for path in self.folder.iterdir() if holds_batches([path.name])]
+            paths = [path for path in self.folder.iterdir() if holds_batches([path.name])]
+            found = [(path.name, 0, path.stat().st_size) for path in paths]
         else:
             members = ((member, BATCH_NAME.fullmatch(member.name)) for member in Tar(self.path).members(archive))
             found = [(match[1], m.offset_data, m.size) for m, match in members if match and m.isreg()]
