@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import PIL
 
-from minicoulomb.data.decoding import BATCH, Job, decoded
+from minicoulomb.data.decoding import BATCH, Job, check_main_guard, decoded
 from minicoulomb.data.images import FILTER, check_geometry
 from minicoulomb.data.listing import by_position, in_order, read_listing, without_twins, write_listing
 from minicoulomb.data.partial import Partial
@@ -81,6 +81,7 @@ def prepare(
     UserError
         if the source or an image cannot be read, or the target cannot be written or is not a cache
     """
+    check_main_guard()
     check_geometry(size, crop, channels)
     target = Path(target)
     if target.suffix != ".npy":

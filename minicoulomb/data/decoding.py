@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import cycle
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +98,13 @@ def decoded(job: Job, positions: Iterable[int], n_images: int, workers: int) -> 
             worker.end()
 
 
+def check_main_guard() -> None:
+    """UserError in a worker process that runs the main script again, because the script has no main guard."""
+    if getattr(current_process(), "_inheriting", False):
+        raise UserError("decoding in several processes: the script needs a main guard; call this under "
+                        'if __name__ == "__main__":')  # fmt: skip
+
+
 class _Worker:
     """A process that decodes, and the pipe to it."""
 
@@ -128,10 +135,11 @@ class _Worker:
         except (EOFError, OSError) as error:
             self.process.join(1)
             code = self.process.exitcode
-            how = f"was killed by signal {-code}" if code and code < 0 else f"ended with status {code}"
+            how = f"ended with status {code}, as its message says"
+            if code and code < 0:
+                how = f"was killed by signal {-code}, often because memory ran out; use fewer --workers"
             raise UserError(
-                f"decoding process {self.process.pid}: {how}, often because memory ran out; run the same command "
-                "again, with fewer --workers: it goes on where it was"
+                f"decoding process {self.process.pid}: {how}; the same command goes on where this one was"
             ) from error
 
     def end(self):

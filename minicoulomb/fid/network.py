@@ -36,7 +36,7 @@ class Inception:
         return BATCH if self.xp is np else GPU_BATCH
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
-        """Features (n, 2048) float32 of pixels (n, h, w, c) uint8, both on the host; one channel stands for all three."""
+        """Features (n, 2048) float32 of pixels (n, h, w, c) uint8, both on the host; one channel becomes three."""
         x = self.prepare(self.xp.asarray(pixels))
         return to_host(self.forward(x))
 
@@ -73,7 +73,7 @@ class Inception:
     def _branch(self, step, x):
         parts = [self._walk(branch, x) for branch in step.branches]
         y = array_module(x).empty((*parts[0].shape[:3], sum(part.shape[3] for part in parts)), x.dtype)
-        return _image_by_image(lambda image, *parts: array_module(image).concatenate(parts, axis=3, out=image), y, *parts)
+        return _image_by_image(lambda y, *parts: array_module(y).concatenate(parts, axis=3, out=y), y, *parts)
 
     def _matrix(self, side):
         if side not in self._matrices:

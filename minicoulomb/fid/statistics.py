@@ -113,8 +113,8 @@ def read_statistics(path: Path) -> Statistics:
         raise UserError(f"{path}: holds no whole mu and sigma ({error}); write it with minicoulomb stats") from None
     if mu.shape != (FEATURES,) or sigma.shape != (FEATURES, FEATURES):
         raise UserError(
-            f"{path}: mu is {mu.shape} and sigma {sigma.shape}: must belong to Inception's {FEATURES} features; write them "
-            "with minicoulomb stats, or with pytorch-fid --save-stats and its default --dims"
+            f"{path}: mu is {mu.shape} and sigma {sigma.shape}: must belong to Inception's {FEATURES} features; write "
+            "them with minicoulomb stats, or with pytorch-fid --save-stats and its default --dims"
         )
     if mu.dtype.kind != "f" or sigma.dtype.kind != "f" or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         raise UserError(f"{path}: mu and sigma must hold finite floats; write them with minicoulomb stats")

@@ -105,9 +105,7 @@ def _read_legacy(path, file, wanted):
     load = lambda: _Reader(path, file).load()
     magic, version, _ = load(), load(), load()
     if (magic, version) != (MAGIC_NUMBER, PROTOCOL_VERSION):
-        raise UserError(
-            f"{path}: version {version} of torch's old format: must be {PROTOCOL_VERSION}; save it again"
-        )
+        raise UserError(f"{path}: version {version} of torch's old format: must be {PROTOCOL_VERSION}; save it again")
     tensors = dict(_tensors(path, load()))
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     places, size = {}, path.stat().st_size

@@ -8,7 +8,6 @@ NAME.bn.bias beta, NAME.bn.running_mean mu and NAME.bn.running_var v, each (c_ou
 so only a kernel and a bias are kept. Other entries of the file (fc, num_batches_tracked) are not read.
 """
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def _read(path):
     if is_torch_file(start):
         return read_torch(path, wanted)
     if start.startswith(b"PK\x03\x04"):
-        return _read_npz(path, wanted) if _is_npz(path) else read_torch(path, wanted)
+        return _read_zip(path, wanted)
     if start[8:9] == b"{":
         return read_safetensors(path, wanted)
     raise UserError(f"{path}: neither .pth, .safetensors nor .npz; {GET}")
@@ -80,8 +79,7 @@ def read_safetensors(path: Path, wanted: Callable[[str], bool] = lambda name: Tr
         from safetensors import safe_open
     except ImportError as error:
         raise UserError(
-            f"{path}: a .safetensors file, for which the package safetensors is missing; "
-            "pip install 'minicoulomb[fid]'"
+            f"{path}: a .safetensors file, for which the package safetensors is missing; pip install 'minicoulomb[fid]'"
         ) from error
     try:
         with safe_open(path, framework="numpy") as file:
@@ -90,17 +88,12 @@ def read_safetensors(path: Path, wanted: Callable[[str], bool] = lambda name: Tr
         raise UserError(f"{path}: not a readable .safetensors file of floats ({error}); {GET}") from error
 
 
-def _is_npz(path):
+def _read_zip(path, wanted):
+    """A .npz file, or torch's zip format."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".npy") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a whole zip ({error}); download it again") from None
-
-
-def _read_npz(path, wanted):
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if wanted(name)}
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if not any(name.endswith("/data.pkl") for name in file.files):
+                return {name: np.asarray(file[name]) for name in file.files if wanted(name)}
     except Exception as error:  # damaged archives raise nearly anything
-        raise UserError(f"{path}: not a whole .npz file ({error}); write it again with numpy.savez") from None
+        raise UserError(f"{path}: not a whole .npz or .pth file ({error}); {GET}") from error
+    return read_torch(path, wanted)
