@@ -8,7 +8,8 @@ import click
 from minicoulomb.cli.common import PATH, run_directory
 from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
-from minicoulomb.pictures.metric_curves import FORMATS, figure, read_metrics, write
+from minicoulomb.pictures.metric_curves import FORMATS, figure, write
+from minicoulomb.pictures.metric_series import read_metrics
 
 # Runs that differ in more settings than these are other experiments, and go by their names.
 SETTINGS = 3

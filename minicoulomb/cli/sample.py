@@ -8,7 +8,7 @@ from minicoulomb.cli.console import showing, tell_choice, tell_skipped
 from minicoulomb.cli.options import config_options, given
 from minicoulomb.data.sources import open_dataset
 from minicoulomb.evaluation.evaluate import nearest_training
-from minicoulomb.pictures.export import check_rows, export
+from minicoulomb.pictures.output import check_rows, export
 from minicoulomb.training.sampling import interpolations, sample_blocks, samples
 
 
