@@ -94,9 +94,7 @@ class Metrics(NamedTuple):
         if not numbers.pop("finite"):
             checks = {name: isfinite(seen[name]) for name in LOSSES if name in seen} | numbers
             what = next((name for name, good in checks.items() if not good), "a loss or gradient")
-            raise Diverged(
-                f"{what} is not finite at step {self.step}; lower --lr-g or --lr-d, or use a larger --eps", self.step
-            )
+            raise Diverged(f"{what} is not finite at step {self.step}", self.step)
         rates = {"lr_g": self.lr_g} if self.lr_d is None else {"lr_g": self.lr_g, "lr_d": self.lr_d}
         return {**seen, "eps": self.eps, **rates}
 

@@ -275,7 +275,7 @@ def test_a_step_that_diverges_leaves_the_state_alone(vector):
     state = start(case)
     getattr(state, vector)[0] = np.nan
     before = deepcopy(state)
-    with pytest.raises(Diverged, match="loss_d is not finite at step 0; lower --lr-g or --lr-d"):
+    with pytest.raises(Diverged, match="loss_d is not finite at step 0"):
         step(case.G, case.D, state, case.batches, case.config).read()
     assert (state.step, state.finite) == (1, False)
     for name, value in vars(before).items():

@@ -1,4 +1,4 @@
-"""What commands that take a run begin with: its checkpoint, its directory, and the backend to compute on."""
+"""The beginning of most commands: a run's checkpoint and directory, the backend, and how errors are printed."""
 
 import signal
 import sys
@@ -11,6 +11,7 @@ from minicoulomb.arrays.backend import Backend, open_backend
 from minicoulomb.arrays.threads import set_threads
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
+from minicoulomb.gan import Diverged
 from minicoulomb.presets import absolute
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.checkpoint import Checkpoint
@@ -18,15 +19,17 @@ from minicoulomb.training.run import find_checkpoint
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 PATH = click.Path(path_type=Path)
+# Remedies in terms of options, for errors that name none.
+REMEDIES = {Diverged: ["lower --lr-g or --lr-d, or use a larger --eps"]}
 
 
 def run_directory(path: Path) -> Path:
-    """The directory of a run that is given by itself or by one of its checkpoints."""
+    """The run directory `path`, or that of the checkpoint `path`."""
     return path.parent.parent if path.is_file() else path
 
 
 def load(path: Path, chosen: dict[str, Any] | None = None) -> tuple[Backend, Checkpoint]:
-    """(backend, checkpoint) of a run directory or checkpoint file, with the chosen settings on top of the run's."""
+    """(backend, checkpoint) of a run directory or checkpoint file, with `chosen` in place of the run's settings."""
     checkpoint = checkpoints.load(find_checkpoint(path))
     chosen = chosen or {}
     checkpoint = checkpoint._replace(config=checkpoint.config.replace(**(chosen | absolute(chosen))))
@@ -35,28 +38,28 @@ def load(path: Path, chosen: dict[str, Any] | None = None) -> tuple[Backend, Che
 
 
 def compute_on(config: Config) -> Backend:
-    """The configured backend, with the configured number of threads on the host."""
+    """The configured backend; the host gets the configured number of threads."""
     set_threads(config.run.threads)
     return open_backend(config.run.backend, config.run.device, config.run.tf32)
 
 
-class _TellsErrors:
-    """A command that prints a UserError in one line, without a traceback, and exits with status 1."""
+class _PrintsErrors:
+    """A command that prints a UserError in one line, with a remedy in terms of options, and exits with status 1."""
 
     def invoke(self, ctx):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             return super().invoke(ctx)
         except UserError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException("; ".join([str(error), *REMEDIES.get(type(error), [])])) from None
         except KeyboardInterrupt:
             click.echo("\nstopped", err=True)
             sys.exit(128 + signal.SIGINT)
 
 
-class Command(_TellsErrors, click.Command):
-    """A program of one command."""
+class Command(_PrintsErrors, click.Command):
+    """A program with one command."""
 
 
-class Commands(_TellsErrors, click.Group):
-    """A program of several commands."""
+class Commands(_PrintsErrors, click.Group):
+    """A program with several commands."""

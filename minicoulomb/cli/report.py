@@ -1,4 +1,4 @@
-"""`minicoulomb report`: a run on one page."""
+"""`minicoulomb report`: a run on one page that works offline."""
 
 from pathlib import Path
 
@@ -19,12 +19,12 @@ from minicoulomb.training.run import find_checkpoint
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("-o", "output", type=PATH, default=Path("report.html"), help="a page.html  [report.html]")
+@click.option("-o", "output", type=PATH, default=Path("report.html"), help="page.html  [report.html]")
 @config_options("data", "batch_statistics", "backend", "device", "tf32", "threads")
 def report(run, output, **options):
-    """Tell of RUN on one page that opens without a network: samples, field, curves, metrics, settings, networks.
+    """Show RUN on one page that works offline: samples, field, curves, metrics, settings, networks.
 
-    Takes matplotlib: pip install 'minicoulomb[plot]'.
+    Needs matplotlib: pip install 'minicoulomb[plot]'.
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{output}: a report is an .html file; use -o {output.stem}.html")

@@ -14,14 +14,14 @@ from minicoulomb.training.sampling import interpolations, sample_blocks, samples
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("-n", "n", type=click.IntRange(1), help="how many samples  [64], or rows of the two below  [8]")
-@click.option("-o", "output", type=PATH, required=True, help="a picture.png, a folder for one PNG each, or a file.npz")
-@click.option("--interpolate", is_flag=True, help="a picture whose row i leads from the sample i to the sample i + 1")
-@click.option("--steps", type=click.IntRange(2), help="images in a row of --interpolate  [10]")
+@click.option("-n", "n", type=click.IntRange(1), help="number of samples  [64], or of rows  [8]")
+@click.option("-o", "output", type=PATH, required=True, help="picture.png, folder for single PNG files, or file.npz")
+@click.option("--interpolate", is_flag=True, help="draw rows of images from sample i to sample i + 1")
+@click.option("--steps", type=click.IntRange(2), help="images per row of --interpolate  [10]")
 @click.option(
-    "--neighbours", type=click.IntRange(1), metavar="K", help="each sample beside its K nearest training images"
+    "--neighbours", type=click.IntRange(1), metavar="K", help="draw each sample beside its K nearest training images"
 )
-@click.option("--seed", type=click.IntRange(0), default=0, help="sample i depends on the seed and on i alone  [0]")
+@click.option("--seed", type=click.IntRange(0), default=0, help="sample i depends on the seed and i alone  [0]")
 @config_options("data", "batch_statistics", "backend", "device", "tf32", "threads")
 def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     """Draw samples from RUN, a run directory or one of its checkpoints."""
@@ -56,8 +56,8 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
 
 def _check_sample_options(interpolate, steps, neighbours, chosen):
     if interpolate and neighbours:
-        raise click.UsageError("--interpolate and --neighbours: are two pictures; ask for one at a time")
+        raise click.UsageError("--interpolate and --neighbours draw two pictures; drop one of them")
     if steps and not interpolate:
-        raise click.UsageError("--steps: belongs to --interpolate; add it, or leave --steps out")
+        raise click.UsageError("--steps applies only to --interpolate; add it, or drop --steps")
     if "data" in chosen and not neighbours:
-        raise click.UsageError("--data: is what --neighbours looks at; add --neighbours K, or leave --data out")
+        raise click.UsageError("--data applies only to --neighbours; add --neighbours K, or drop --data")

@@ -1,4 +1,4 @@
-"""`minicoulomb stats`: a data set's mean and covariance of Inception's features, as pytorch-fid keeps them."""
+"""`minicoulomb stats`: mean and covariance of Inception's features of a data set, in the format of pytorch-fid."""
 
 import click
 
@@ -14,15 +14,15 @@ from minicoulomb.fid.statistics import write_statistics
 
 @click.command()
 @click.argument("data")
-@click.option("-o", "output", type=PATH, required=True, help="a file.npz with mu and sigma")
+@click.option("-o", "output", type=PATH, required=True, help="file.npz for mu and sigma")
 @config_options("inception", "size", "crop", "channels", "skip_bad", "backend", "device", "tf32", "threads")
 def stats(data, output, **options):
-    """Write mean and covariance of Inception's features of DATA, whatever --data takes, as pytorch-fid reads them.
+    """Write mean and covariance of Inception's features of DATA, any --data of train, in the format of pytorch-fid.
 
-    A folder of images is decoded as for training: its centre, resized to --size (64).
+    Images are decoded as for training: the central square, resized to --size (64).
     """
     if output.suffix != ".npz":
-        raise UserError(f"{output}: statistics are a .npz file; use -o {output.stem}.npz")
+        raise UserError(f"{output}: statistics are written to a .npz file; use -o {output.stem}.npz")
     config = Config.of(data=data, **given(options))
     backend = compute_on(config)
     tell_choice(backend)

@@ -1,4 +1,4 @@
-"""`minicoulomb train`: start a run or go on with one."""
+"""`minicoulomb train`: start or continue a run."""
 
 import sys
 from functools import partial
@@ -23,26 +23,28 @@ from minicoulomb.training.run import RunDirectory, find_checkpoint
 from minicoulomb.training.sampling import samples
 from minicoulomb.training.signals import StopRequest
 
-# What may differ when a run goes on; all else is the run's identity.
+# The settings that a resumed run may change; all others identify the run.
 RESUMABLE = {"steps", "data", "backend", "device", "tf32", "threads", "batch_statistics"}
 RESUMABLE |= {"log_every", "sample_every", "checkpoint_every", "keep_checkpoints"}
 RESUMABLE |= {"fid_every", "fid_samples", "fid_reference", "inception"}
 
 
 @click.command()
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="settings to start from; grid, or what suits --data")
-@click.option("--out", type=PATH, default=Path("runs"), help="where the numbered run directory is made  [runs]")
-@click.option("--resume", type=PATH, metavar="RUN", help="go on with a run, exactly as if it had not stopped")
-@click.option("--init-from", type=PATH, metavar="CKPT", help="start a new run from a checkpoint's (or run's) weights")
 @click.option(
-    "--until", type=click.IntRange(1), metavar="STEP", help="stop and save at this step; schedules go by --steps"
+    "--preset", type=click.Choice(list(PRESETS)), help="settings to start from  [grid, or the preset for --data]"
+)
+@click.option("--out", type=PATH, default=Path("runs"), help="folder for the numbered run directory  [runs]")
+@click.option("--resume", type=PATH, metavar="RUN", help="continue a run, exactly as if it had not stopped")
+@click.option("--init-from", type=PATH, metavar="CKPT", help="start a new run from the weights of a checkpoint or run")
+@click.option(
+    "--until", type=click.IntRange(1), metavar="STEP", help="stop and save at this step; schedules depend on --steps"
 )
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration as JSON and stop")
 @config_options()
 def train(preset, out, resume, init_from, until, dry_run, **options):
     """Train a Coulomb GAN; without options, on 25 Gaussians in the plane, in about two minutes.
 
-    In brackets are the defaults of settings that the preset leaves alone.
+    Brackets hold the defaults of settings that the preset does not change.
     """
     chosen = given(options)
     if resume:
@@ -51,7 +53,7 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
         config = checkpoint.config
         if checkpoint.state.step > config.algorithm.steps:
             raise UserError(
-                f"steps {config.algorithm.steps}: the run is at step {checkpoint.state.step}; use --steps above that"
+                f"steps {config.algorithm.steps}: the run is at step {checkpoint.state.step}; use a larger --steps"
             )
     else:
         config = resolve(preset, **chosen)
@@ -112,7 +114,7 @@ def _train(run, checkpoint, dataset, backend, until, fid):
     with StopRequest() as stop:
         train_run(run, checkpoint, dataset, backend, until, stop, console.report, fid and partial(fid, stop))
     if state.step < config.algorithm.steps:
-        console.line(f"stopped and saved at step {state.step}; go on with: minicoulomb train --resume {run.path}")
+        console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")
         sys.exit(stop.exit_status if stop else 0)
     if prod(dataset.shape) <= SMALL:
         x = samples(checkpoint.G, state, EVALUATED, config.run.seed, config.run.batch_statistics)
@@ -125,7 +127,7 @@ def _check_resumable(preset, init_from, chosen):
     fixed = [flag(name) for name in chosen if name not in RESUMABLE]
     fixed += ["--preset"] * bool(preset) + ["--init-from"] * bool(init_from)
     if fixed:
-        raise click.UsageError(f"{', '.join(fixed)}: cannot change when a run goes on; use --init-from for a new run")
+        raise click.UsageError(f"{', '.join(fixed)}: cannot change in a resumed run; use --init-from for a new run")
 
 
 def _copy_weights(source, target, path):

@@ -321,12 +321,12 @@ def test_neighbours_are_of_the_run_s_data_or_of_others(trained_images, tmp_path)
     [
         (["--interpolate", "-o", "a.npz"], 1, "a.npz: --interpolate draws one picture; use -o a.png"),
         (["--neighbours", "2", "-o", "folder"], 1, "folder: --neighbours draws one picture; use -o folder.png"),
-        (["--interpolate", "-n", "500", "-o", "a.png"], 1, "500 rows of 10 images: at most 4096"),
+        (["--interpolate", "-n", "500", "-o", "a.png"], 1, "at most 4096 images, not 500 rows of 10"),
         (["--neighbours", "1619", "-n", "1", "-o", "a.png"], 1, "neighbours 1619: digits has 1618 training samples"),
         (["--neighbours", "1", "--data", "/nowhere", "-o", "a.png"], 1, "/nowhere"),
-        (["--interpolate", "--neighbours", "2", "-o", "a.png"], 2, "one at a time"),
+        (["--interpolate", "--neighbours", "2", "-o", "a.png"], 2, "drop one of them"),
         (["--interpolate", "--steps", "1", "-o", "a.png"], 2, "--steps"),
-        (["--steps", "3", "-o", "a.png"], 2, "belongs to --interpolate"),
+        (["--steps", "3", "-o", "a.png"], 2, "applies only to --interpolate"),
         (["--data", "digits", "-o", "a.png"], 2, "add --neighbours K"),
     ],
 )
@@ -339,7 +339,7 @@ def test_a_picture_that_cannot_be_drawn_is_told(trained_images, tmp_path, monkey
 def test_points_are_neither_interpolated_nor_compared(trained, tmp_path):
     for options in (["--interpolate"], ["--neighbours", 2]):
         output = run("sample", trained, *options, "-o", tmp_path / "a.png", status=1)
-        assert f"{options[0]}: rows of images, and these samples are points of 2 numbers" in output
+        assert f"{options[0]}: draws images, but these samples are points of 2 numbers" in output
 
 
 @pytest.mark.parametrize("name", ["samples.gif", "here/there.png", "full"])
@@ -474,6 +474,7 @@ def test_weights_of_other_networks_are_refused(trained_images, tmp_path):
 def test_a_diverging_run_stops_with_its_last_good_state(tmp_path):
     output = run("train", *SMALL, "--steps", 50, "--lr-g", 1e25, "--lr-d", 1e25, "--out", tmp_path, status=1)
     assert "not finite at step" in output
+    assert "; lower --lr-g or --lr-d, or use a larger --eps" in output
     assert "not finite at step" in (tmp_path / "00000-ring" / "log.txt").read_text()
     path = sorted((tmp_path / "00000-ring" / "checkpoints").iterdir())[-1]
     assert path.name in output
