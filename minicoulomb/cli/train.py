@@ -12,10 +12,12 @@ from minicoulomb.cli.console import Console, showing, table, tell_skipped, warn
 from minicoulomb.cli.options import config_options, flag, given
 from minicoulomb.data.sources import image_shape, kind, open_dataset
 from minicoulomb.errors import UserError
-from minicoulomb.evaluation.evaluate import EVALUATED, SMALL
+from minicoulomb.evaluation.evaluate import EVALUATED, SMALL, has_modes, mode_metrics
 from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
 from minicoulomb.fid import compare
 from minicoulomb.models import SampleSpace, build
+from minicoulomb.pictures import save
+from minicoulomb.pictures.training_picture import IMAGES, training_picture
 from minicoulomb.presets import PRESETS, resolve
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import train as train_run
@@ -76,7 +78,7 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
         backend = compute_on(config)
         checkpoint = checkpoints.initial(config, space, backend.xp)
         if init_from:
-            _copy_weights(checkpoints.load(find_checkpoint(init_from)).to(backend.xp), checkpoint, init_from)
+            checkpoints.copy_weights(checkpoints.load(find_checkpoint(init_from)).to(backend.xp), checkpoint)
         fid = _periodic_fid(checkpoint, backend, cache)
         run = RunDirectory.create(out, dataset.name, checkpoint)
     _train(run, checkpoint, dataset, backend, min(until or config.algorithm.steps, config.algorithm.steps), fid)
@@ -111,8 +113,9 @@ def _train(run, checkpoint, dataset, backend, until, fid):
         f"{run.path}: {dataset.name}, step {state.step} to {until}, "
         f"{backend.name}{', TF32' * backend.tf32}, {config.run.dtype}, seed {config.run.seed}"
     )
+    look = partial(_look, checkpoint, dataset)
     with StopRequest() as stop:
-        train_run(run, checkpoint, dataset, backend, until, stop, console.report, fid and partial(fid, stop))
+        train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid and partial(fid, stop))
     if state.step < config.algorithm.steps:
         console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")
         sys.exit(stop.exit_status if stop else 0)
@@ -123,18 +126,17 @@ def _train(run, checkpoint, dataset, backend, until, fid):
     console.line(f"picture: {run.picture_path(state.step)}")
 
 
+def _look(checkpoint, dataset, path):
+    """Draw samples of the same z at every step, and return how they cover modes or classes."""
+    config, space, G, _, state = checkpoint
+    n = EVALUATED if len(space.shape) < 3 or has_modes(dataset) else IMAGES
+    x = samples(G, state, n, config.run.seed, config.run.batch_statistics)
+    save(training_picture(checkpoint, dataset, x), path)
+    return mode_metrics(x, dataset)
+
+
 def _check_resumable(preset, init_from, chosen):
     fixed = [flag(name) for name in chosen if name not in RESUMABLE]
     fixed += ["--preset"] * bool(preset) + ["--init-from"] * bool(init_from)
     if fixed:
         raise click.UsageError(f"{', '.join(fixed)}: cannot change in a resumed run; use --init-from for a new run")
-
-
-def _copy_weights(source, target, path):
-    for name in ("theta", "w", "statistics", "average", "average_statistics"):
-        new, old = getattr(source.state, name), getattr(target.state, name)
-        if new.shape != old.shape:
-            raise UserError(
-                f"{path}: {name} has {new.size} numbers, this run's networks take {old.size}; give equal networks"
-            )
-        old[...] = new

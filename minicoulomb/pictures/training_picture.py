@@ -8,12 +8,13 @@ from minicoulomb.data.dataset import Dataset
 from minicoulomb.pictures.images import image_grid
 from minicoulomb.pictures.plane import scatter
 from minicoulomb.training.checkpoint import Checkpoint
-from minicoulomb.training.loop import PICTURE_IMAGES
+
+IMAGES = 64
 
 
 def training_picture(checkpoint: Checkpoint, dataset: Dataset, x: np.ndarray) -> Image.Image:
-    """Generated points x (n, m) over n real ones, or a grid of the first PICTURE_IMAGES images of x (n, h, w, c)."""
+    """Generated points x (n, m) over n real ones, or a grid of the first 64 images of x (n, h, w, c)."""
     if x.ndim == 4:
-        return image_grid(x[:PICTURE_IMAGES])
+        return image_grid(x[:IMAGES])
     real = dataset.draw(rng_for(checkpoint.config.run.seed, "picture"), len(x))
     return scatter(real, x, title=f"{dataset.name}, step {checkpoint.state.step:,}")
