@@ -1,4 +1,4 @@
-"""The beginning of most commands: a run's checkpoint and directory, the backend, and how errors are printed."""
+"""The beginning of most commands: configuration, data, checkpoint and backend; and how errors are printed."""
 
 import signal
 import sys
@@ -9,10 +9,13 @@ import click
 
 from minicoulomb.arrays.backend import Backend, open_backend
 from minicoulomb.arrays.threads import set_threads
+from minicoulomb.cli.console import showing, tell_skipped
 from minicoulomb.config import Config
+from minicoulomb.data.dataset import Dataset
+from minicoulomb.data.sources import BUILT_IN, Found, find, open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.gan import Diverged
-from minicoulomb.presets import absolute
+from minicoulomb.presets import resolve
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.run import find_checkpoint
@@ -28,13 +31,36 @@ def run_directory(path: Path) -> Path:
     return path.parent.parent if path.is_file() else path
 
 
+def configure(preset: str | None, chosen: dict[str, Any]) -> tuple[Config, Found]:
+    """The configuration of a preset with the chosen settings, and what `find` says of its data.
+
+    Without a preset the kind of the data determines it; the eps of "points" follows from their spread.
+    """
+    found = find(chosen.get("data") or resolve(preset).data.data)
+    return resolve(preset, found.kind, found.scale, **chosen | _absolute(chosen)), found
+
+
+def open_data(config: Config, cache: Path, found: Found | None = None) -> Dataset:
+    """The data set of a configuration; images are decoded into `cache`, with a progress bar on a terminal.
+
+    found   from `configure`, which looks at the data only once
+    """
+    return open_dataset(config, cache, showing("preparing"), tell_skipped, found)
+
+
 def load(path: Path, chosen: dict[str, Any] | None = None) -> tuple[Backend, Checkpoint]:
     """(backend, checkpoint) of a run directory or checkpoint file, with `chosen` in place of the run's settings."""
     checkpoint = checkpoints.load(find_checkpoint(path))
     chosen = chosen or {}
-    checkpoint = checkpoint._replace(config=checkpoint.config.replace(**(chosen | absolute(chosen))))
+    checkpoint = checkpoint._replace(config=checkpoint.config.replace(**(chosen | _absolute(chosen))))
     backend = compute_on(checkpoint.config)
     return backend, checkpoint.to(backend.xp)
+
+
+def _absolute(settings):
+    """The settings that name files, as absolute paths: a run can continue from any working directory."""
+    paths = {name: settings[name] for name in ("data", "inception", "fid_reference") if settings.get(name) is not None}
+    return {name: path if path in BUILT_IN else str(Path(path).resolve()) for name, path in paths.items()}
 
 
 def compute_on(config: Config) -> Backend:

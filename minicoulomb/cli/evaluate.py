@@ -4,10 +4,9 @@ import json
 
 import click
 
-from minicoulomb.cli.common import PATH, load, run_directory
-from minicoulomb.cli.console import showing, table, tell_choice, tell_skipped, warn
+from minicoulomb.cli.common import PATH, load, open_data, run_directory
+from minicoulomb.cli.console import showing, table, tell_choice, warn
 from minicoulomb.cli.options import config_options, given
-from minicoulomb.data.sources import open_dataset
 from minicoulomb.evaluation.evaluate import EVALUATED
 from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
 from minicoulomb.fid import compare
@@ -35,7 +34,7 @@ def evaluate(run, n, metric, reference, seed, as_json, **options):
     elif reference:
         raise click.UsageError("--reference applies only to FID and KID; add --metric fid,kid")
     else:
-        dataset = open_dataset(config, cache, showing("preparing"), tell_skipped)
+        dataset = open_data(config, cache)
         x = samples(checkpoint.G, checkpoint.state, n or EVALUATED, seed, config.run.batch_statistics)
         metrics = evaluate_samples(x, dataset, config)
     metrics = {"step": checkpoint.state.step, **metrics}
@@ -47,18 +46,9 @@ def _compare(checkpoint, backend, metrics, reference, n, seed, cache):
     config = checkpoint.config
     compare.check_images(checkpoint.space.shape)
     network = compare.open_network(config.run.inception, backend.xp)
-    y = compare.open_reference(
-        reference or config.run.fid_reference or config.data.data,
-        *(
-            config,
-            network,
-            metrics,
-            cache,
-            showing("reference"),
-            showing("preparing"),
-            tell_skipped,
-        ),
-    )
+    reference = reference or config.run.fid_reference or config.data.data
+    opened = lambda config, found: open_data(config, cache, found)
+    y = compare.open_reference(reference, config, network, metrics, opened, showing("reference"))
     if "fid" in metrics:
         warn(compare.too_few(n, "-n"))
     measure = compare.Comparison(network, y, metrics)

@@ -5,14 +5,13 @@ from pathlib import Path
 import click
 
 from minicoulomb import pictures
-from minicoulomb.cli.common import PATH, compute_on, load, run_directory
-from minicoulomb.cli.console import showing, tell_choice, tell_skipped, warn
+from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, run_directory
+from minicoulomb.cli.console import showing, tell_choice, warn
 from minicoulomb.cli.options import config_options, given
-from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.models import SampleSpace
 from minicoulomb.pictures.field_picture import FieldFrames, field_picture
-from minicoulomb.presets import PRESETS, resolve
+from minicoulomb.presets import PRESETS
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.run import RunDirectory
 
@@ -36,14 +35,14 @@ def field(target, n, output, animate, seed, **options):
     the forces. For images: the changes of generated images along grad Phi and along grad D. Write ./NAME for a run with
     the name of a preset.
     """
-    chosen, suffix = given(options), ".gif" if animate else ".png"
+    chosen, found, suffix = given(options), None, ".gif" if animate else ".png"
     if animate and (target in PRESETS or not Path(target).is_dir()):
         raise click.UsageError("--animate draws the checkpoints of a run; use its directory, like runs/00000-grid")
     if output.suffix.lower() != suffix:
         kind = f"with{'' if animate else 'out'} --animate the output is a {suffix[1:].upper()} file"
         raise UserError(f"{output}: {kind}; use {output.stem}{suffix}")
     if target in PRESETS:
-        config = resolve(target, seed=seed, **chosen)
+        config, found = configure(target, chosen | {"seed": seed})
         backend, cache = compute_on(config), Path("runs") / "cache"
     elif Path(target).exists():
         backend, checkpoint = load(Path(target), chosen)
@@ -52,7 +51,7 @@ def field(target, n, output, animate, seed, **options):
         rule = "neither a run nor a preset; use a run directory like runs/00000-grid, or one of"
         raise UserError(f"{target}: {rule} {', '.join(PRESETS)}")
     tell_choice(backend)
-    dataset = open_dataset(config, cache, showing("preparing"), tell_skipped)
+    dataset = open_data(config, cache, found)
     if animate:
         _animate(RunDirectory(Path(target)), backend, dataset, n, seed, output)
         return

@@ -10,17 +10,15 @@ import numpy as np
 from minicoulomb import particles as free
 from minicoulomb import pictures
 from minicoulomb.arrays.rng import rng_for
-from minicoulomb.cli.common import PATH, compute_on
-from minicoulomb.cli.console import showing, table, tell_choice, tell_skipped
+from minicoulomb.cli.common import PATH, compute_on, configure, open_data
+from minicoulomb.cli.console import showing, table, tell_choice
 from minicoulomb.cli.options import config_options, given
 from minicoulomb.coulomb import mean_self_kernel
 from minicoulomb.data.dataset import ArrayDataset, decode
-from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import mode_metrics
 from minicoulomb.files import atomic_write
 from minicoulomb.pictures.colours import GREY, VERMILION
-from minicoulomb.presets import resolve
 
 # Real points by default: of a mixture, and at most of a finite set, with at most MOST_NUMBERS coordinates in total.
 MIXTURE_POINTS, MOST_POINTS, MOST_NUMBERS = 1000, 10_000, 2**24
@@ -67,10 +65,10 @@ def particles(data, n, points, start, steps, optimizer, step_size, output, energ
     distances.
     """
     _check_places(output, energies)
-    config = resolve(None, data=data, hold_out_every=0, **given(options))
+    config, found = configure(None, {"data": data, "hold_out_every": 0} | given(options))
     algorithm, backend = config.algorithm, compute_on(config)
     tell_choice(backend)
-    dataset = open_dataset(config, CACHE, showing("preparing"), tell_skipped)
+    dataset = open_data(config, CACHE, found)
     y = _real_points(dataset, points, config.run.seed)  # (n_y, m)
     x = _start(start, y, n, algorithm.eps, config.run.seed)  # (n, m)
     click.echo(

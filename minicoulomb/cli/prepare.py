@@ -6,7 +6,7 @@ from minicoulomb.arrays.threads import available_cores
 from minicoulomb.cli.common import PATH
 from minicoulomb.cli.console import showing, tell_skipped
 from minicoulomb.data.cache import prepare as prepare_images
-from minicoulomb.data.sources import CHANNELS, FORMS, image_source, kind
+from minicoulomb.data.sources import CHANNELS, FORMS, image_source
 from minicoulomb.errors import UserError
 
 
@@ -24,7 +24,6 @@ def prepare(source, output, size, crop, channels, skip_bad, workers):
     SOURCE is a folder, zip or tar of images (CelebA), an LMDB (LSUN), or CIFAR-10. After an interruption the same
     command continues.
     """
-    kind(str(source))  # tells what is not there
     images = image_source(source)
     if images is None:
         raise UserError(f"{source}: must be {FORMS.rpartition(', or')[0]}; use a .npy or .npz file as --data directly")

@@ -5,10 +5,9 @@ from pathlib import Path
 import click
 
 from minicoulomb import __version__
-from minicoulomb.cli.common import PATH, load, run_directory
-from minicoulomb.cli.console import showing, tell_choice, tell_skipped
+from minicoulomb.cli.common import PATH, load, open_data, run_directory
+from minicoulomb.cli.console import tell_choice
 from minicoulomb.cli.options import config_options, given
-from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
 from minicoulomb.pictures.metric_curves import matplotlib_version
@@ -33,7 +32,7 @@ def report(run, output, **options):
     tell_choice(backend)
     folder = run_directory(run)
     try:
-        dataset = open_dataset(checkpoint.config, folder.parent / "cache", showing("preparing"), tell_skipped)
+        dataset = open_data(checkpoint.config, folder.parent / "cache")
     except UserError as reason:
         dataset = reason
     facts = gather(run, folder, checkpoint, versions(find_checkpoint(run)) | made_by, dataset)

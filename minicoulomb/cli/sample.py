@@ -3,10 +3,9 @@
 import click
 
 from minicoulomb import pictures
-from minicoulomb.cli.common import PATH, load, run_directory
-from minicoulomb.cli.console import showing, tell_choice, tell_skipped
+from minicoulomb.cli.common import PATH, load, open_data, run_directory
+from minicoulomb.cli.console import tell_choice
 from minicoulomb.cli.options import config_options, given
-from minicoulomb.data.sources import open_dataset
 from minicoulomb.evaluation.evaluate import nearest_training
 from minicoulomb.pictures.output import check_rows, export
 from minicoulomb.training.sampling import interpolations, sample_blocks, samples
@@ -43,7 +42,7 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     else:
         n = n or 8
         check_rows("--neighbours", n, neighbours + 1, space.shape, output)
-        dataset = open_dataset(config, run_directory(run).parent / "cache", showing("preparing"), tell_skipped)
+        dataset = open_data(config, run_directory(run).parent / "cache")
         x = samples(G, state, n, seed, config.run.batch_statistics)
         nearest, distances = nearest_training(x, dataset, neighbours)
         pictures.save(pictures.neighbour_rows(x, nearest), output)

@@ -2,11 +2,10 @@
 
 import click
 
-from minicoulomb.cli.common import PATH, compute_on
-from minicoulomb.cli.console import showing, tell_choice, tell_skipped, warn
+from minicoulomb.cli.common import PATH, compute_on, open_data
+from minicoulomb.cli.console import showing, tell_choice, warn
 from minicoulomb.cli.options import config_options, given
 from minicoulomb.config import Config
-from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.fid import compare
 from minicoulomb.fid.statistics import write_statistics
@@ -26,7 +25,7 @@ def stats(data, output, **options):
     config = Config.of(data=data, **given(options))
     backend = compute_on(config)
     tell_choice(backend)
-    dataset = open_dataset(config, output.parent / "cache", showing("preparing"), tell_skipped)
+    dataset = open_data(config, output.parent / "cache")
     compare.check_images(dataset.shape)
     network = compare.open_network(config.run.inception, backend.xp)
     found = compare.dataset_statistics(dataset, network, progress=showing("images"))

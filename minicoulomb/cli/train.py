@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from minicoulomb.cli.common import PATH, compute_on, load, run_directory
-from minicoulomb.cli.console import Console, showing, table, tell_skipped, warn
+from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, run_directory
+from minicoulomb.cli.console import Console, showing, table, warn
 from minicoulomb.cli.options import config_options, flag, given
-from minicoulomb.data.sources import image_shape, kind, open_dataset
+from minicoulomb.data.sources import find
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import EVALUATED, SMALL, has_modes, mode_metrics
 from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
@@ -18,7 +18,7 @@ from minicoulomb.fid import compare
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.pictures import save
 from minicoulomb.pictures.training_picture import IMAGES, training_picture
-from minicoulomb.presets import PRESETS, resolve
+from minicoulomb.presets import PRESETS
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import train as train_run
 from minicoulomb.training.run import RunDirectory, find_checkpoint
@@ -48,7 +48,7 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
 
     Brackets hold the defaults of settings that the preset does not change.
     """
-    chosen = given(options)
+    chosen, found = given(options), None
     if resume:
         _check_resumable(preset, init_from, chosen)
         backend, checkpoint = load(resume, chosen)
@@ -58,20 +58,21 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
                 f"steps {config.algorithm.steps}: the run is at step {checkpoint.state.step}; use a larger --steps"
             )
     else:
-        config = resolve(preset, **chosen)
+        config, found = configure(preset, chosen)
     if dry_run:
         click.echo(config.to_json())
         return
 
-    if kind(config.data.data) == "images":  # before they are decoded, see whether their size fits the networks
-        build(config.networks, SampleSpace(image_shape(config)))
+    found = found or find(config.data.data)
+    if found.kind == "images":  # before they are decoded, see whether their size fits the networks
+        build(config.networks, SampleSpace(found.shape(config)))
     cache = (run_directory(resume).parent if resume else out) / "cache"
-    dataset = open_dataset(config, cache, showing("preparing"), tell_skipped)
+    dataset = open_data(config, cache, found)
     space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
     if resume:
         if space != checkpoint.space:
             raise UserError(f"data {config.data.data}: not the run's: {space} where {checkpoint.space} was; use --data")
-        fid = _periodic_fid(checkpoint, backend, cache)
+        fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.open(run_directory(resume))
         run.rewind(config, checkpoint.state.step)
     else:
@@ -79,20 +80,20 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
         checkpoint = checkpoints.initial(config, space, backend.xp)
         if init_from:
             checkpoints.copy_weights(checkpoints.load(find_checkpoint(init_from)).to(backend.xp), checkpoint)
-        fid = _periodic_fid(checkpoint, backend, cache)
+        fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.create(out, dataset.name, checkpoint)
     _train(run, checkpoint, dataset, backend, min(until or config.algorithm.steps, config.algorithm.steps), fid)
 
 
-def _periodic_fid(checkpoint, backend, cache):
-    """A function of what asks to stop, for the FID of the checkpoint's state, or None."""
+def _periodic_fid(checkpoint, backend, dataset, cache):
+    """A function from a request to stop to the FID of the checkpoint's state, or None."""
     config, state = checkpoint.config, checkpoint.state
     if not config.run.fid_every:
         return None
     network = compare.open_network(config.run.inception, backend.xp)
+    opened = lambda config, found: open_data(config, cache, found)
     reference = compare.open_reference(
-        config.run.fid_reference or config.data.data,
-        *(config, network, ("fid",), cache, showing("reference"), showing("preparing"), tell_skipped),
+        config.run.fid_reference or dataset, config, network, ("fid",), opened, showing("reference")
     )
     measure, seeing = compare.Comparison(network, reference), showing("FID")
     warn(compare.too_few(config.run.fid_samples, "--fid-samples"))

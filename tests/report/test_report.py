@@ -13,11 +13,12 @@ import pytest
 from cli_cases import SMALL, SMALL_IMAGES, run, tree
 from PIL import Image
 
+from minicoulomb.cli.common import configure
 from minicoulomb.cli.report import report
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 from minicoulomb.pictures.metric_panels import PANELS
-from minicoulomb.presets import PRESETS, nearest_preset, resolve
+from minicoulomb.presets import PRESETS, nearest_preset
 from minicoulomb.report import gather, page
 from minicoulomb.report.commands import again
 from minicoulomb.report.html import BLOCKS, Html, block
@@ -333,7 +334,7 @@ def test_the_command_of_a_report_gives_the_configuration_again(tmp_path, preset,
             np.random.default_rng(0).uniform(-1, 1, (20, 2) if preset == "points" else (20, 8, 8)),
         )
         chosen_settings = {**chosen_settings, "data": str(tmp_path / "my data.npy"), "size": None}
-    config = resolve(preset, **chosen_settings)
+    config, _ = configure(preset, chosen_settings)
     name, settings = nearest_preset(config)
     assert name == preset or len(settings) <= len(chosen_settings) + 2
     program, command, *arguments = shlex.split(again(config))
