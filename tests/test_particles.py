@@ -403,7 +403,7 @@ def test_the_seed_and_the_start_are_all_that_chance_depends_on():
     [
         (["digits", "--points", 1798], "points 1798: digits has 1797 samples; use --points 1797 or less"),
         (["nowhere"], "data 'nowhere': must be grid, ring, digits"),
-        (["-o", "a.jpg"], "a.jpg: the output is an animation or a picture; use a.gif or a.png"),
+        (["-o", "a.jpg"], "a.jpg: not an animation or a picture; use a.gif or a.png"),
         (["-o", "nowhere/a.gif"], "the folder nowhere does not exist; create it"),
         (["--energies", "nowhere/e"], "the folder nowhere does not exist; create it"),
         (["--step-size", 1e200, "-o", "a.gif"], "is not finite; use a smaller --step-size"),

@@ -9,7 +9,7 @@ import click
 
 from minicoulomb.arrays.backend import Backend, open_backend
 from minicoulomb.arrays.threads import set_threads
-from minicoulomb.cli.console import showing, tell_skipped
+from minicoulomb.cli.console import showing, skipped, warn
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import Dataset
 from minicoulomb.data.sources import BUILT_IN, Found, find, open_dataset
@@ -45,7 +45,7 @@ def open_data(config: Config, cache: Path, found: Found | None = None) -> Datase
 
     found   from `configure`, which looks at the data only once
     """
-    return open_dataset(config, cache, showing("preparing"), tell_skipped, found)
+    return open_dataset(config, cache, showing("preparing"), skipped, found)
 
 
 def load(path: Path, chosen: dict[str, Any] | None = None) -> tuple[Backend, Checkpoint]:
@@ -64,9 +64,11 @@ def _absolute(settings):
 
 
 def compute_on(config: Config) -> Backend:
-    """The configured backend; the host gets the configured number of threads."""
+    """The configured backend, with a remark on the choice of `auto`; the host gets the configured number of threads."""
     set_threads(config.run.threads)
-    return open_backend(config.run.backend, config.run.device, config.run.tf32)
+    backend = open_backend(config.run.backend, config.run.device, config.run.tf32)
+    warn(backend.choice)
+    return backend
 
 
 class _PrintsErrors:

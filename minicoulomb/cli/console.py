@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from minicoulomb.arrays.backend import Backend
 from minicoulomb.training.run import RunDirectory
 
 # Characters of a bar, of the time left, and of the spaces around it.
@@ -88,12 +87,7 @@ def _advance(bar, done, text):
     bar.file.write("\x1b[?25h")  # click hides the cursor, and a killed process cannot show it again
 
 
-def tell_choice(backend: Backend) -> None:
-    """Print the backend that --backend auto chose and the reason, on standard error."""
-    warn(backend.choice)
-
-
-def tell_skipped(name: str, reason: str) -> None:
+def skipped(name: str, reason: str) -> None:
     """Print the name of an image that was left out, and the reason, on standard error."""
     warn(f"skipped {name}: {reason}")
 

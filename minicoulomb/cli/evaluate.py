@@ -5,7 +5,7 @@ import json
 import click
 
 from minicoulomb.cli.common import PATH, load, open_data, run_directory
-from minicoulomb.cli.console import showing, table, tell_choice, warn
+from minicoulomb.cli.console import showing, table, warn
 from minicoulomb.cli.options import config_options, given
 from minicoulomb.evaluation.evaluate import EVALUATED
 from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
@@ -15,18 +15,15 @@ from minicoulomb.training.sampling import samples
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option(
-    "-n", "n", type=click.IntRange(2), help=f"number of samples  [{EVALUATED}; {compare.SAMPLES} for --metric]"
-)
+@click.option("-n", "n", type=click.IntRange(2), help=f"samples  [{EVALUATED}; {compare.SAMPLES} for --metric]")
 @click.option("--metric", metavar="fid,kid", help="FID or KID instead; needs --inception")
 @click.option("--reference", help="for --metric: .npz with mu and sigma, or images  [the run's data]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="seed of the samples  [0]")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @config_options("data", "inception", "batch_statistics", "backend", "device", "tf32", "threads")
 def evaluate(run, n, metric, reference, seed, as_json, **options):
-    """Measure the quality of the samples of RUN by comparison with its data."""
+    """Measure the quality of a run's samples, by comparison with its data."""
     backend, checkpoint = load(run, given(options))
-    tell_choice(backend)
     config, cache = checkpoint.config, run_directory(run).parent / "cache"
     if metric:
         n = n or compare.SAMPLES

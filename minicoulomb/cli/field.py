@@ -6,7 +6,7 @@ import click
 
 from minicoulomb import pictures
 from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, run_directory
-from minicoulomb.cli.console import showing, tell_choice, warn
+from minicoulomb.cli.console import showing, warn
 from minicoulomb.cli.options import config_options, given
 from minicoulomb.errors import UserError
 from minicoulomb.models import SampleSpace
@@ -29,11 +29,13 @@ SECONDS = 0.25
 @click.option("--seed", type=click.IntRange(0), default=0, help="seed of the samples, and of a PRESET's networks  [0]")
 @config_options("data", "backend", "device", "tf32", "threads")
 def field(target, n, output, animate, seed, **options):
-    """Draw the field of RUN, a run directory or one of its checkpoints, or of a PRESET's untrained networks.
+    """Draw the potential and its forces, exact and as learned by D.
+
+    The target is a run directory, one of its checkpoints, or a preset, whose networks are then untrained. Write ./NAME
+    for a run with the name of a preset.
 
     For points in the plane: the potential Phi of generated and real points, D's regression of it, and D - Phi, with
-    the forces. For images: the changes of generated images along grad Phi and along grad D. Write ./NAME for a run with
-    the name of a preset.
+    the forces. For images: the changes of generated images along grad Phi and along grad D.
     """
     chosen, found, suffix = given(options), None, ".gif" if animate else ".png"
     if animate and (target in PRESETS or not Path(target).is_dir()):
@@ -50,7 +52,6 @@ def field(target, n, output, animate, seed, **options):
     else:
         rule = "neither a run nor a preset; use a run directory like runs/00000-grid, or one of"
         raise UserError(f"{target}: {rule} {', '.join(PRESETS)}")
-    tell_choice(backend)
     dataset = open_data(config, cache, found)
     if animate:
         _animate(RunDirectory(Path(target)), backend, dataset, n, seed, output)
@@ -67,7 +68,4 @@ def _animate(run, backend, dataset, n, seed, output):
     pictures.save_animation(frames, output, SECONDS)
     click.echo(f"the field of {run.path} at {len(frames)} checkpoints: {output}")
     if len(frames) < FEW:
-        warn(
-            "a run keeps its last --keep-checkpoints checkpoints; for more frames train with --checkpoint-every 500 "
-            "--keep-checkpoints 100"
-        )
+        warn("a run keeps its last checkpoints; for more frames train with --keep-checkpoints 100")

@@ -12,7 +12,7 @@ from minicoulomb.models import DISCRIMINATORS, GENERATOR_OF, GENERATORS, SampleS
 @click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="1 for grey, 3 for colour  [3]")
 @click.option("--latent", type=click.IntRange(1), default=16, help="dimension of z  [16]")
 def models(names, size, channels, latent):
-    """Print the layers of the networks NAMES, by default of all networks."""
+    """Print the layers of the networks NAMES, by default of all."""
     space = SampleSpace((size, size, int(channels)))
     for name in names or DISCRIMINATORS:
         networks = Networks(generator=GENERATOR_OF.get(name, name), discriminator=name, latent=latent)

@@ -19,7 +19,7 @@ SETTINGS = 3
 @click.argument("runs", type=PATH, nargs=-1, required=True)
 @click.option("-o", "output", type=PATH, default=Path("curves.png"), help="picture.png, .svg or .pdf  [curves.png]")
 def plot(runs, output):
-    """Draw the metrics of RUNS over each other: losses, squared MMD, D's fit, modes, FID, eps, learning rates, speed.
+    """Draw the metrics of runs over each other.
 
     RUNS may still be training. Needs matplotlib: pip install 'minicoulomb[plot]'.
     """

@@ -4,7 +4,7 @@ import click
 
 from minicoulomb.arrays.threads import available_cores
 from minicoulomb.cli.common import PATH
-from minicoulomb.cli.console import showing, tell_skipped
+from minicoulomb.cli.console import showing, skipped
 from minicoulomb.data.cache import prepare as prepare_images
 from minicoulomb.data.sources import CHANNELS, FORMS, image_source
 from minicoulomb.errors import UserError
@@ -19,10 +19,10 @@ from minicoulomb.errors import UserError
 @click.option("--skip-bad", is_flag=True, help="skip images that cannot be read instead of stopping")
 @click.option("--workers", type=click.IntRange(1), help="processes for decoding  [one per core]")
 def prepare(source, output, size, crop, channels, skip_bad, workers):
-    """Decode the images in SOURCE into the array OUTPUT (.npy), for use as --data.
+    """Decode images into one array.
 
-    SOURCE is a folder, zip or tar of images (CelebA), an LMDB (LSUN), or CIFAR-10. After an interruption the same
-    command continues.
+    SOURCE is a folder, zip or tar of images (CelebA), an LMDB (LSUN), or CIFAR-10; OUTPUT is a .npy file, for use as
+    --data. After an interruption the same command continues.
     """
     images = image_source(source)
     if images is None:
@@ -31,5 +31,5 @@ def prepare(source, output, size, crop, channels, skip_bad, workers):
     workers = workers or available_cores()
     report = prepare_images(images, output, **settings, workers=workers, progress=showing("preparing"))
     for name, reason in report.skipped:
-        tell_skipped(name, reason)
+        skipped(name, reason)
     click.echo(f"{report.n} images: {report.path}" + (" (unchanged)" if report.reused else ""))

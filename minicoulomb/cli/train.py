@@ -32,31 +32,25 @@ RESUMABLE |= {"fid_every", "fid_samples", "fid_reference", "inception"}
 
 
 @click.command()
-@click.option(
-    "--preset", type=click.Choice(list(PRESETS)), help="settings to start from  [grid, or the preset for --data]"
-)
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="settings to start from  [grid, or as fits --data]")
 @click.option("--out", type=PATH, default=Path("runs"), help="folder for the numbered run directory  [runs]")
 @click.option("--resume", type=PATH, metavar="RUN", help="continue a run, exactly as if it had not stopped")
 @click.option("--init-from", type=PATH, metavar="CKPT", help="start a new run from the weights of a checkpoint or run")
-@click.option(
-    "--until", type=click.IntRange(1), metavar="STEP", help="stop and save at this step; schedules depend on --steps"
-)
+@click.option("--until", type=click.IntRange(1), metavar="STEP", help="stop and save here; schedules go on to --steps")
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration as JSON and stop")
 @config_options()
 def train(preset, out, resume, init_from, until, dry_run, **options):
-    """Train a Coulomb GAN; without options, on 25 Gaussians in the plane, in about two minutes.
+    """Train a Coulomb GAN, by default on 25 Gaussians in the plane.
 
-    Brackets hold the defaults of settings that the preset does not change.
+    The default takes about two minutes. Brackets hold the defaults of settings that the preset does not change.
     """
     chosen, found = given(options), None
     if resume:
         _check_resumable(preset, init_from, chosen)
         backend, checkpoint = load(resume, chosen)
         config = checkpoint.config
-        if checkpoint.state.step > config.algorithm.steps:
-            raise UserError(
-                f"steps {config.algorithm.steps}: the run is at step {checkpoint.state.step}; use a larger --steps"
-            )
+        if (step := checkpoint.state.step) > config.algorithm.steps:
+            raise UserError(f"steps {config.algorithm.steps}: the run is at step {step}; use a larger --steps")
     else:
         config, found = configure(preset, chosen)
     if dry_run:
@@ -64,14 +58,16 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
         return
 
     found = found or find(config.data.data)
-    if found.kind == "images":  # before they are decoded, see whether their size fits the networks
+    if found.kind == "images":  # check that their size fits the networks before they are decoded
         build(config.networks, SampleSpace(found.shape(config)))
     cache = (run_directory(resume).parent if resume else out) / "cache"
     dataset = open_data(config, cache, found)
     space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
     if resume:
         if space != checkpoint.space:
-            raise UserError(f"data {config.data.data}: not the run's: {space} where {checkpoint.space} was; use --data")
+            raise UserError(
+                f"data {config.data.data}: its samples are {space}, those of the run {checkpoint.space}; use --data"
+            )
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.open(run_directory(resume))
         run.rewind(config, checkpoint.state.step)
@@ -109,7 +105,7 @@ def _train(run, checkpoint, dataset, backend, until, fid):
     state, config = checkpoint.state, checkpoint.config
     console = Console(run, state.step, until)
     if backend.choice:
-        console.line(backend.choice)
+        run.log(backend.choice)
     console.line(
         f"{run.path}: {dataset.name}, step {state.step} to {until}, "
         f"{backend.name}{', TF32' * backend.tf32}, {config.run.dtype}, seed {config.run.seed}"

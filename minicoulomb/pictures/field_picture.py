@@ -18,16 +18,7 @@ from minicoulomb import pictures
 from minicoulomb.arrays.backend import array_module, to_host
 from minicoulomb.data.dataset import Dataset
 from minicoulomb.errors import UserError
-from minicoulomb.pictures.field_values import (
-    charges,
-    cosines,
-    exact_force,
-    exact_potential,
-    fit,
-    learned_force,
-    learned_potential,
-    regresses,
-)
+from minicoulomb.pictures import field_values
 from minicoulomb.training.checkpoint import Checkpoint, load
 
 # Charges of each kind, by default.
@@ -117,7 +108,7 @@ def check_plane(shape: tuple[int, ...]) -> None:
 
 def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> PlaneField:
     """The field of n generated and n real points in the plane."""
-    sources = charges(checkpoint, dataset, n, seed)
+    sources = field_values.charges(checkpoint, dataset, n, seed)
     x, y, eps = to_host(sources.x), to_host(sources.y), sources.eps
     square = pictures.square_about(np.quantile(y, (0.005, 0.995), axis=0), MARGIN)
     plane, xp = pictures.Plane(square), array_module(sources.x)
@@ -126,11 +117,12 @@ def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> 
         return xp.asarray(plane.centres(cells).reshape(-1, 2), dtype=sources.x.dtype)
 
     cells, arrows = lattice(pictures.CELLS), lattice(pictures.ARROWS)
-    potentials, forces, r2 = [exact_potential(cells, sources)], [exact_force(arrows, sources)], None
-    if regresses(checkpoint):
-        potentials.append(learned_potential(cells, checkpoint, eps))
-        forces.append(learned_force(arrows, checkpoint, eps))
-        r2 = fit(sources, checkpoint)
+    potentials, r2 = [field_values.exact_potential(cells, sources)], None
+    forces = [field_values.exact_force(arrows, sources)]
+    if field_values.regresses(checkpoint):
+        potentials.append(field_values.learned_potential(cells, checkpoint, eps))
+        forces.append(field_values.learned_force(arrows, checkpoint, eps))
+        r2 = field_values.fit(sources, checkpoint)
     return PlaneField(
         _title(checkpoint, dataset, eps),
         square,
@@ -164,12 +156,12 @@ def _force_picture(checkpoint, dataset, n, seed):
         raise UserError(f"{n} rows of images: a picture has at most {MOST_ROWS}; use -n {ROWS}")
     config = checkpoint.config
     batch = max(n, config.algorithm.batch_size)
-    sources = charges(checkpoint, dataset, max(batch, min(IMAGES, NUMBERS // prod(dataset.shape))), seed)
+    sources = field_values.charges(checkpoint, dataset, max(batch, min(IMAGES, NUMBERS // prod(dataset.shape))), seed)
     x = sources.x[: batch if checkpoint.D.statistics_size else n]
-    forces, cosine = {"grad Phi": exact_force(x[:n], sources)}, []
-    if regresses(checkpoint):
-        forces["grad D"] = learned_force(x, checkpoint, sources.eps)[:n]
-        cosine = to_host(cosines(*forces.values()))
+    forces, cosine = {"grad Phi": field_values.exact_force(x[:n], sources)}, []
+    if field_values.regresses(checkpoint):
+        forces["grad D"] = field_values.learned_force(x, checkpoint, sources.eps)[:n]
+        cosine = to_host(field_values.cosines(*forces.values()))
     caption = (
         "Forces: a grey pixel stays, a lighter one increases, a darker one decreases; each force has its own scale.\n"
         "Moved: the largest change of a pixel is half of the way from black to white.\n"
@@ -182,5 +174,6 @@ def _force_picture(checkpoint, dataset, n, seed):
 
 
 def _title(checkpoint, dataset, eps):
-    title = f"{dataset.name}, step {checkpoint.state.step:,}, eps {eps:.3g}"
-    return title if regresses(checkpoint) else f"{title}, objective {checkpoint.config.algorithm.objective}"
+    objective = checkpoint.config.algorithm.objective
+    baseline = f", objective {objective}" if objective != "coulomb" else ""
+    return f"{dataset.name}, step {checkpoint.state.step:,}, eps {eps:.3g}{baseline}"

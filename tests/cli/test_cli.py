@@ -1,14 +1,17 @@
 """The command line as a user meets it: what it prints, writes and returns."""
 
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from cli_cases import SMALL, SMALL_IMAGES, arrays, pixels, run, tree
+from cli_cases import ROOT, SMALL, SMALL_IMAGES, arrays, pixels, run, tree
 from PIL import Image
 
 from minicoulomb.arrays.backend import open_backend
+from minicoulomb.cli.main import COMMANDS
 
 
 @pytest.fixture(scope="module")
@@ -229,22 +232,9 @@ def test_the_user_s_own_points_are_trained_on(tmp_path):
     assert (tmp_path / "00000-points" / "samples" / "step-0000003.png").exists()
 
 
-def test_the_averaged_weights_and_the_noise_of_the_paper_can_be_trained_with(tmp_path):
-    run(
-        "train",
-        *SMALL,
-        "--steps",
-        3,
-        "--noise",
-        1,
-        "--no-half-factors",
-        "--l2",
-        1e-3,
-        "--d-steps",
-        2,
-        "--out",
-        tmp_path,
-    )
+def test_the_noise_of_the_paper_and_averaged_weights_can_be_trained_with(tmp_path):
+    options = ["--noise", 1, "--l2", 1e-3, "--d-steps", 2, "--average", 0.9]
+    run("train", *SMALL, "--steps", 3, *options, "--out", tmp_path)
     run("train", *SMALL, "--steps", 3, "--dtype", "float64", "--l2", 1e-3, "--out", tmp_path)
 
 
@@ -480,3 +470,18 @@ def test_a_diverging_run_stops_with_its_last_good_state(tmp_path):
     assert path.name in output
     with np.load(path) as file:
         assert np.isfinite(file["theta"]).all()
+
+
+def test_the_command_line_imports_no_library_that_a_command_may_not_need():
+    """Each of them takes longer than everything else; matplotlib and CuPy are extras, and PyTorch is no dependency."""
+    program = "import sys, minicoulomb.cli.main as m; [m.main.get_command(None, name) for name in m.COMMANDS]; "
+    program += "print({'matplotlib', 'torch', 'jax', 'cupy', 'h5py', 'lmdb', 'scipy', 'autograd'} & set(sys.modules))"
+    child = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert child.stdout == "set()\n"
+
+
+def test_the_help_lists_every_command_with_its_purpose():
+    listed = run("--help").split("Commands:\n")[1].splitlines()
+    assert [line.split()[0] for line in listed] == COMMANDS
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+    assert "No such command 'cli'" in run("cli", status=2)
