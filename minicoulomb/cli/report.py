@@ -1,4 +1,4 @@
-"""`minicoulomb report`: a run on one page."""
+"""`minicoulomb report`: a run on one page that works offline."""
 
 from pathlib import Path
 
@@ -6,7 +6,6 @@ import click
 
 from minicoulomb import __version__
 from minicoulomb.cli.common import PATH, load, open_data, run_directory
-from minicoulomb.cli.console import tell_choice
 from minicoulomb.cli.options import config_options, given
 from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
@@ -18,18 +17,18 @@ from minicoulomb.training.run import find_checkpoint
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("-o", "output", type=PATH, default=Path("report.html"), help="a page.html  [report.html]")
+@click.option("-o", "output", type=PATH, default=Path("report.html"), help="page.html  [report.html]")
 @config_options("data", "batch_statistics", "backend", "device", "tf32", "threads")
 def report(run, output, **options):
-    """Tell of RUN on one page that opens without a network: samples, field, curves, metrics, settings, networks.
+    """Show a run on one page that works offline.
 
-    Takes matplotlib: pip install 'minicoulomb[plot]'.
+    The page has samples, field, curves, metrics, settings and networks. Needs matplotlib: pip install
+    'minicoulomb[plot]'.
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{output}: a report is an .html file; use -o {output.stem}.html")
     made_by = {"report by minicoulomb": __version__, "Matplotlib": matplotlib_version()}
-    backend, checkpoint = load(run, given(options))
-    tell_choice(backend)
+    _, checkpoint = load(run, given(options))
     folder = run_directory(run)
     try:
         dataset = open_data(checkpoint.config, folder.parent / "cache")
