@@ -22,7 +22,10 @@ from minicoulomb.training.sampling import samples
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @config_options("data", "inception", "batch_statistics", "backend", "device", "tf32", "threads")
 def evaluate(run, n, metric, reference, seed, as_json, **options):
-    """Measure the quality of a run's samples, by comparison with its data."""
+    """Measure the quality of a run's samples.
+
+    The reference is the run's data, or with --metric also --reference.
+    """
     backend, checkpoint = load(run, given(options))
     config, cache = checkpoint.config, run_directory(run).parent / "cache"
     if metric:
