@@ -6,7 +6,7 @@ import click
 
 from minicoulomb.cli.common import PATH, load, open_data, run_directory
 from minicoulomb.cli.console import showing, table, warn
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation.evaluate import EVALUATED
 from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
 from minicoulomb.fid import compare
@@ -26,7 +26,7 @@ def evaluate(run, n, metric, reference, seed, as_json, **options):
 
     The reference is the run's data, or with --metric also --reference.
     """
-    backend, checkpoint = load(run, given(options))
+    backend, checkpoint = load(run, named(options))
     config, cache = checkpoint.config, run_directory(run).parent / "cache"
     if metric:
         n = n or compare.SAMPLES

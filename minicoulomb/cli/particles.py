@@ -12,7 +12,7 @@ from minicoulomb import pictures
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.cli.common import PATH, compute_on, configure, open_data
 from minicoulomb.cli.console import showing, table
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.coulomb import mean_self_kernel
 from minicoulomb.data.dataset import ArrayDataset, decode
 from minicoulomb.errors import UserError
@@ -58,7 +58,7 @@ def particles(data, n, points, start, steps, optimizer, step_size, output, energ
     wide as the data. Euler's method is stable up to a step of about 2 of the data's shortest mean shifts.
     """
     _check_places(output, energies)
-    config, found = configure(None, {"data": data, "hold_out_every": 0} | given(options))
+    config, found = configure(None, {"data": data, "hold_out_every": 0} | named(options))
     algorithm, backend = config.algorithm, compute_on(config)
     dataset = open_data(config, CACHE, found)
     y = _real_points(dataset, points, config.run.seed)  # (n_y, m)
