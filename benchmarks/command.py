@@ -9,7 +9,7 @@ from benchmarks.report import HEADER, environment
 from minicoulomb.arrays.backend import open_backend
 from minicoulomb.cli.common import CONTEXT, PATH, Command
 from minicoulomb.cli.console import warn
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 
@@ -30,7 +30,7 @@ def benchmark(cases, threads, repeats, only_list, json_path, **options):
     checked to compute the same on both sides. A ratio below 1 is in favour of minicoulomb. With --backend cupy both
     compute on the same GPU, and neither uses TF32 unless --tf32 lets both.
     """
-    config = Config.of(**given(options))
+    config = Config.of(**named(options))
     selected = select(cases, gpu=config.run.backend != "numpy")  # a name that finds none is told before all else
     if only_list:
         click.echo("\n".join(case.name for case in selected))

@@ -6,7 +6,7 @@ import click
 
 from minicoulomb.cli.common import PATH, load, open_data, run_directory
 from minicoulomb.cli.console import showing, table, warn
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation.evaluate import EVALUATED
 from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
 from minicoulomb.fid import compare
@@ -22,8 +22,11 @@ from minicoulomb.training.sampling import samples
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @config_options("data", "inception", "batch_statistics", "backend", "device", "tf32", "threads")
 def evaluate(run, n, metric, reference, seed, as_json, **options):
-    """Measure the quality of a run's samples, by comparison with its data."""
-    backend, checkpoint = load(run, given(options))
+    """Measure the quality of a run's samples.
+
+    The reference is the run's data, or with --metric also --reference.
+    """
+    backend, checkpoint = load(run, named(options))
     config, cache = checkpoint.config, run_directory(run).parent / "cache"
     if metric:
         n = n or compare.SAMPLES

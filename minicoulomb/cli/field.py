@@ -7,7 +7,7 @@ import click
 from minicoulomb import pictures
 from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, run_directory
 from minicoulomb.cli.console import showing, warn
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.errors import UserError
 from minicoulomb.models import SampleSpace
 from minicoulomb.pictures.field_picture import FieldFrames, field_picture
@@ -37,7 +37,7 @@ def field(target, n, output, animate, seed, **options):
     For points in the plane: the potential Phi of generated and real points, D's regression of it, and D - Phi, with
     the forces. For images: the changes of generated images along grad Phi and along grad D.
     """
-    chosen, found, suffix = given(options), None, ".gif" if animate else ".png"
+    chosen, found, suffix = named(options), None, ".gif" if animate else ".png"
     if animate and (target in PRESETS or not Path(target).is_dir()):
         raise click.UsageError("--animate draws the checkpoints of a run; use its directory, like runs/00000-grid")
     if output.suffix.lower() != suffix:

@@ -3,7 +3,7 @@
 import click
 
 from minicoulomb.cli.common import compute_on
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 from minicoulomb.models import DISCRIMINATORS, GENERATOR_OF, SampleSpace
@@ -24,7 +24,7 @@ def gradcheck(model, size, against, seed, **options):
     status is 1 if an error is larger than its bound.
     """
     networks = {"generator": GENERATOR_OF.get(model, model), "discriminator": model}
-    config = Config.of(**networks, latent=8, d=1.0, eps=1.0, **given(options))
+    config = Config.of(**networks, latent=8, d=1.0, eps=1.0, **named(options))
     backend = compute_on(config)
     rows = check(config, SampleSpace((size, size, 3)), against, seed, backend)
     reference = against or "finite differences"

@@ -5,7 +5,7 @@ import json
 import click
 
 from minicoulomb.cli.environment import describe, lines
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
 
 
@@ -14,6 +14,6 @@ from minicoulomb.config import Config
 @config_options("backend", "device", "tf32")
 def info(as_json, **options):
     """Print versions, the processor, and the GPU if one is usable."""
-    config = Config.of(**{"backend": "auto", **given(options)})
+    config = Config.of(**{"backend": "auto", **named(options)})
     values = describe(config.run.backend, config.run.device, config.run.tf32)
     click.echo(json.dumps(values, indent=2) if as_json else "\n".join(lines(values)))

@@ -21,8 +21,8 @@ def config_options(*names: str):
     return decorate
 
 
-def given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options on the command line."""
+def named(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that the command line names."""
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -12,12 +12,13 @@ from minicoulomb import pictures
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.cli.common import PATH, compute_on, configure, open_data
 from minicoulomb.cli.console import showing, table
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.coulomb import mean_self_kernel
 from minicoulomb.data.dataset import ArrayDataset, decode
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import mode_metrics
 from minicoulomb.files import atomic_write
+from minicoulomb.pictures.colours import GREY, VERMILION
 
 # Real points by default: of a mixture, and at most of a finite set, with at most MOST_NUMBERS coordinates in total.
 MIXTURE_POINTS, MOST_POINTS, MOST_NUMBERS = 1000, 10_000, 2**24
@@ -48,16 +49,16 @@ CACHE = Path("runs") / "cache"
 def particles(data, n, points, start, steps, optimizer, step_size, output, energies, **options):
     """Let free particles follow the exact field, without networks.
 
-    DATA is grid, ring, digits, or any --data of train. This is Theorem 1: the energy falls towards 0, and the particles
-    become distributed like the data. The floor is the energy of as many fresh real points; below it the particles fit
-    the real points of the field themselves. The defaults of d and eps are those of train for DATA; images of many
-    pixels need an --eps near their distances.
+    DATA is grid, ring, digits, or any --data of train. As in Theorem 1, the energy falls towards 0, and the
+    particles become distributed like the data. The floor is the energy of as many fresh real points; below it the
+    particles fit the real points of the field themselves. The defaults of d and eps are those of train for DATA; images
+    of many pixels need an --eps near their distances.
 
     All particles start in the data's mean, or in one sample, like those of a collapsed generator, or from a Gaussian as
     wide as the data. Euler's method is stable up to a step of about 2 of the data's shortest mean shifts.
     """
     _check_places(output, energies)
-    config, found = configure(None, {"data": data, "hold_out_every": 0} | given(options))
+    config, found = configure(None, {"data": data, "hold_out_every": 0} | named(options))
     algorithm, backend = config.algorithm, compute_on(config)
     dataset = open_data(config, CACHE, found)
     y = _real_points(dataset, points, config.run.seed)  # (n_y, m)
@@ -146,13 +147,18 @@ def _moving(optimizer, step_size, y, d, eps):
 def _draw(found, floor, y, dataset, output):
     """Write the animation, or the picture of the end."""
 
+    m = y.shape[1]
+
     def frame(t):
         x, title = found.snapshots[t], f"{dataset.name}, step {t:,}"
         if len(dataset.shape) == 3:
             images = x[:IMAGES].reshape(-1, *dataset.shape)
             picture = pictures.image_grid(images, zoom=max(1, round(SIZE / (6 * dataset.shape[1])))).convert("RGB")
         else:
-            picture = pictures.scatter(y, x, size=SIZE, title=title, names=("real points", "particles"))
+            plane = pictures.Plane(pictures.square_about(y), SIZE, title + f" (coordinates 1 and 2 of {m})" * (m > 2))
+            plane.discs(y, GREY, "real points")
+            plane.discs(x, VERMILION, "particles", radius=3.2, alpha=0.7)
+            picture = plane.drawn()
         return pictures.with_curve(picture, found.energies, floor, t)
 
     if output.suffix.lower() == ".png":

@@ -6,7 +6,7 @@ import click
 
 from minicoulomb import __version__
 from minicoulomb.cli.common import PATH, load, open_data, run_directory
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
 from minicoulomb.pictures.metric_curves import matplotlib_version
@@ -28,7 +28,7 @@ def report(run, output, **options):
     if output.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{output}: a report is an .html file; use -o {output.stem}.html")
     made_by = {"report by minicoulomb": __version__, "Matplotlib": matplotlib_version()}
-    _, checkpoint = load(run, given(options))
+    _, checkpoint = load(run, named(options))
     folder = run_directory(run)
     try:
         dataset = open_data(checkpoint.config, folder.parent / "cache")

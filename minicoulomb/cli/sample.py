@@ -4,7 +4,7 @@ import click
 
 from minicoulomb import pictures
 from minicoulomb.cli.common import PATH, load, open_data, run_directory
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation.evaluate import nearest_training
 from minicoulomb.pictures.output import check_rows, export
 from minicoulomb.training.sampling import interpolations, sample_blocks, samples
@@ -24,7 +24,7 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
 
     RUN is a run directory or one of its checkpoints.
     """
-    chosen = given(options)
+    chosen = named(options)
     _check_sample_options(interpolate, steps, neighbours, chosen)
     _, checkpoint = load(run, chosen)
     config, space, G, _, state = checkpoint

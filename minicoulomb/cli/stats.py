@@ -4,7 +4,7 @@ import click
 
 from minicoulomb.cli.common import PATH, compute_on, open_data
 from minicoulomb.cli.console import showing, warn
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 from minicoulomb.fid import compare
@@ -23,7 +23,7 @@ def stats(data, output, **options):
     """
     if output.suffix != ".npz":
         raise UserError(f"{output}: statistics are written to a .npz file; use -o {output.stem}.npz")
-    config = Config.of(data=data, **given(options))
+    config = Config.of(data=data, **named(options))
     backend = compute_on(config)
     dataset = open_data(config, output.parent / "cache")
     compare.check_images(dataset.shape)

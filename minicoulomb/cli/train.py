@@ -9,7 +9,7 @@ import click
 
 from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, run_directory
 from minicoulomb.cli.console import Console, showing, table, warn
-from minicoulomb.cli.options import config_options, flag, given
+from minicoulomb.cli.options import config_options, flag, named
 from minicoulomb.data.sources import find
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import EVALUATED, SMALL, has_modes, mode_metrics
@@ -36,7 +36,7 @@ RESUMABLE |= {"fid_every", "fid_samples", "fid_reference", "inception"}
 @click.option("--out", type=PATH, default=Path("runs"), help="folder for the numbered run directory  [runs]")
 @click.option("--resume", type=PATH, metavar="RUN", help="continue a run, exactly as if it had not stopped")
 @click.option("--init-from", type=PATH, metavar="CKPT", help="start a new run from the weights of a checkpoint or run")
-@click.option("--until", type=click.IntRange(1), metavar="STEP", help="stop and save here; schedules go on to --steps")
+@click.option("--until", type=click.IntRange(1), metavar="STEP", help="stop and save here; schedules end at --steps")
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration as JSON and stop")
 @config_options()
 def train(preset, out, resume, init_from, until, dry_run, **options):
@@ -44,7 +44,7 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
 
     The default takes about two minutes. Brackets hold the defaults of settings that the preset does not change.
     """
-    chosen, found = given(options), None
+    chosen, found = named(options), None
     if resume:
         _check_resumable(preset, init_from, chosen)
         backend, checkpoint = load(resume, chosen)

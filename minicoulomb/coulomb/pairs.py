@@ -131,15 +131,14 @@ def _powers_of(a, b, d, eps, count=1) -> Callable[[slice, slice], Iterator]:
 
 def _power(s, d, out):
     """s^(-d/2); on the host by roots and products, where d allows."""
+    xp = array_module(s)
     if on_gpu(s) or d not in (1, 2, 3, 4):
-        return array_module(s).power(s, -d / 2, out=out)
+        return xp.power(s, -d / 2, out=out)
     if d == 1:
-        s = np.sqrt(s, out=out)
-    elif d == 3:
-        s = np.multiply(s, np.sqrt(s), out=out)
-    elif d == 4:
-        s = np.multiply(s, s, out=out)
-    return np.divide(1, s, out=out)
+        s = xp.sqrt(s, out=out)
+    elif d > 2:
+        s = xp.multiply(s, xp.sqrt(s) if d == 3 else s, out=out)
+    return xp.divide(1, s, out=out)
 
 
 def _squared_distances_of(a, b, eps) -> Callable:
@@ -191,7 +190,7 @@ def _by_products(a, b):
         products = a64 @ b64.T
         products *= 2
         r2 -= products
-    return xp.maximum(r2, 0, out=r2).astype(a.dtype, copy=False)
+    return xp.maximum(r2, 0, out=xp.empty(r2.shape, a.dtype))
 
 
 def _by_differences(a, b):

@@ -43,13 +43,15 @@ def decode_image(content: bytes | np.ndarray, size: int, crop: int | None = None
     UserError, without a name, if it is no whole image or smaller than `crop`.
     """
     check_geometry(size, crop, channels)
-    image = Image.fromarray(content) if isinstance(content, np.ndarray) else _read(content)
-    side = crop or min(image.size)
-    if side > min(image.size):
-        width, height = image.size
-        raise UserError(f"{width}x{height} pixels, less than the crop of {crop}; use --crop {min(image.size)}")
-    left, top = ((length - side) // 2 for length in image.size)
-    square = _opaque(image.crop((left, top, left + side, top + side)))
+    # Pillow warns of untidy metadata, and from 90 megapixels on; it refuses, as it should, from 179 on.
+    with warnings.catch_warnings(action="ignore"):
+        image = Image.fromarray(content) if isinstance(content, np.ndarray) else _read(content)
+        side = crop or min(image.size)
+        if side > min(image.size):
+            width, height = image.size
+            raise UserError(f"{width}x{height} pixels, less than the crop of {crop}; use --crop {min(image.size)}")
+        left, top = ((length - side) // 2 for length in image.size)
+        square = _opaque(image.crop((left, top, left + side, top + side)))
     square = square.convert("L" if channels == 1 else "RGB").resize((size, size), FILTER)
     return np.array(square).reshape(size, size, channels)
 
@@ -60,11 +62,7 @@ def _read(content):
         begins = f"begins with {content[:4].hex(' ')}" if content else "is empty"
         raise UserError(f"{begins}: must be a JPEG, PNG or WebP image; replace or remove it")
     try:
-        # Pillow warns of untidy metadata, and from 90 megapixels on; it refuses, as it should, from 179 on.
-        with (
-            warnings.catch_warnings(action="ignore"),
-            Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image,
-        ):
+        with Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image:
             image.load()
             # Damaged metadata is no reason to lose the pixels. Pillow turns them first, then rewrites the metadata.
             with suppress(Exception):

@@ -142,13 +142,11 @@ def scatter(
     size: int = 800,
     title: str = "",
     alpha: float = 0.5,
-    names: tuple[str, str] = ("real", "generated"),
 ) -> Image.Image:
     """Generated points (k, m) in colour over real points (n, m), if any, in grey, on a page `size` pixels wide.
 
     extent   half the side of a square around 0, or (xmin, xmax, ymin, ymax), widened to a square; by default the
              square around the real points, or without them the generated ones, with a margin of 15 %
-    names    of both kinds, for the legend
     The legend counts the points outside. If m > 2, the first two coordinates are drawn and the title says so.
     """
     m = generated.shape[1]
@@ -161,8 +159,8 @@ def scatter(
         square = square_about(np.array([extent[::2], extent[1::2]], float), margin=1.0)
     plane = Plane(square, size, title)
     if real is not None:
-        plane.discs(real, GREY, names[0], alpha=alpha)
-    plane.discs(generated, VERMILION, names[1], alpha=alpha)
+        plane.discs(real, GREY, "real", alpha=alpha)
+    plane.discs(generated, VERMILION, "generated", alpha=alpha)
     return plane.drawn()
 
 

@@ -1,6 +1,6 @@
 """A run on one page that works offline: description, quality, history and settings.
 
-facts.py      what is known of the run
+facts.py      the facts of the run
 page.py       the sections of the page; their words and markup are in page.html
 numbers.py    the meaning of metrics            commands.py   command lines for the run
 graphs.py     curves as <svg>                   images.py     pictures as data: addresses
