@@ -173,7 +173,7 @@ def _regress_together(D, w, points, targets, factor, slopes):
     weights = d - xp.concatenate(targets)
     weights[:n_x] *= factor / n_x
     weights[n_x:] *= factor / n_y
-    dx, dw = D.weighted_gradients(residuals, xp.ones_like(d), weights)
+    dx, dw = D.gradients(residuals, xp.ones_like(d), weights)
     return d[:n_x], d[n_x:], dw, dx[:n_x] if slopes else None
 
 

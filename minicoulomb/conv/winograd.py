@@ -1,4 +1,4 @@
-"""Convolution with fewer multiplications: the trilinear form T through the decomposition of toom_cook.py.
+"""Convolution with fewer multiplications: the trilinear form T through the decomposition of winograd_plan.py.
 
     T(x, w, dy) = sum_a (B x)_a (G w)_a (C dy)_a        for every tile of outputs, points a of both axes
 
@@ -20,17 +20,46 @@ from itertools import product
 from math import prod
 
 from minicoulomb.arrays.backend import array_module, on_gpu
+from minicoulomb.arrays.blocks import blocks
 from minicoulomb.arrays.matmul import batched_matmul
 from minicoulomb.arrays.threads import for_each
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.conv import winograd_cuda as kernels
 
 # Numbers in a block of transformed tiles (64 MB in float32): each point's matrix product then has hundreds of rows.
-# A GPU has tens of thousands of threads to feed (1 GB).
-BLOCK_ELEMENTS, GPU_BLOCK_ELEMENTS = 2**24, 2**28
-# Numbers that one call of NumPy makes in a transform (1 MB in float32): they should stay in the processor's cache, and
-# take long enough that several threads rarely wait for the interpreter.
+BLOCK_ELEMENTS = 2**24
+# Numbers that one call of NumPy makes in a transform (1 MB in float32).
 PART_ELEMENTS = 2**18
+
+
+class Kernel:
+    """A kernel for the passes of one step, which share its transform; valid while the array w does not change.
+
+    It takes the place of w in `correlate` and `correlate_input`. Work buffers come from `workspace`; with `keep` off,
+    every pass transforms anew.
+    """
+
+    def __init__(self, w, workspace=NoWorkspace, keep: bool = True):
+        self.w, self.workspace, self._keep = w, workspace, keep
+        self._transforms = {}
+
+    @classmethod
+    def of(cls, w) -> "Kernel":
+        """The kernel of one pass, for an array or a kernel."""
+        if not isinstance(w, Kernel):
+            return cls(w)
+        return w if w._keep else cls(w.w, w.workspace)
+
+    def on_images(self) -> "Kernel":
+        """The kernel (k, c, o) of sequences as one of images of height 1, (1, k, c, o)."""
+        return Kernel(self.w[None], self.workspace)
+
+    def transformed(self, plan):
+        """U of `transform_kernel` for this plan."""
+        if plan.key not in self._transforms:
+            U = self.workspace.borrow(transformed_shape(self.w, plan), self.w, owner=self)
+            self._transforms[plan.key] = transform_kernel(self.w, plan, out=U)
+        return self._transforms[plan.key]
 
 
 def correlate(x, U, plan, padding, size, workspace=NoWorkspace):
@@ -48,7 +77,7 @@ def correlate(x, U, plan, padding, size, workspace=NoWorkspace):
         batched_matmul((V[points, :, own], U[points, own], M[points]) for points, own in _bands(plan, c))
         _collect_outputs(M, y[block], plan, tiles, workspace)
 
-    for block in _images(x, prod(tiles) * U[..., 0].size):
+    for block in blocks(len(x), prod(tiles) * U[..., 0].size, x, BLOCK_ELEMENTS):
         block_of_images(block)
     return y
 
@@ -69,7 +98,7 @@ def correlate_input(dy, U, plan, padding, size, workspace=NoWorkspace):
         batched_matmul((dM[points], transposed[points, :, own], dV[points, :, own]) for points, own in _bands(plan, c))
         _collect_inputs(dV, dx[block], plan, padding, tiles, workspace)
 
-    for block in _images(dy, prod(tiles) * U[..., 0].size):
+    for block in blocks(len(dy), prod(tiles) * U[..., 0].size, dy, BLOCK_ELEMENTS):
         block_of_images(block)
     return dx
 
@@ -92,10 +121,9 @@ def correlate_kernel(x, dy, plan, kernel_size, padding, workspace=NoWorkspace):
         _collect_kernel(dU, dw, plan)
 
     numbers = len(plan.points) * max(c_out, plan.phases * c if on_gpu(x) else 0)
-    for block in _images(x, prod(tiles) * numbers):
+    for block in blocks(len(x), prod(tiles) * numbers, x, BLOCK_ELEMENTS):
         dM = _transform_outputs(dy[block], plan, tiles, workspace)  # (a, t, o)
-        channels = BLOCK_ELEMENTS // (len(plan.points) * plan.phases * max(dM.shape[1], c_out))
-        for part in _blocks(c, c if on_gpu(x) else channels):
+        for part in blocks(c, len(plan.points) * plan.phases * max(dM.shape[1], c_out), x, BLOCK_ELEMENTS):
             block_of_channels(x[block][..., part], dM, dw[..., part, :])
     return dw
 
@@ -118,7 +146,7 @@ def transform_kernel(w, plan, out):
         own = out[group.points, phase * c : (phase + 1) * c][:, channels]
         xp.matmul(group.G, taps.reshape(group.G.shape[1], -1), out=own.reshape(len(own), -1))
 
-    for_each(transform, product(_phases(plan), _blocks(c, PART_ELEMENTS // c_out)))
+    for_each(transform, product(_phases(plan), blocks(c, c_out, w, PART_ELEMENTS)))
     return out
 
 
@@ -155,7 +183,7 @@ def _transform_inputs(x, plan, padding, tiles, workspace):
             out = V[group.points, own_tiles, group.channels(c)].swapaxes(0, 1)  # (t, a, p c)
             xp.matmul(group.B, gathered.reshape(len(out), group.B.shape[1], -1), out=out)
 
-    _for_each_part(transform, len(x), tiles, V[:, 0].size // len(plan.groups))
+    _for_each_part(transform, x, tiles, V[:, 0].size // len(plan.groups))
     return V
 
 
@@ -176,11 +204,11 @@ def _collect_inputs(dV, dx, plan, padding, tiles, workspace):
             given = dV[group.points, own_tiles, group.channels(c)].swapaxes(0, 1)  # (t, a, p c)
             xp.matmul(group.B.T, given, out=gathered.reshape(len(given), group.B.shape[1], -1))
             # Windows start a tile apart: within a tile's length they do not overlap.
-            for i, j in product(*(_blocks(q, m) for q, m in zip(group.inputs, plan.tile))):
+            for i, j in product(*(blocks(q, 1, dx, m) for q, m in zip(group.inputs, plan.tile))):
                 windows[:, :, :, i, j] += gathered[:, :, :, i, j]
         own[...] = dxpad[:, top : top + dx.shape[1], left : left + dx.shape[2]]
 
-    _for_each_part(collect, len(dx), tiles, dV[:, 0].size // len(plan.groups))
+    _for_each_part(collect, dx, tiles, dV[:, 0].size // len(plan.groups))
 
 
 def _transform_outputs(dy, plan, tiles, workspace):
@@ -202,7 +230,7 @@ def _transform_outputs(dy, plan, tiles, workspace):
         out = dM[:, own_tiles].swapaxes(0, 1)  # (t, a, o)
         xp.matmul(plan.C, gathered.reshape(len(out), -1, c), out=out)
 
-    _for_each_part(transform, len(dy), tiles, dM[:, 0].size)
+    _for_each_part(transform, dy, tiles, dM[:, 0].size)
     return dM
 
 
@@ -224,7 +252,7 @@ def _collect_outputs(M, y, plan, tiles, workspace):
         if not exact:
             own[...] = whole[:, :u, :v]
 
-    _for_each_part(collect, len(y), tiles, M[:, 0].size)
+    _for_each_part(collect, y, tiles, M[:, 0].size)
 
 
 def _windows(xpad, group, plan, tiles):
@@ -277,18 +305,8 @@ def _bands(plan, c):
     return [(points, slice(phases.start * c, phases.stop * c)) for points, phases in plan.bands]
 
 
-def _for_each_part(function, n, tiles, numbers):
-    """function(images, their tiles) for parts of n images with about PART_ELEMENTS, at `numbers` for each tile."""
+def _for_each_part(function, x, tiles, numbers):
+    """function(images, their tiles) on parts of the images x with about PART_ELEMENTS, `numbers` in each tile."""
     count = prod(tiles)
-    parts = _blocks(n, PART_ELEMENTS // (count * numbers))
+    parts = blocks(len(x), count * numbers, x, PART_ELEMENTS)
     for_each(lambda part: function(part, slice(part.start * count, part.stop * count)), parts)
-
-
-def _images(x, numbers):
-    """Slices of the images of x that make a block each, at so many numbers for an image."""
-    return _blocks(len(x), (GPU_BLOCK_ELEMENTS if on_gpu(x) else BLOCK_ELEMENTS) // numbers)
-
-
-def _blocks(n, length):
-    length = max(1, length)
-    return [slice(start, min(n, start + length)) for start in range(0, n, length)]

@@ -43,6 +43,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minicoulomb.errors import UserError
+
+ALGORITHMS = ("auto", "direct", "winograd")
+
 # With infinity the best six for float32 (errors grow with more): largest error 2e-6 to 6e-6 of the largest output.
 POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 
@@ -186,3 +190,42 @@ def _range(flags) -> slice:
     """Where flags are true, which they are in one piece."""
     where = [i for i, flag in enumerate(flags) if flag]
     return slice(where[0], where[-1] + 1)
+
+
+# The cost model counts multiplications of large matrix products and weighs other work against them.
+MOVE = 20  # a number gathered into a matrix, or added back from one
+SMALL = 2  # a multiplication by one of Winograd's small matrices
+
+
+def direct_cost(n: int, kernel_shape, size) -> int:
+    """The cost of im2col and one product, for n images, a kernel (kh, kw, c_in, c_out) and outputs of `size`."""
+    *numbers, c_out = kernel_shape
+    return n * prod(size) * prod(numbers) * (c_out + MOVE)
+
+
+def winograd_cost(n: int, kernel_shape, size, plan: Plan) -> int:
+    """The cost of the products at the points and of the transforms of inputs, outputs and kernel."""
+    *_, c_in, c_out = kernel_shape
+    tiles = n * prod(plan.tiles(size))
+    inputs = sum(prod(group.count) * (SMALL * group.B.size + MOVE * group.B.shape[1]) for group in plan.groups) * c_in
+    outputs = (SMALL * plan.C.size + MOVE * plan.C.shape[1]) * c_out
+    kernel = SMALL * sum(prod(group.count) * group.G.size for group in plan.groups) * c_in * c_out
+    return tiles * (plan.multiplications * c_in * c_out + inputs + outputs) + kernel
+
+
+def choose(algorithm: str, x, kernel_shape, stride, size) -> Plan | None:
+    """Winograd's plan for images x and outputs of `size`, or None for the direct algorithm."""
+    if algorithm not in ALGORITHMS:
+        raise UserError(f"algorithm {algorithm!r}: must be one of {', '.join(ALGORITHMS)}")
+    kernel_size = kernel_shape[:2]
+    possible = applies(kernel_size, stride)
+    if algorithm == "winograd" and not possible:
+        raise UserError(f"kernel {kernel_size} with stride {stride}: too large for winograd; use algorithm auto")
+    if algorithm == "direct" or not possible:
+        return None
+    plan = plan_for(x, kernel_size, stride, size)
+    if algorithm == "winograd" or winograd_cost(len(x), kernel_shape, size, plan) < direct_cost(
+        len(x), kernel_shape, size
+    ):
+        return plan
+    return None

@@ -10,9 +10,10 @@ On NumPy or CuPy, as the weights are.
 import numpy as np
 
 from minicoulomb.arrays.backend import array_module, to_host
-from minicoulomb.arrays.threads import blocks, for_each
+from minicoulomb.arrays.blocks import for_each_block
 from minicoulomb.arrays.workspace import Workspace
-from minicoulomb.conv.correlation import Kernel, correlate
+from minicoulomb.conv import correlate
+from minicoulomb.conv.winograd import Kernel
 from minicoulomb.fid.architecture import NETWORK, Branches, Conv, Pool
 from minicoulomb.fid.pooling import average_pool, max_pool
 from minicoulomb.fid.resize import bilinear, resize
@@ -93,5 +94,5 @@ def _pool(step, x):
 
 def _image_by_image(function, y, *arrays):
     """y, after function(y, *arrays) on one image of each at a time, which threads share; on a GPU on all at once."""
-    for_each(lambda own: function(y[own], *(array[own] for array in arrays)), blocks(len(y), 1, y))
+    for_each_block(function, y, *arrays, limit=1)
     return y

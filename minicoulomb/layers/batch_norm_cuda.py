@@ -5,8 +5,8 @@
     gradient_sums        sum dz (x - mean) and sum dz in one pass, dz = f' dy
     differentiate        dx = ((x - mean) slope + dz - offset) factor
 
-x, y and dy are rows (n, c), y may be any where there is no activation; everything else is of (c,).
-normalization.py has the same in plain operations.
+x, y and dy are rows (n, c), everything else has the shape (c,); without activation y is not read.
+batch_norm.py has the same in plain operations.
 """
 
 from functools import lru_cache
@@ -16,13 +16,13 @@ from minicoulomb.arrays.backend import array_module, on_gpu
 from minicoulomb.arrays.cuda import ColumnSums, ElementwiseKernel, column_sums
 
 
-def take(array, activation) -> bool:
-    """Whether the kernels take this array and activation."""
+def applies(array, activation) -> bool:
+    """Whether the kernels compute on this array, with this activation."""
     return on_gpu(array) and (not activation or bool(activation.code))
 
 
 def mean_and_variance(rows):
-    """Of each column, in two passes, so that a large mean leaves the variance its digits."""
+    """Mean and variance of each column, in two passes to avoid cancellation when the mean is large."""
     rows = _contiguous(rows)
     mean = column_sums(rows) / len(rows)
     return mean, _SQUARES(*rows.shape, rows, mean)[0] / len(rows)
@@ -44,16 +44,10 @@ def differentiate(x, y, dy, mean, slope, offset, factor, activation):
     return _kernels(activation).differentiate(*arrays, mean, slope, offset, factor, len(factor))
 
 
-def scale(y, dy, factor, activation):
-    """dz factor: dx where mean and variance were given."""
-    return _kernels(activation).scale(*map(_contiguous, (y, dy)), factor, len(factor))
-
-
 class _Kernels(NamedTuple):
     normalize: ElementwiseKernel
     sums: ColumnSums
     differentiate: ElementwiseKernel
-    scale: ElementwiseKernel
 
 
 @lru_cache
@@ -85,13 +79,6 @@ def _kernels(activation) -> _Kernels:
             dx = (centred * slope[column] + dz - offset[column]) * factor[column];
             """,
             "batch_norm_input_gradient",
-            preamble,
-        ),
-        ElementwiseKernel(
-            "T y, T dy, raw T factor, uint32 columns",
-            "T dx",
-            f"{column} dx = activation_gradient(y, dy) * factor[column]",
-            "batch_norm_scale",
             preamble,
         ),
     )

@@ -7,8 +7,10 @@ from conv_cases import arrays, defining_sums, few, our_sums, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicoulomb.conv import im2col, winograd
-from minicoulomb.conv.correlation import Kernel, correlate, correlate_input, correlate_kernel
+from minicoulomb.arrays import blocks
+from minicoulomb.conv import correlation, im2col, winograd
+from minicoulomb.conv.correlation import correlate, correlate_input, correlate_kernel
+from minicoulomb.conv.winograd import Kernel
 from minicoulomb.errors import UserError
 
 
@@ -42,9 +44,9 @@ def test_taking_images_in_blocks_changes_nothing(monkeypatch, images, partial_su
     x, w, dy = (rng.standard_normal(shape) for shape in ((5, 8, 7, 3), (5, 4, 3, 2), (5, 4, 3, 2)))
     geometry = (2, 2), ((1, 2), (0, 1))
     whole = our_sums(x, w, dy, *geometry, "direct")
-    for name in ("BLOCK_ELEMENTS", "GPU_BLOCK_ELEMENTS"):
-        monkeypatch.setattr(im2col, name, images * (4 * 3) * (5 * 4 * 3))
-    monkeypatch.setattr(im2col, "SUM_ELEMENTS", partial_sums * w.size)
+    for module, name in ((correlation, "BLOCK_ELEMENTS"), (blocks, "GPU_BLOCK")):
+        monkeypatch.setattr(module, name, images * (4 * 3) * (5 * 4 * 3))
+    monkeypatch.setattr(correlation, "SUM_ELEMENTS", partial_sums * w.size)
     for ours, theirs in zip(our_sums(x, w, dy, *geometry, "direct"), whole):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
@@ -105,12 +107,20 @@ WIDE = {"kernel_size": 5, "stride": 2, "padding": 2, "c_in": 512, "c_out": 1024}
     ],
 )
 def test_auto_takes_winograd_where_large_products_shrink_and_direct_elsewhere(monkeypatch, size, layer, expected):
+    class Reached(Exception):
+        pass
+
+    def reach(module):
+        raise Reached(module)
+
     monkeypatch.setattr(winograd, "transform_kernel", lambda w, plan, out: out)
     for module in (im2col, winograd):
         for function in ("correlate", "correlate_input", "correlate_kernel"):
-            monkeypatch.setattr(module, function, lambda *_, module=module: module)
+            monkeypatch.setattr(module, function, lambda *_, module=module: reach(module))
     for call in three_calls(size, size, **layer):
-        assert call("auto") is expected
+        with pytest.raises(Reached) as reached:
+            call("auto")
+        assert reached.value.args == (expected,)
 
 
 @pytest.mark.parametrize("function", [0, 1, 2])
@@ -118,7 +128,7 @@ def test_auto_takes_winograd_where_large_products_shrink_and_direct_elsewhere(mo
     ("algorithm", "kernel_size", "message"),
     [
         ("fft", 3, "algorithm 'fft': must be one of auto, direct, winograd"),
-        ("winograd", 7, r"kernel \(7, 7\) with stride \(1, 1\): too large for winograd; use --convolution auto"),
+        ("winograd", 7, r"kernel \(7, 7\) with stride \(1, 1\): too large for winograd; use algorithm auto"),
     ],
 )
 def test_an_algorithm_that_cannot_be_used_is_told(function, algorithm, kernel_size, message):
