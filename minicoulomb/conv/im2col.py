@@ -65,7 +65,8 @@ def output_size(size, kernel_size, stride, padding) -> tuple[int, ...]:
 
 
 def _windows(xpad, kernel_size, stride, size):
-    """xpad[n, s u + i, s v + j, c] as a view, (n, u, v, i, j c): neighbouring positions overlap."""
-    n, h, w, c = xpad.strides
-    shape = len(xpad), *size, kernel_size[0], kernel_size[1] * xpad.shape[-1]
-    return array_module(xpad).lib.stride_tricks.as_strided(xpad, shape, (n, h * stride[0], w * stride[1], h, c))
+    """xpad[n, s u + i, s v + j, c] as a view, (n, u, v, i, j c), of xpad in C order: neighbouring positions overlap."""
+    n, h, w, c = xpad.shape
+    shape = n, *size, kernel_size[0], kernel_size[1] * c
+    strides = h * w * c, stride[0] * w * c, stride[1] * c, w * c, 1  # xpad.strides may be any along an axis of length 1
+    return array_module(xpad).lib.stride_tricks.as_strided(xpad, shape, tuple(s * xpad.itemsize for s in strides))

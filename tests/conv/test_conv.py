@@ -243,3 +243,46 @@ image, kernel = np.ones((2, 6, 6, 3)), np.ones((3, 3, 3, 4))
 def test_a_shape_that_does_not_fit_is_told(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+LAYOUTS = {
+    "Fortran order": np.asfortranarray,
+    "every other channel": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "backward": lambda a: a[:, ::-1].copy()[:, ::-1],
+    "axes exchanged": lambda a: a.swapaxes(0, -1).copy().swapaxes(0, -1),
+}
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+@given(geometries(), few, few, few, seeds)
+def test_arrays_may_have_any_strides(algorithm, layout, geometry, n, c_in, c_out, seed):
+    x, w, dy, *rest = arrays(geometry, n, c_in, c_out, np.random.default_rng(seed))
+    other = our_sums(*map(layout, (x, w, dy)), *rest, algorithm)
+    for ours, theirs in zip(other, our_sums(x, w, dy, *rest, algorithm)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@given(geometries(), few, few, few, seeds)
+def test_the_plain_formulas_of_im2col_are_what_blocks_of_images_give(geometry, n, c_in, c_out, seed):
+    x, w, dy, stride, padding = arrays(geometry, n, c_in, c_out, np.random.default_rng(seed))
+    if x.ndim == 3:
+        x, w, dy, stride, padding = x[:, None], w[None], dy[:, None], (1, *stride), ((0, 0), *padding)
+    plain = (
+        im2col.correlate(x, w, stride, padding),
+        im2col.correlate_input(dy, w, stride, padding, x.shape[1:3]),
+        im2col.correlate_kernel(x, dy, w.shape[:2], stride, padding),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(correlation, "BLOCK_ELEMENTS", 1)
+        for ours, theirs in zip(our_sums(x, w, dy, stride, padding, "direct"), plain):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_col2im_is_the_adjoint_of_im2col():
+    rng = np.random.default_rng(0)
+    x, geometry = rng.standard_normal((2, 7, 6, 3)), ((2, 1), ((1, 0), (2, 1)))
+    cols = im2col.im2col(x, (3, 4), *geometry)
+    other = rng.standard_normal(cols.shape)
+    assert (cols * other).sum() == pytest.approx((x * im2col.col2im(other, 4, *geometry, (7, 6))).sum(), rel=1e-12)
