@@ -24,7 +24,8 @@ def blocks(n: int, numbers: int, like, limit: int | None = None) -> list[slice]:
 
     The limit is BLOCK by default, and GPU_BLOCK on a GPU.
     """
-    length = max(1, (GPU_BLOCK if on_gpu(like) else limit or BLOCK) // max(1, numbers))
+    limit = GPU_BLOCK if on_gpu(like) else BLOCK if limit is None else limit
+    length = max(1, limit // max(1, numbers))
     return [slice(start, min(n, start + length)) for start in range(0, n, length)]
 
 

@@ -16,11 +16,10 @@ All take and return arrays of any shape; y, dy and dx have the shape of x.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
-from minicoulomb.arrays.backend import Array, array_module, on_gpu
+import minicoulomb.layers.activations_cuda as cuda
+from minicoulomb.arrays.backend import Array, array_module
 from minicoulomb.arrays.blocks import map_blocks
-from minicoulomb.arrays.cuda import ElementwiseKernel
 from minicoulomb.layers.layer import Layer
 
 
@@ -105,15 +104,6 @@ class Activation(Layer):
     def name(self):
         return self.function.__name__
 
-    @property
-    def preamble(self) -> str:
-        """C++ functions activation(x) and activation_gradient(y, dy) for a fused kernel."""
-        f, gradient = (code.format(*(f"T({argument!r})" for argument in self.arguments)) for code in self.code)
-        return (
-            f"template <typename T> __device__ T activation(T x) {{ return {f}; }}\n"
-            f"template <typename T> __device__ T activation_gradient(T y, T dy) {{ return {gradient}; }}\n"
-        )
-
     def f(self, x):
         """y = f(x)."""
         return self.function(x, *self.arguments)
@@ -123,19 +113,12 @@ class Activation(Layer):
         return self.gradient(y, dy, *self.arguments)
 
     def forward(self, params, x, statistics=None):
-        y = _fused(self)[0](x) if on_gpu(x) and self.code else _by_rows(self.f, x)
+        y = cuda.forward(self, x) if cuda.applies(x, self) else _by_rows(self.f, x)
         return y, y
 
     def input_gradient(self, residuals, dy):
-        return _fused(self)[1](residuals, dy) if on_gpu(dy) and self.code else _by_rows(self.df, residuals, dy)
-
-
-@lru_cache
-def _fused(activation):
-    """CUDA kernels of both."""
-    f = ElementwiseKernel("T x", "T y", "y = activation(x)", activation.name, activation.preamble)
-    name = activation.gradient.__name__
-    return f, ElementwiseKernel("T y, T dy", "T dx", "dx = activation_gradient(y, dy)", name, activation.preamble)
+        y = residuals
+        return cuda.input_gradient(self, y, dy) if cuda.applies(y, self) else _by_rows(self.df, y, dy)
 
 
 def _by_rows(function, *arrays):

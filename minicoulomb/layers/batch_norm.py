@@ -22,6 +22,7 @@ from minicoulomb.arrays.backend import Array, array_module, on_gpu
 from minicoulomb.arrays.blocks import column_sums, map_blocks
 from minicoulomb.errors import UserError
 from minicoulomb.layers.activations import Activation
+from minicoulomb.layers.activations_cuda import applies
 from minicoulomb.layers.layer import Layer, Parameter, ones, zeros
 
 EPSILON = 1e-5
@@ -39,7 +40,7 @@ def mean_and_variance(x):
 
 def normalize(x, mean, factor, shift, activation):
     """y = f((x - mean) factor + shift), (n, c), with factor = scale / std."""
-    if cuda.applies(x, activation):
+    if applies(x, activation):
         return cuda.normalize(x, mean, factor, shift, activation)
 
     def formula(x):
@@ -51,7 +52,7 @@ def normalize(x, mean, factor, shift, activation):
 
 def gradient_sums(x, y, dy, mean, activation):
     """(sum dz (x - mean), sum dz), (c,) each."""
-    if cuda.applies(x, activation):
+    if applies(x, activation):
         return cuda.gradient_sums(x, y, dy, mean, activation)
 
     def formula(x, y, dy):
@@ -63,7 +64,7 @@ def gradient_sums(x, y, dy, mean, activation):
 
 def differentiate(x, y, dy, mean, slope, offset, factor, activation):
     """dx = ((x - mean) slope + dz - offset) factor, (n, c), with slope = -dscale / (std n), offset = dshift / n."""
-    if cuda.applies(x, activation):
+    if applies(x, activation):
         return cuda.differentiate(x, y, dy, mean, slope, offset, factor, activation)
 
     def formula(x, y, dy):

@@ -12,13 +12,9 @@ batch_norm.py has the same in plain operations.
 from functools import lru_cache
 from typing import NamedTuple
 
-from minicoulomb.arrays.backend import array_module, on_gpu
+from minicoulomb.arrays.backend import array_module
 from minicoulomb.arrays.cuda import ColumnSums, ElementwiseKernel, column_sums
-
-
-def applies(array, activation) -> bool:
-    """Whether the kernels compute on this array, with this activation."""
-    return on_gpu(array) and (not activation or bool(activation.code))
+from minicoulomb.layers.activations_cuda import preamble
 
 
 def mean_and_variance(rows):
@@ -52,7 +48,7 @@ class _Kernels(NamedTuple):
 
 @lru_cache
 def _kernels(activation) -> _Kernels:
-    preamble = activation.preamble if activation else _IDENTITY
+    code = preamble(activation)
     # A division of 64-bit numbers takes longer than memory.
     column = "const int column = i < 4294967296 ? unsigned(i) % columns : i % columns;"
     dz = "activation_gradient(y[at], dy[at])"
@@ -62,13 +58,13 @@ def _kernels(activation) -> _Kernels:
             "T y",
             f"{column} y = activation((x - mean[column]) * factor[column] + shift[column])",
             "batch_norm",
-            preamble,
+            code,
         ),
         ColumnSums(
             "raw T x, raw T y, raw T dy, raw T mean",
             [f"(x[at] - mean[column]) * {dz}", dz],
             "batch_norm_sums",
-            preamble,
+            code,
         ),
         ElementwiseKernel(
             "T x, T y, T dy, raw T mean, raw T slope, raw T offset, raw T factor, uint32 columns",
@@ -79,15 +75,11 @@ def _kernels(activation) -> _Kernels:
             dx = (centred * slope[column] + dz - offset[column]) * factor[column];
             """,
             "batch_norm_input_gradient",
-            preamble,
+            code,
         ),
     )
 
 
-_IDENTITY = """
-    template <typename T> __device__ T activation(T x) { return x; }
-    template <typename T> __device__ T activation_gradient(T y, T dy) { return dy; }
-"""
 _SQUARES = ColumnSums("raw T x, raw T mean", ["(x[at] - mean[column]) * (x[at] - mean[column])"], "squares")
 
 

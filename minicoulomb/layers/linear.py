@@ -75,10 +75,8 @@ class Linear(Layer):
     init: He = LINEAR
 
     def parameters(self):
-        return {
-            "kernel": self.init.kernel((self.c_in, self.c_out), fan_in=self.c_in),
-            "bias": Parameter((self.c_out,), zeros),
-        }
+        kernel = self.init.kernel((self.c_in, self.c_out), fan_in=self.c_in)
+        return {"kernel": kernel, "bias": Parameter((self.c_out,), zeros)}
 
     def output_shape(self, shape):
         if shape != (self.c_in,):
