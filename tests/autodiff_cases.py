@@ -20,7 +20,6 @@ from minicoulomb.layers import (
     Conv,
     ConvTranspose,
     Identity,
-    LayerNorm,
     LeakyReLU,
     Linear,
     ReLU,
@@ -97,7 +96,6 @@ KINDS = [
     "Conv",
     "ConvTranspose",
     "BatchNorm",
-    "LayerNorm",
     "ReLU",
     "LeakyReLU",
     "ELU",
@@ -149,7 +147,6 @@ def networks(draw, kind):
     return {
         "Linear": lambda: Network([Linear(c_in, c_out)], (c_in,)),
         "BatchNorm": lambda: Network([BatchNorm(c_in, behind)], shape),
-        "LayerNorm": lambda: Network([LayerNorm((4, *shape))], (4, *shape)),
         "ReLU": lambda: Network([ReLU()], shape),
         "LeakyReLU": lambda: Network([LeakyReLU(factor)], shape),
         "ELU": lambda: Network([ELU()], shape),

@@ -10,9 +10,10 @@ The weights are NumPy or CuPy arrays, and so is everything here.
 import numpy as np
 
 from minicoulomb.arrays.backend import array_module, to_host
-from minicoulomb.arrays.threads import blocks, for_each
+from minicoulomb.arrays.blocks import for_each_block
 from minicoulomb.arrays.workspace import Workspace
-from minicoulomb.conv.correlation import Kernel, correlate
+from minicoulomb.conv import correlate
+from minicoulomb.conv.winograd import Kernel
 from minicoulomb.fid.architecture import NETWORK, Branches, ConvNormRelu, Pool
 from minicoulomb.fid.pooling import average_pool, max_pool
 from minicoulomb.fid.resize import bilinear, resize
@@ -92,6 +93,6 @@ def _pool(step, x):
 
 
 def _image_by_image(function, y, *arrays):
-    """y, after function(y, *arrays) on one image of each at a time, in several threads; on a GPU on all at once."""
-    for_each(lambda part: function(y[part], *(array[part] for array in arrays)), blocks(len(y), 1, y))
+    """y, after function(y, *arrays) on one image of each at a time, which threads share; on a GPU on all at once."""
+    for_each_block(function, y, *arrays, limit=1)
     return y

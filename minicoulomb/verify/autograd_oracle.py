@@ -53,12 +53,6 @@ class AutogradOracle(Oracle):
         variance = np.mean((x - mean) ** 2, axis=axes) if statistics is None else statistics["variance"]
         return (x - mean) / np.sqrt(variance + epsilon) * scale + shift
 
-    def _layer_norm(self, x, scale, shift, epsilon):
-        axes = tuple(range(1, x.ndim))
-        mean = np.mean(x, axis=axes, keepdims=True)
-        variance = np.mean((x - mean) ** 2, axis=axes, keepdims=True)
-        return (x - mean) / np.sqrt(variance + epsilon) * scale + shift
-
     def _upsample(self, x):
         rows, columns = (_copies(size) for size in x.shape[1:3])
         return np.einsum("pu,qv,nuvc->npqc", rows, columns, x)

@@ -43,9 +43,6 @@ class JaxOracle(Oracle):
         axes = tuple(range(x.ndim - 1))
         return jax.nn.standardize(x, axes, epsilon=epsilon, **(statistics or {})) * scale + shift
 
-    def _layer_norm(self, x, scale, shift, epsilon):
-        return jax.nn.standardize(x, tuple(range(1, x.ndim)), epsilon=epsilon) * scale + shift
-
     def _upsample(self, x):
         n, h, w, c = x.shape
         return jax.image.resize(x, (n, 2 * h, 2 * w, c), "nearest")

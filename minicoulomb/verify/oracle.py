@@ -32,7 +32,6 @@ from minicoulomb.layers import (
     ConvTranspose,
     Identity,
     Layer,
-    LayerNorm,
     Linear,
     Reshape,
     Residual,
@@ -165,8 +164,6 @@ class Oracle:
             case BatchNorm():
                 y = self._batch_norm(x, **parameters, epsilon=layer.epsilon, statistics=statistics)
                 return self._activation(layer.activation, y) if layer.activation else y
-            case LayerNorm():
-                return self._layer_norm(x, **parameters, epsilon=layer.epsilon)
             case Activation():
                 return self._activation(layer, x)
             case Upsample():
@@ -215,10 +212,6 @@ class Oracle:
 
     def _batch_norm(self, x, scale, shift, epsilon, statistics):
         """x (n, ..., c); scale, shift (c,); statistics {"mean": (c,), "variance": (c,)} or None."""
-        raise NotImplementedError
-
-    def _layer_norm(self, x, scale, shift, epsilon):
-        """x (n, *shape); scale, shift of `shape`."""
         raise NotImplementedError
 
     def _upsample(self, x):

@@ -47,9 +47,6 @@ class TorchOracle(Oracle):
         y = F.batch_norm(x.movedim(-1, 1), mean, variance, scale, shift, training=statistics is None, eps=epsilon)
         return y.movedim(1, -1)
 
-    def _layer_norm(self, x, scale, shift, epsilon):
-        return F.layer_norm(x, scale.shape, scale, shift, epsilon)
-
     def _upsample(self, x):
         return F.interpolate(x.movedim(-1, 1), scale_factor=2, mode="nearest").movedim(1, -1)
 
