@@ -50,6 +50,7 @@ from minicoulomb.arrays.backend import array_module, to_host
 from minicoulomb.coulomb import mean_kernel
 from minicoulomb.errors import UserError
 from minicoulomb.optim import adam as adam_step
+from minicoulomb.optim import adam_rates
 
 # Of the momentum. More, and what all particles' repulsion throws out of a point at first flies past the data.
 MOMENTUM = 0.5
@@ -116,7 +117,7 @@ def adam(lr: float, unit: float) -> Move:
         nonlocal moments
         if moments is None:
             moments = array_module(x).zeros((2, x.size), x.dtype)
-        adam_step(x.reshape(-1), E.reshape(-1) / -unit, moments, t, lr, *BETAS)
+        adam_step(x.reshape(-1), E.reshape(-1) / -unit, moments, adam_rates(t, lr, *BETAS))
 
     return move
 

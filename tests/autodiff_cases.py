@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from minicoulomb.baselines import field_gradients, gan_gradients
+from minicoulomb.baselines import OBJECTIVES
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field
-from minicoulomb.gan import Batch, gradients
+from minicoulomb.gan import Batch, State, gradients, initial_state, step
 from minicoulomb.layers import (
     ELU,
     AveragePool,
@@ -33,6 +33,7 @@ from minicoulomb.layers import (
 )
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
+from minicoulomb.schedules import rates_at
 
 MODELS = [("mlp", "mlp"), ("my", "my"), ("my", "my-big"), ("dcgan", "dcgan"), ("resnet", "resnet")]
 
@@ -47,7 +48,7 @@ OPTIONS = {
 }
 
 # What Algorithm 1 is compared with, and which of these options it has.
-BASELINES = {"gan": gan_gradients, "field": field_gradients}
+BASELINES = {name: OBJECTIVES[name] for name in ("gan", "field")}
 BASELINE_OPTIONS = {
     "gan": {"l2": 0.1},
     "field": {name: value for name, value in OPTIONS.items() if name not in ("l2", "noise")},
@@ -230,6 +231,21 @@ def problem(generator, discriminator, shape, batches=1, **options) -> Problem:
         return Batch(z, y, *noise)
 
     return Problem(G, D, theta, w, [batch() for _ in range(batches)], config)
+
+
+def fresh_state(G, D, config, xp=np) -> State:
+    """Step 0 as the trainer makes it."""
+    return initial_state(G, D, config.run.seed, config.run.dtype, config.algorithm.average > 0, xp)
+
+
+def take_step(G, D, state, batches, config, **workspace):
+    """One step of the configured objective as the trainer takes it; its metrics."""
+    algorithm = config.algorithm
+    rates = rates_at(algorithm, state.step)
+    rates = rates._replace(adam_d=(rates.adam_d * len(batches))[: len(batches)])
+    metrics = step(G, D, state, batches, algorithm, rates, OBJECTIVES[algorithm.objective], **workspace)
+    state.step += 1
+    return metrics
 
 
 def check_algorithm_1(oracle, generator, discriminator, shape, **options):

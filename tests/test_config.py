@@ -25,7 +25,6 @@ from minicoulomb.presets import PRESETS, resolve
         ("beta1_g", 1.0),
         ("average", 1.5),
         ("generator", "big"),
-        ("half_factors", 1),
         ("data", 3),
         ("channels", 2),
         ("hold_out_every", 1),

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
+from minicoulomb import pictures
+from minicoulomb.arrays.rng import rng_for
 from minicoulomb.cli.common import PATH, compute_on, load, run_directory
 from minicoulomb.cli.console import Console, showing, table, tell_skipped, warn
 from minicoulomb.cli.options import config_options, flag, given
 from minicoulomb.data.sources import image_shape, kind, open_dataset
 from minicoulomb.errors import UserError
-from minicoulomb.evaluation.evaluate import EVALUATED, SMALL
+from minicoulomb.evaluation.evaluate import EVALUATED, SMALL, has_modes, mode_metrics
 from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
 from minicoulomb.fid import compare
 from minicoulomb.models import SampleSpace, build
@@ -23,6 +25,7 @@ from minicoulomb.training.run import RunDirectory, find_checkpoint
 from minicoulomb.training.sampling import samples
 from minicoulomb.training.signals import StopRequest
 
+PICTURE_IMAGES = 64
 # What may differ when a run goes on; all else is the run's identity.
 RESUMABLE = {"steps", "data", "backend", "device", "tf32", "threads", "batch_statistics"}
 RESUMABLE |= {"log_every", "sample_every", "checkpoint_every", "keep_checkpoints"}
@@ -74,7 +77,7 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
         backend = compute_on(config)
         checkpoint = checkpoints.initial(config, space, backend.xp)
         if init_from:
-            _copy_weights(checkpoints.load(find_checkpoint(init_from)).to(backend.xp), checkpoint, init_from)
+            checkpoints.copy_weights(checkpoints.load(find_checkpoint(init_from)).to(backend.xp), checkpoint)
         fid = _periodic_fid(checkpoint, backend, cache)
         run = RunDirectory.create(out, dataset.name, checkpoint)
     _train(run, checkpoint, dataset, backend, min(until or config.algorithm.steps, config.algorithm.steps), fid)
@@ -109,8 +112,9 @@ def _train(run, checkpoint, dataset, backend, until, fid):
         f"{run.path}: {dataset.name}, step {state.step} to {until}, "
         f"{backend.name}{', TF32' * backend.tf32}, {config.run.dtype}, seed {config.run.seed}"
     )
+    look = partial(_look, checkpoint, dataset)
     with StopRequest() as stop:
-        train_run(run, checkpoint, dataset, backend, until, stop, console.report, fid and partial(fid, stop))
+        train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid and partial(fid, stop))
     if state.step < config.algorithm.steps:
         console.line(f"stopped and saved at step {state.step}; go on with: minicoulomb train --resume {run.path}")
         sys.exit(stop.exit_status if stop else 0)
@@ -121,18 +125,26 @@ def _train(run, checkpoint, dataset, backend, until, fid):
     console.line(f"picture: {run.picture_path(state.step)}")
 
 
+def _look(checkpoint, dataset, path):
+    """Draw what the generator makes now, always of the same z; how its samples cover modes or classes."""
+    config, space, G, _, state = checkpoint
+    # As many as a picture shows, or as it takes to count modes.
+    n = EVALUATED if len(space.shape) < 3 or has_modes(dataset) else PICTURE_IMAGES
+    x = samples(G, state, n, config.run.seed, config.run.batch_statistics)
+    pictures.save(_picture(checkpoint, dataset, x), path)
+    return mode_metrics(x, dataset)
+
+
+def _picture(checkpoint, dataset, x):
+    """Generated points x (n, m) over as many real ones, or a grid of the first images of x (n, h, w, c)."""
+    if x.ndim == 4:
+        return pictures.image_grid(x[:PICTURE_IMAGES])
+    real = dataset.draw(rng_for(checkpoint.config.run.seed, "picture"), len(x))
+    return pictures.scatter(real, x, title=f"{dataset.name}, step {checkpoint.state.step:,}")
+
+
 def _check_resumable(preset, init_from, chosen):
     fixed = [flag(name) for name in chosen if name not in RESUMABLE]
     fixed += ["--preset"] * bool(preset) + ["--init-from"] * bool(init_from)
     if fixed:
         raise click.UsageError(f"{', '.join(fixed)}: cannot change when a run goes on; use --init-from for a new run")
-
-
-def _copy_weights(source, target, path):
-    for name in ("theta", "w", "statistics", "average", "average_statistics"):
-        new, old = getattr(source.state, name), getattr(target.state, name)
-        if new.shape != old.shape:
-            raise UserError(
-                f"{path}: {name} has {new.size} numbers, this run's networks take {old.size}; give equal networks"
-            )
-        old[...] = new

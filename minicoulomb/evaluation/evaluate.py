@@ -111,7 +111,7 @@ def _mmd2(x, dataset, config):
         reference = dataset.draw(rng_for(config.run.seed, "evaluate", 0), n)
         real = dataset.draw(rng_for(config.run.seed, "evaluate", 1), n)
     reference, real = (decode(stored, np.dtype(np.float64)) for stored in (reference, real))
-    unit = potential_unit(config, eps)
+    unit = potential_unit(config.algorithm, eps)
     return {
         "mmd2": unit * mmd2(x[:n], reference, config.algorithm.d, eps),
         "mmd2_floor": unit * mmd2(real, reference, config.algorithm.d, eps),

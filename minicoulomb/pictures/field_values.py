@@ -18,7 +18,8 @@ from minicoulomb.arrays.rng import rng_for
 from minicoulomb.coulomb import field, potential, potentials
 from minicoulomb.data.dataset import Dataset, decode
 from minicoulomb.errors import UserError
-from minicoulomb.gan import eps_at, target_scale
+from minicoulomb.gan import target_scale
+from minicoulomb.schedules import eps_at
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.sampling import samples
 
@@ -43,12 +44,15 @@ def charges(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int = 0) -> 
     config, space, G, _, state = checkpoint
     if dataset.shape != space.shape:
         raise UserError(f"data {dataset.name}: of shape {dataset.shape}, the run's of {space.shape}; use --data")
-    met = replace(state, average=state.theta, average_statistics=state.statistics)
-    x = samples(G, met, n, seed, batch_statistics=True)
+    as_trained = replace(state, average=None, average_statistics=None)
+    x = samples(G, as_trained, n, seed, batch_statistics=True)
     y = decode(dataset.draw(rng_for(seed, "picture"), n), np.dtype(config.run.dtype))
     xp = array_module(state.w)
     return Charges(
-        xp.asarray(x), xp.asarray(y), config.algorithm.d, eps_at(config, min(state.step, config.algorithm.steps))
+        xp.asarray(x),
+        xp.asarray(y),
+        config.algorithm.d,
+        eps_at(config.algorithm, min(state.step, config.algorithm.steps)),
     )
 
 
@@ -72,14 +76,14 @@ def exact_force(a, charges: Charges):
 def learned_potential(a, checkpoint: Checkpoint, eps: float):
     """eps^d D(a; w) / s, (n,)."""
     config, _, _, D, state = checkpoint
-    unit = eps**config.algorithm.d / target_scale(config, eps)
+    unit = eps**config.algorithm.d / target_scale(config.algorithm, eps)
     return array_module(a).concatenate([unit * D.forward(state.w, some)[0] for some in _blocks(a, D)])
 
 
 def learned_force(a, checkpoint: Checkpoint, eps: float):
     """eps^(d+1) grad_a sum_i D(a_i; w) / s, shaped as a: what G is taught at a."""
     config, _, _, D, state = checkpoint
-    xp, unit = array_module(a), eps ** (config.algorithm.d + 1) / target_scale(config, eps)
+    xp, unit = array_module(a), eps ** (config.algorithm.d + 1) / target_scale(config.algorithm, eps)
 
     def slopes(some):
         values, residuals = D.forward(state.w, some)

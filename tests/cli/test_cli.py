@@ -245,7 +245,7 @@ def test_the_averaged_weights_and_the_noise_of_the_paper_can_be_trained_with(tmp
         "--out",
         tmp_path,
     )
-    run("train", *SMALL, "--steps", 3, "--dtype", "float64", "--decoupled-l2", "--l2", 1e-3, "--out", tmp_path)
+    run("train", *SMALL, "--steps", 3, "--dtype", "float64", "--l2", 1e-3, "--out", tmp_path)
 
 
 # Sampling and evaluation

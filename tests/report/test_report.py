@@ -314,7 +314,7 @@ def test_a_picture_that_would_fill_the_memory_is_none(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "chosen_settings", [{}, {"seed": 3, "half_factors": False}, {"d": 1.5, "average": 0.0, "eps": 3.0, "eps_end": 2.0}]
+    "chosen_settings", [{}, {"seed": 3, "l2": 1e-3}, {"d": 1.5, "average": 0.0, "eps": 3.0, "eps_end": 2.0}]
 )
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_command_of_a_report_gives_the_configuration_again(tmp_path, preset, chosen_settings):

@@ -1,6 +1,5 @@
 """Layers, field and Algorithm 1 against PyTorch, which computes and differentiates by its own operations."""
 
-import numpy as np
 import pytest
 from autodiff_cases import (
     BASELINE_OPTIONS,
@@ -13,16 +12,15 @@ from autodiff_cases import (
     check_field,
     check_network,
     every_kind,
+    fresh_state,
     passes,
     problem,
+    take_step,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minicoulomb.arrays.workspace import Workspace
-from minicoulomb.baselines import OBJECTIVES
-from minicoulomb.gan import initial_state, step
-from minicoulomb.schedules import rates_at
 from minicoulomb.verify.oracles import open_oracle
 
 torch = pytest.importorskip("torch", reason="PyTorch is a further witness; pip install torch to run this")
@@ -64,8 +62,7 @@ def test_weights_after_three_steps_agree_with_torchs_adam(generator, discriminat
     options = {"lr_g": 3e-3, "lr_d": 1e-3, "beta1_g": 0.5, "beta1_d": 0.9, "convolution": "winograd"}
     case = problem(generator, discriminator, (16, 16, 3), batches=3, objective=objective, **options)
     G, D, theta, w, batches, config = case
-    state = initial_state(G, D, dtype=np.float64)
-    algorithm = config.algorithm
+    state = fresh_state(G, D, config)
     state.theta[:], state.w[:] = theta, w
     theirs = [torch.tensor(vector, requires_grad=True) for vector in (theta, w)]
     groups = [
@@ -83,11 +80,9 @@ def test_weights_after_three_steps_agree_with_torchs_adam(generator, discriminat
     workspace = Workspace()
     optimizer = torch.optim.Adam(groups, eps=config.algorithm.adam_epsilon)
     for batch in batches:
-        rates, function = rates_at(algorithm, state.step), OBJECTIVES[objective]
-        step(G, D, state, [batch], algorithm, rates, function, workspace)
-        state.step += 1
+        take_step(G, D, state, [batch], config, workspace=workspace)
         numbers = [vector.detach().numpy() for vector in theirs]
-        theirs_now = oracle.objective(G, D, *numbers, batch, algorithm, algorithm.eps)
+        theirs_now = oracle.objective(G, D, *numbers, batch, config.algorithm, config.algorithm.eps)
         for vector, gradient in zip(theirs, theirs_now, strict=False):  # the losses come behind the gradients
             vector.grad = None if gradient is None else torch.tensor(gradient)
         optimizer.step()
