@@ -137,31 +137,28 @@ class TorchNetwork(nn.Module):
 
     def _convolution(self, layer, shape):
         """A Conv or ConvTranspose, with a pass of zeros before or a cut after where PyTorch has no such padding."""
-        transposed = isinstance(layer, layers.ConvTranspose)
-        kernel = layer.parameters()["kernel"].shape
+        kernel, is_transposed = layer.parameters()["kernel"].shape, isinstance(layer, layers.ConvTranspose)
         *taps, _, _ = kernel
-        self._layouts += [(kernel, [len(taps) + 1, len(taps), *range(len(taps))]), ((layer.c_out,), [0])][
-            : 1 + layer.bias
-        ]
+        self._layouts.append((kernel, [len(taps) + 1, len(taps), *range(len(taps))]))
+        if layer.bias:
+            self._layouts.append(((layer.c_out,), [0]))
         stride, ends = normalize_geometry(len(taps), layer.stride, layer.padding)
-        large, small = shape[:-1], layer.output_shape(shape)[:-1]
-        if transposed:
-            large, small = small, large
+        small, large = (layer.output_shape(shape), shape)[:: -1 if is_transposed else 1]
+        # Zeros before, and zeros that the last window reaches after; negative where it leaves out numbers of the image.
         before = [first for first, _ in ends]
-        # Only what the last window reaches counts; it is negative where that leaves out numbers of the image.
         after = [s * (u - 1) + k - h - b for s, u, k, h, b in zip(stride, small, taps, large, before)]
         excess = [b - a for b, a in zip(before, after)]
-        native = all(0 <= e < s for e, s in zip(excess, stride))
-        settings = {"padding": before} if native else {}
-        if native and transposed:
-            settings["output_padding"] = excess
-        kind = _kind("ConvTranspose" if transposed else "Conv", len(taps))
+        kind, settings = _kind("ConvTranspose" if is_transposed else "Conv", len(taps)), {}
+        is_native = all(0 <= e < s for e, s in zip(excess, stride))
+        if is_native:
+            settings = {"padding": before} | ({"output_padding": excess} if is_transposed else {})
         convolution = kind(layer.c_in, layer.c_out, taps, stride, bias=layer.bias, **settings)
-        if native:
+        if is_native:
             return convolution
         zeros = [n for pair in reversed(list(zip(before, after))) for n in pair]  # from the last axis to the first
-        pad = _Function(lambda x: F.pad(x, [-n for n in zeros] if transposed else zeros))
-        return nn.Sequential(convolution, pad) if transposed else nn.Sequential(pad, convolution)
+        if is_transposed:
+            return nn.Sequential(convolution, _Function(lambda y: F.pad(y, [-n for n in zeros])))
+        return nn.Sequential(_Function(lambda x: F.pad(x, zeros)), convolution)
 
     def _first(self, x):
         """x (n, ..., c) as (n, c, ...), in the memory format."""
@@ -203,16 +200,10 @@ def _scale(factor):
 
 
 def _activation(layer, inplace):
-    match layer.function:
-        case layers.relu:
-            return nn.ReLU(inplace)
-        case layers.leaky_relu:
-            return nn.LeakyReLU(*layer.arguments, inplace)
-        case layers.elu:
-            return nn.ELU(inplace=inplace)
-        case layers.softmax:
-            return nn.Softmax(1)
-        case layers.tanh:
-            amplitude, slope = layer.arguments
-            return nn.Sequential(_scale(slope), nn.Tanh(), _scale(amplitude))
-    raise NotImplementedError(f"{layer}: has no module in torch_network.py; add it there")
+    if layer.function is layers.tanh:
+        amplitude, slope = layer.arguments
+        return nn.Sequential(_scale(slope), nn.Tanh(), _scale(amplitude))
+    if layer.function is layers.softmax:
+        return nn.Softmax(1)
+    kinds = {layers.relu: nn.ReLU, layers.leaky_relu: nn.LeakyReLU, layers.elu: nn.ELU}
+    return kinds[layer.function](*layer.arguments, inplace=inplace)
