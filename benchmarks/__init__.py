@@ -2,9 +2,10 @@
 
     cases.py       what is measured: a name, and how
     workloads.py   networks, batch and settings of a whole step
-    peer.py        our networks as PyTorch modules;  torch_step.py Algorithm 1 with them
+    steps.py       whole steps;  torch_step.py Algorithm 1 in PyTorch;  pieces.py parts of a step
     agreement.py   whether both sides compute the same;  measure.py their times;  memory.py their peak memory
     report.py      the table
 
-Of this package only the files that compute with PyTorch import it, and these are imported when a case runs.
+PyTorch has the networks of minicoulomb.verify.to_torch. Only the files that compute with PyTorch import it, and these
+are imported when a case runs.
 """

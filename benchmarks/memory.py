@@ -27,6 +27,7 @@ from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.errors import UserError
 from minicoulomb.gan import initial_state, step
 from minicoulomb.schedules import rates_at
+from minicoulomb.verify import to_torch
 
 IMPORTS = {"ours": "minicoulomb.__main__", "theirs": "torch"}
 STATUS = Path("/proc/self/status")
@@ -128,14 +129,12 @@ def _our_steps(workload: Workload, backend: Backend):
 
 def _their_steps(workload: Workload, backend: Backend):
     from benchmarks.device import prepare_torch, torch_device
-    from benchmarks.peer import Peer, better_turned
     from benchmarks.torch_step import TorchStep
 
     prepare_torch(backend)
-    networks = workload.networks()
-    turned = better_turned(*networks)
-    G, D = (Peer(network, turned=turned, device=torch_device(backend)) for network in networks)
+    networks, rng = workload.networks(), np.random.default_rng(0)
+    G, D = (to_torch(network, network.init(rng), device=torch_device(backend)) for network in networks)
     torch_step = TorchStep(G, D, workload.config)
-    batch = workload.batch(np.random.default_rng(0), open_backend("numpy"))
-    z, y = G.to_torch(batch.z), D.to_torch(batch.y)
+    batch = workload.batch(rng, open_backend("numpy"))
+    z, y = G.to_tensor(batch.z), D.to_tensor(batch.y)
     return lambda: torch_step.step(z, y)

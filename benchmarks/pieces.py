@@ -11,13 +11,13 @@ from benchmarks.agreement import FLOAT32, FLOAT64, agree, bounds
 from benchmarks.device import faster_layout, torch_device
 from benchmarks.limit import plane_limit
 from benchmarks.measure import Contest
-from benchmarks.peer import Peer
 from minicoulomb.arrays.backend import Backend, to_host
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.coulomb import potentials
 from minicoulomb.layers import Layer
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, adam_rates
+from minicoulomb.verify import to_torch
 
 # Samples of a comparison in float64.
 SMALL = 4
@@ -43,11 +43,10 @@ class Layers:
     def set_up_theirs(self, channels_last: bool = False) -> None:
         """PyTorch's side at our numbers, with its images in that layout."""
         theta, x, dy = self._host
-        self.peer = Peer(self.network, getattr(torch, str(x.dtype)), None, self._device, channels_last)
-        self.peer.load(theta)
-        self.their_x = self.peer.to_torch(x).requires_grad_()
-        self.their_dy = self.peer.to_torch(dy)
-        self.their_y = self.peer.module(self.their_x)
+        self.module = to_torch(self.network, theta, device=self._device, channels_last=channels_last)
+        self.their_x = self.module.to_tensor(x).requires_grad_()
+        self.their_dy = self.module.to_tensor(dy)
+        self.their_y = self.module(self.their_x)
 
     def _params(self):
         return self.network.prepare(self.theta, self.workspace, keep=False)
@@ -65,23 +64,23 @@ class Layers:
         return y, *network.gradients(residuals, self.dy)
 
     def theirs(self, direction: str) -> tuple:
-        parameters, gradient = self.peer.parameters, torch.autograd.grad
+        parameters, gradient = list(self.module.parameters()), torch.autograd.grad
         match direction:
             case "forward":
                 with torch.no_grad():
-                    return (self.peer.module(self.their_x),)
+                    return (self.module(self.their_x),)
             case "input":
                 return gradient(self.their_y, self.their_x, self.their_dy, retain_graph=True)
             case "parameters":
                 return gradient(self.their_y, parameters, self.their_dy, retain_graph=True)
-        y = self.peer.module(self.their_x)
+        y = self.module(self.their_x)
         return y, *gradient(y, [self.their_x, *parameters], self.their_dy)
 
     def check(self, direction: str, bound: float) -> None:
         ours, theirs = map(to_host, self.ours(direction)), self.theirs(direction)
         arrays = {"parameters": 0, "training": 2}.get(direction, 1)  # the others are gradients of parameters
-        parameters = [self.peer.flat(theirs[arrays:])] if theirs[arrays:] else []
-        theirs = [*map(self.peer.to_ours, theirs[:arrays]), *parameters]
+        parameters = [self.module.flat(theirs[arrays:])] if theirs[arrays:] else []
+        theirs = [*map(self.module.to_array, theirs[:arrays]), *parameters]
         for our, their in zip(ours, theirs, strict=True):
             agree(f"{self.network.root} {direction}, {our.dtype}, {our.shape}", our, their, bound)
 

@@ -9,22 +9,24 @@ ask for it.
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
-from benchmarks.peer import Peer
 from minicoulomb.config import Config
 
 
 class TorchStep:
     """The step of gan.step, for the options that a benchmark has: neither noise, nor penalty, nor averages."""
 
-    def __init__(self, G: Peer, D: Peer, config: Config):
+    def __init__(self, G: nn.Module, D: nn.Module, config: Config):
         self.G, self.D, self.config = G, D, config
-        rates = {"eps": config.algorithm.adam_epsilon, "fused": True if torch.device(G.device).type == "cuda" else None}
+        on_gpu = next(G.parameters()).is_cuda
+        rates = {"eps": config.algorithm.adam_epsilon, "fused": True if on_gpu else None}
+        self.parameters_g, self.parameters_d = list(G.parameters()), list(D.parameters())
         self.adam_g = torch.optim.Adam(
-            G.parameters, config.algorithm.lr_g, (config.algorithm.beta1_g, config.algorithm.beta2), **rates
+            self.parameters_g, config.algorithm.lr_g, (config.algorithm.beta1_g, config.algorithm.beta2), **rates
         )
         self.adam_d = torch.optim.Adam(
-            D.parameters, config.algorithm.lr_d, (config.algorithm.beta1_d, config.algorithm.beta2), **rates
+            self.parameters_d, config.algorithm.lr_d, (config.algorithm.beta1_d, config.algorithm.beta2), **rates
         )
 
     def gradients(self, z: torch.Tensor, y: torch.Tensor):
@@ -33,22 +35,22 @@ class TorchStep:
         scale = config.algorithm.potential_scale * (
             config.algorithm.eps**config.algorithm.d if config.algorithm.relative_potential else 1.0
         )
-        x = self.G.module(z)
+        x = self.G(z)
         with torch.no_grad():
             phi_x, phi_y = potentials(x.flatten(1), y.flatten(1), config.algorithm.d, config.algorithm.eps)
-        d_x, d_y = self.D.module(x), self.D.module(y)
+        d_x, d_y = self.D(x), self.D(y)
         loss_d = 0.5 * ((d_x - scale * phi_x).square().mean() + (d_y - scale * phi_y).square().mean())
         loss_g = -0.5 * d_x.mean()
-        dw = torch.autograd.grad(loss_d, self.D.parameters, retain_graph=True)
-        dtheta = torch.autograd.grad(loss_g, self.G.parameters)
+        dw = torch.autograd.grad(loss_d, self.parameters_d, retain_graph=True)
+        dtheta = torch.autograd.grad(loss_g, self.parameters_g)
         return dtheta, dw, loss_d.detach(), loss_g.detach()
 
     def step(self, z: torch.Tensor, y: torch.Tensor) -> None:
         """One step, in place."""
         dtheta, dw, _, _ = self.gradients(z, y)
-        for peer, gradients in ((self.G, dtheta), (self.D, dw)):
-            for parameter, gradient in zip(peer.parameters, gradients, strict=True):
-                parameter.grad = _laid_out_as(parameter, gradient)
+        parameters, gradients = self.parameters_g + self.parameters_d, dtheta + dw
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = _laid_out_as(parameter, gradient)
         self.adam_d.step()
         self.adam_g.step()
 

@@ -56,7 +56,7 @@ def errors_of_step(generator, discriminator, oracle):
     theta, w = state.theta.copy(), state.w.copy()
     batch = Batch(rng.standard_normal((4, config.networks.latent)), rng.uniform(-1, 1, (4, 16, 16, 3)))
     ours = gradients(G, D, theta, w, batch, config.algorithm, config.algorithm.eps)
-    dtheta, dw, _, _ = oracle.algorithm_1(G, D, theta, w, batch, config.algorithm, config.algorithm.eps)
+    dtheta, dw, _, _ = oracle.objective(G, D, theta, w, batch, config.algorithm, config.algorithm.eps)
     step(G, D, state, [batch], config.algorithm, rates_at(config.algorithm, 0))
     adam = lambda gradient, lr: -lr * gradient / (np.abs(gradient) + config.algorithm.adam_epsilon)  # its first step
     return {

@@ -88,7 +88,7 @@ def test_three_steps_are_three_adam_steps_along_the_gradients_of_autograd():
     gradients_g, gradients_d = [], []
     for number, batch in enumerate(case.batches):
         eps = 0.8 * (0.2 / 0.8) ** (number / 4)
-        dtheta, dw, _, _ = oracle.algorithm_1(G, D, state.theta, state.w, batch, config.algorithm, eps)
+        dtheta, dw, _, _ = oracle.objective(G, D, state.theta, state.w, batch, config.algorithm, eps)
         gradients_g.append(dtheta)
         gradients_d.append(dw)
         before = state.theta.copy(), state.w.copy()

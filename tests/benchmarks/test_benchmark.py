@@ -26,22 +26,7 @@ from benchmarks.workloads import WORKLOADS, Workload
 from minicoulomb.arrays.backend import Backend, open_backend, to_host
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
-from minicoulomb.layers import (
-    AveragePool,
-    BatchNorm,
-    Conv,
-    ConvTranspose,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Reshape,
-    Residual,
-    Sequential,
-    Tanh,
-    Upsample,
-)
 from minicoulomb.models import SampleSpace
-from minicoulomb.network import Network
 
 NUMPY = open_backend("numpy")
 
@@ -105,8 +90,8 @@ def test_the_rivals_step_has_our_losses_gradients_and_weights(backend, family, c
     for _ in range(3):
         pair.step()
         pair.their_step()
-    for ours, peer, before in zip((pair.state.theta, pair.state.w), pair.peers, start, strict=True):
-        agree("the way of three steps", to_host(ours) - before, peer.flat(peer.parameters) - before, 1e-6)
+    for ours, module, before in zip((pair.state.theta, pair.state.w), pair.modules, start, strict=True):
+        agree("the way of three steps", to_host(ours) - before, module.flat(module.parameters()) - before, 1e-6)
 
 
 def test_a_rival_that_is_off_is_refused(torch):
@@ -114,82 +99,9 @@ def test_a_rival_that_is_off_is_refused(torch):
 
     pair = Pair(small(*FAMILIES[2]), NUMPY)
     with torch.no_grad():
-        pair.peers[0].parameters[-1][0] += 1e-3
+        list(pair.modules[0].parameters())[-1][0] += 1e-3
     with pytest.raises(Disagreement, match="no times are taken"):
         pair.check(1e-10, 1e-10)
-
-
-GEOMETRIES = [
-    (Conv(2, 3, 5, 2, ((1, 2), (1, 2))), (8, 6, 2)),
-    (Conv(2, 3, 5, 2, ((2, 1), (2, 1))), (8, 6, 2)),
-    (Conv(2, 3, (4, 3), (2, 3), ((0, 3), (1, 0))), (7, 9, 2)),
-    (Conv(2, 3, 3, 2, 1, bias=False), (8, 8, 2)),
-    (ConvTranspose(3, 2, 5, 2, ((1, 2), (1, 2))), (4, 3, 3)),
-    (ConvTranspose(3, 2, 5, 2, ((2, 1), (2, 1))), (4, 3, 3)),
-    (ConvTranspose(3, 2, (4, 3), (2, 3), ((0, 3), (1, 0)), bias=False), (4, 3, 3)),
-]
-
-
-@pytest.mark.parametrize("direction", ["forward", "input", "parameters", "training"])
-@pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize(("layer", "shape"), GEOMETRIES)
-def test_convolutions_of_any_geometry_have_a_rival(torch, monkeypatch, layer, shape, turned, direction):
-    from benchmarks import peer, pieces
-
-    monkeypatch.setattr(peer, "better_turned", lambda *networks: turned)
-    pieces.Layers([layer], shape, 3, "float64", NUMPY).check(direction, 1e-12)
-
-
-@pytest.mark.parametrize(
-    ("layers", "shape"),
-    [
-        ([BatchNorm(3), LeakyReLU()], (4, 5, 3)),
-        ([ReLU(), BatchNorm(3), ReLU()], (3,)),
-        ([Residual(Linear(4, 4), Tanh(2.0, 0.5), Linear(4, 4), scale=0.3)], (4,)),
-        (
-            [Residual(Upsample(), ReLU(), Conv(3, 2, 1), scale=0.3, shortcut=Sequential(Conv(3, 2, 1), Upsample()))],
-            (4, 2, 3),
-        ),
-        ([BatchNorm(3), Residual(AveragePool(), ReLU(), shortcut=AveragePool())], (4, 6, 3)),
-        ([Linear(2, 12), ReLU(), Reshape((2, 3, 2)), Conv(2, 2, 2), Reshape((4,)), Linear(4, 1)], (2,)),
-    ],
-)
-def test_other_layers_have_a_rival(torch, layers, shape):
-    from benchmarks.pieces import Layers
-
-    Layers(layers, shape, 6, "float64", NUMPY).check("training", 1e-10)
-
-
-def test_a_network_and_its_rival_exchange_parameters_and_images(torch):
-    from benchmarks.peer import Peer
-
-    rng = np.random.default_rng(0)
-    for network in (
-        *small("my", "my-big", (16, 16, 3), {}).networks(),
-        *small("mlp", "dcgan", (8, 8, 3), {}).networks(),
-    ):
-        theta = rng.standard_normal(network.size)
-        peer = Peer(network, torch.float64)
-        peer.load(theta)
-        np.testing.assert_array_equal(peer.flat(peer.parameters), theta)
-        x = rng.standard_normal((2, *network.input_shape))
-        np.testing.assert_array_equal(peer.to_ours(peer.to_torch(x)), x)
-
-
-def test_the_papers_layers_cost_the_rival_no_pass_of_zeros(torch):
-    from benchmarks.peer import Pad, Peer, better_turned
-
-    G, D = small("my", "my-big", (16, 16, 3), {}).networks()
-    assert better_turned(G, D)
-    assert not any(isinstance(module, Pad) for net in (G, D) for module in Peer(net).module.modules())
-    assert any(isinstance(module, Pad) for module in Peer(D, turned=False).module.modules())
-
-
-def test_a_layer_without_a_rival_is_named(torch):
-    from benchmarks.peer import Peer
-
-    with pytest.raises(NotImplementedError, match="Conv.*peer.py"):
-        Peer(Network([Conv(2, 3, (5,))], (9, 2)))
 
 
 @pytest.mark.parametrize("pairs", [2**27, 1000])
@@ -210,16 +122,22 @@ def test_every_form_of_the_rivals_adam_agrees(backend, form):
     adam_contest(1000, form, backend)
 
 
-def test_images_and_kernels_lie_as_they_are_told_to(torch):
-    from benchmarks.peer import Peer
+def test_the_papers_layers_cost_the_rival_no_pass_of_zeros(torch):
+    """They pad (1, 2), which PyTorch has only of turned images, so the workloads are turned."""
+    from minicoulomb.models import build
+    from minicoulomb.verify import to_torch
 
-    _, D = small("my", "my", (16, 16, 3), {}).networks()
-    for channels_last, layout in ((False, torch.contiguous_format), (True, torch.channels_last)):
-        peer = Peer(D, torch.float64, channels_last=channels_last)
-        images = peer.to_torch(np.zeros((2, 16, 16, 3)))
-        kernels = [parameter for parameter in peer.parameters if parameter.ndim == 4]
-        assert kernels
-        assert all(tensor.is_contiguous(memory_format=layout) for tensor in (images, *kernels))
+    workload = small("my", "my-big", (16, 16, 3), {})
+
+    def layers_with_padding(network):
+        module = to_torch(network, np.zeros(network.size))
+        return [m for m in module.modules() if getattr(m, "padding", (0, 0)) != (0, 0)], module
+
+    for turned, plain in zip(workload.networks(), build(workload.config.networks, workload.space), strict=True):
+        padded, module = layers_with_padding(turned)
+        assert len(padded) == sum(isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d) for m in module.modules())
+        assert len(padded) > 1
+        assert layers_with_padding(plain)[0] == []
 
 
 def test_gradients_lie_as_their_parameters_do(torch):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from minicoulomb.verify.oracles import open_oracle
 
-pytest.importorskip("jax", reason="JAX is a further witness; pip install jax to hear it")
+pytest.importorskip("jax", reason="JAX is a further witness; pip install jax to run this")
 oracle = open_oracle("jax")
 
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.verify.oracles import open_oracle
 
-torch = pytest.importorskip("torch", reason="PyTorch is a further witness; pip install torch to hear it")
+torch = pytest.importorskip("torch", reason="PyTorch is a further witness; pip install torch to run this")
 oracle = open_oracle("torch")
 
 
@@ -82,7 +82,7 @@ def test_weights_after_three_steps_agree_with_torchs_adam(generator, discriminat
     for batch in batches:
         take_step(G, D, state, [batch], config, workspace=workspace)
         numbers = [vector.detach().numpy() for vector in theirs]
-        theirs_now = oracle.objective(G, D, *numbers, batch, config, config.algorithm.eps)
+        theirs_now = oracle.objective(G, D, *numbers, batch, config.algorithm, config.algorithm.eps)
         for vector, gradient in zip(theirs, theirs_now, strict=False):  # the losses come behind the gradients
             vector.grad = None if gradient is None else torch.tensor(gradient)
         optimizer.step()
