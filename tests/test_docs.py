@@ -102,6 +102,7 @@ def test_links_and_files_of_a_page_exist(path):
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if ":" not in link]
     assert not [link for link in links if not (path.parent / link).exists()]
     files = re.findall(r"`([\w/]+\.(?:py|sh))`", text)
+    files += re.findall(r"\b(?:benchmarks|docs|examples|tests)/[\w/]+\.(?:py|sh|md)\b", path.read_text())
     assert not [file for file in files if not any((folder / file).exists() for folder in (ROOT, PACKAGE))]
 
 
