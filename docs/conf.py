@@ -12,9 +12,10 @@ project, author, copyright, release = "minicoulomb", "minicoulomb maintainers", 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 templates_path = ["_templates"]
 html_theme, html_title = "furo", f"minicoulomb {release}"
-default_role = "code"
+default_role, smartquotes = "code", False
 
 autosummary_generate = True
+autodoc_docstring_signature = False
 autodoc_typehints = "none"  # a docstring gives shapes, which types do not
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
@@ -51,10 +52,16 @@ def plain_text(app, what, name, obj, options, lines):
     lines[:] = result + [line if line.lstrip().startswith((">>>", "...")) else _escaped(line) for line in rest]
 
 
+def skip_field(app, what, name, obj, skip, options):
+    """The fields of a named tuple, which its docstring describes."""
+    return True if (obj.__doc__ or "").startswith("Alias for field number") else None
+
+
 def _escaped(line):
     return PLAIN.sub(lambda match: match[1] or f"\\{match[2]}", line)
 
 
 def setup(app):
     app.connect("source-read", first_page)
+    app.connect("autodoc-skip-member", skip_field)
     app.connect("autodoc-process-docstring", plain_text, priority=100)  # before napoleon
