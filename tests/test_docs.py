@@ -8,9 +8,11 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 
 import minicoulomb
+from minicoulomb.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minicoulomb"
@@ -50,9 +52,7 @@ def commands():
 
 @cache
 def options_of(name):
-    from minicoulomb.cli.main import main
-
-    parameters = main.commands[name].params
+    parameters = main.get_command(click.Context(main), name).params
     return {"--help"} | {option for one in parameters for option in (*one.opts, *one.secondary_opts)}
 
 
