@@ -8,7 +8,7 @@ from benchmarks.cases import Setting, open_torch, select
 from benchmarks.report import HEADER, environment
 from minicoulomb.arrays.backend import open_backend
 from minicoulomb.cli.common import CONTEXT, PATH, Command
-from minicoulomb.cli.console import tell_choice
+from minicoulomb.cli.console import warn
 from minicoulomb.cli.options import config_options, given
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
@@ -37,7 +37,7 @@ def benchmark(cases, threads, repeats, only_list, json_path, **options):
         return
     torch_version = open_torch(threads)  # before CuPy, which takes NVIDIA's libraries as it finds them loaded
     backend = open_backend(config.run.backend, config.run.device, config.run.tf32)
-    tell_choice(backend)
+    warn(backend.choice)
     selected = select(cases, gpu=backend.name == "cupy")
     about, rows, failed = environment(threads, torch_version, backend), [], {}
     click.echo(", ".join(f"{name} {value}" for name, value in about.items()) + "\n")

@@ -2,7 +2,7 @@
 
     seconds = pairs * max over units (operations of a pair / lanes of a multiprocessor) / (multiprocessors * clock)
 
-For each of the n^2 ordered pairs, k(a, b) = 1 / (|a - b|^2 + eps^2) and its share of the sum (pair_sums.py) take
+For each of the n^2 ordered pairs, k(a, b) = 1 / (|a - b|^2 + eps^2) and its share of the sum (pairs_cuda.py) need
 
     2 subtractions      a - b
     2 multiply-adds     eps^2 + (a_1 - b_1)^2 + (a_2 - b_2)^2

@@ -26,6 +26,7 @@ from minicoulomb.arrays.threads import set_threads
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.errors import UserError
 from minicoulomb.gan import initial_state, step
+from minicoulomb.schedules import rates_at
 
 IMPORTS = {"ours": "minicoulomb.__main__", "theirs": "torch"}
 STATUS = Path("/proc/self/status")
@@ -117,10 +118,12 @@ def _their_peak(steps, workload, backend):
 
 def _our_steps(workload: Workload, backend: Backend):
     G, D = workload.networks()
-    state = initial_state(G, D, workload.config, backend.xp)
+    state = initial_state(G, D, dtype=workload.config.run.dtype, xp=backend.xp)
     batch = workload.batch(np.random.default_rng(0), backend)
     workspace = Workspace()
-    return lambda: step(G, D, state, [batch], workload.config, workspace)
+    algorithm = workload.config.algorithm
+    rates = rates_at(algorithm, 0)
+    return lambda: step(G, D, state, [batch], algorithm, rates, workspace=workspace)
 
 
 def _their_steps(workload: Workload, backend: Backend):

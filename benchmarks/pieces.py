@@ -17,7 +17,7 @@ from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.coulomb import potentials
 from minicoulomb.layers import Layer
 from minicoulomb.network import Network
-from minicoulomb.optim import adam
+from minicoulomb.optim import adam, adam_rates
 
 # Samples of a comparison in float64.
 SMALL = 4
@@ -112,7 +112,7 @@ def adam_contest(size: int, form: dict[str, bool], backend: Backend) -> Contest:
     def ours():
         nonlocal t
         t += 1
-        adam(theta, our_gradient, moments, t, lr, beta1, beta2, epsilon)
+        adam(theta, our_gradient, moments, adam_rates(t, lr, beta1, beta2, epsilon))
 
     for _ in range(3):
         ours()

@@ -12,6 +12,7 @@ from benchmarks.workloads import Workload
 from minicoulomb.arrays.backend import Backend, to_host
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.gan import gradients, initial_state, step
+from minicoulomb.schedules import rates_at
 
 # Samples of the comparison in float64.
 SMALL = 4
@@ -27,7 +28,7 @@ class Pair:
         self.device = torch_device(backend)
         rng = np.random.default_rng(0)
         self.batch = workload.batch(rng, backend)
-        self.state = initial_state(self.G, self.D, self.config, backend.xp)
+        self.state = initial_state(self.G, self.D, dtype=self.config.run.dtype, xp=backend.xp)
         for vector in (self.state.theta, self.state.w):  # off the initial values, where shifts and biases are 0
             vector += backend.to_device(0.01 * rng.standard_normal(len(vector)), vector.dtype)
         self.set_up_theirs()
@@ -45,7 +46,8 @@ class Pair:
         """Both losses and both gradients of Algorithm 1; raises Disagreement."""
         state, config = self.state, self.config
         ours = gradients(
-            self.G, self.D, state.theta, state.w, self.batch, config, config.algorithm.eps, workspace=self.workspace
+            *(self.G, self.D, state.theta, state.w, self.batch, config.algorithm, config.algorithm.eps),
+            workspace=self.workspace,
         )
         dtheta, dw, loss_d, loss_g = self.torch_step.gradients(self.z, self.y)
         where = f"in {config.run.dtype}, {config.algorithm.batch_size} samples"
@@ -55,7 +57,9 @@ class Pair:
         agree(f"dL_G / dtheta {where}", to_host(ours.dtheta), self.peers[0].flat(dtheta), bound_gradients)
 
     def step(self) -> None:
-        step(self.G, self.D, self.state, [self.batch], self.config, self.workspace)
+        algorithm, rates = self.config.algorithm, rates_at(self.config.algorithm, self.state.step)
+        step(self.G, self.D, self.state, [self.batch], algorithm, rates, workspace=self.workspace)
+        self.state.step += 1
 
     def their_step(self) -> None:
         self.torch_step.step(self.z, self.y)

@@ -16,7 +16,8 @@ from minicoulomb.data.mixtures import ring
 from minicoulomb.evaluation.metrics import mixture_metrics
 from minicoulomb.layers import He, Linear, ReLU, Reshape, Scale, Tanh
 from minicoulomb.network import Network
-from minicoulomb.optim import adam, exponential
+from minicoulomb.optim import adam, adam_rates
+from minicoulomb.schedules import exponential
 
 
 def mlp(*sizes):
@@ -51,8 +52,9 @@ def main(steps=2000, n=128, d=2, seed=0):
         dx = D.input_gradient(residuals_x, np.full_like(d_x, -1 / 2 / n))  # grad_x -1/2 mean D(x)
         dtheta = G.param_gradient(residuals_z, dx)
 
-        adam(w, dw, moments_d, step + 1, lr, beta1=0, beta2=0.99)
-        adam(theta, dtheta, moments_g, step + 1, lr, beta1=0, beta2=0.99)
+        rates = adam_rates(step + 1, lr, beta1=0, beta2=0.99)
+        adam(w, dw, moments_d, rates)
+        adam(theta, dtheta, moments_g, rates)
         average += 0.01 * (theta - average)
         if (step + 1) % max(1, steps // 10) == 0:
             print(f"step {step + 1:5d}   squared MMD {eps**d * (phi_y.mean() - phi_x.mean()):.4f} eps^-d")

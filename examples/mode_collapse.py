@@ -37,6 +37,7 @@ from minicoulomb import pictures
 from minicoulomb.arrays.backend import open_backend
 from minicoulomb.arrays.threads import set_threads
 from minicoulomb.arrays.upload import Upload
+from minicoulomb.baselines import OBJECTIVES
 from minicoulomb.data.mixtures import Mixture
 from minicoulomb.data.sources import open_dataset
 from minicoulomb.evaluation.evaluate import EVALUATED, evaluate
@@ -45,6 +46,7 @@ from minicoulomb.models import SampleSpace
 from minicoulomb.pictures.colours import GREY, VERMILION
 from minicoulomb.pictures.plane import Plane, square_about
 from minicoulomb.presets import resolve
+from minicoulomb.schedules import rates_at
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import draw_batches
 from minicoulomb.training.sampling import samples
@@ -78,9 +80,12 @@ def train(config, start):
     if start == "collapsed":  # onto a mode, or a digit in paler ink: at a pixel of 1 tanh would have no slope
         collapse(G, state, space, dataset.modes[0] if isinstance(dataset, Mixture) else 0.9 * dataset.array[0])
     before = samples(G, state, EVALUATED, config.run.seed)
+    algorithm = config.algorithm
     began, upload = time.process_time(), Upload(open_backend("numpy"))
     while state.step < config.algorithm.steps:
-        metrics = step(G, D, state, draw_batches(dataset, state.step, config, upload), config)
+        batches, rates = draw_batches(dataset, state.step, config, upload), rates_at(algorithm, state.step)
+        metrics = step(G, D, state, batches, algorithm, rates, OBJECTIVES[algorithm.objective])
+        state.step += 1
     metrics.read()  # raises Diverged, if it did
     seconds, after = time.process_time() - began, samples(G, state, EVALUATED, config.run.seed)
     about = {

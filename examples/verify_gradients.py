@@ -19,6 +19,7 @@ from minicoulomb.errors import UserError
 from minicoulomb.gan import Batch, gradients, initial_state, step
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
+from minicoulomb.schedules import rates_at
 from minicoulomb.verify.gradcheck import LAYERS
 from minicoulomb.verify.oracles import ORACLES, open_oracle
 
@@ -51,12 +52,12 @@ def errors_of_step(generator, discriminator, oracle):
     small = {"latent": 8, "g_width": 8, "d_width": 8, "d": 1.0, "eps": 1.0, "dtype": "float64"}
     config = Config.of(generator=generator, discriminator=discriminator, **small)
     G, D = build(config.networks, SampleSpace((16, 16, 3)))
-    state, rng = initial_state(G, D, config), np.random.default_rng(0)
+    state, rng = initial_state(G, D, dtype=config.run.dtype), np.random.default_rng(0)
     theta, w = state.theta.copy(), state.w.copy()
     batch = Batch(rng.standard_normal((4, config.networks.latent)), rng.uniform(-1, 1, (4, 16, 16, 3)))
-    ours = gradients(G, D, theta, w, batch, config, config.algorithm.eps)
-    dtheta, dw, _, _ = oracle.algorithm_1(G, D, theta, w, batch, config, config.algorithm.eps)
-    step(G, D, state, [batch], config)
+    ours = gradients(G, D, theta, w, batch, config.algorithm, config.algorithm.eps)
+    dtheta, dw, _, _ = oracle.algorithm_1(G, D, theta, w, batch, config.algorithm, config.algorithm.eps)
+    step(G, D, state, [batch], config.algorithm, rates_at(config.algorithm, 0))
     adam = lambda gradient, lr: -lr * gradient / (np.abs(gradient) + config.algorithm.adam_epsilon)  # its first step
     return {
         "dL_G/dtheta": difference(ours.dtheta, dtheta),

@@ -1,56 +1,198 @@
 """Algorithm 1 of the Coulomb GAN: the discriminator regresses the potential, the generator climbs it.
 
-    x = G(z; theta)                                   generated samples, z ~ N(0, I)
-    L_D = 1/2 mean_i (D(x_i; w) - Phi(x_i))^2 + 1/2 mean_j (D(y_j; w) - Phi(y_j))^2
+    x   = G(z; theta)                                                   generated samples, z ~ N(0, I)
+    L_D = 1/2 mean_i (D(x_i; w) - s Phi(x_i))^2 + 1/2 mean_j (D(y_j; w) - s Phi(y_j))^2 + l2/2 |kernels of D|^2
     L_G = -1/2 mean_i D(G(z_i; theta); w)
 
-Phi is a target: no gradient flows through it. Both gradients are taken at the current (theta, w) before either
-changes. A step gives a GPU its work and does not wait for it: what the step saw stays there until somebody reads it,
-and where something is not finite, the device itself leaves the state as it was. With `objective` gan or field, a step
-takes its gradients from baselines.py and is the same for the rest.
+Phi is a target: no gradient flows through it. Both gradients are computed at the current (theta, w) before either
+vector changes. In the paper s = 1; here s = `potential_scale`, times eps^d with `relative_potential`, which keeps D's
+target of order 1 at any eps. With noise > 0, D learns at x + noise eps N(0, I) and y + noise eps N(0, I), the paper's
+smoothed density p(a), and the two means in L_D run over these points.
 
-Options add what the official code does and what training needs:
+`gradients` computes the gradients, and `step` takes one step of Adam along them with the numbers of schedules.py. Other
+objectives replace `gradients` (see baselines.py).
 
-    noise > 0            D learns at x + noise eps N(0, I) and y + noise eps N(0, I): the paper's smoothed p(a)
-    half_factors off     no 1/2 in either loss (official code)
-    l2                   + l2/2 |kernels of D|^2 in L_D (official code, 1e-7)
-    potential_scale s, relative_potential    D regresses s Phi, or s eps^d Phi, which is of order 1 at any eps
-    d_steps k            k - 1 updates of D alone before the simultaneous one
-    average b            samples come from  average <- b' average + (1 - b') theta,  b' = min(b, (1 + t) / (10 + t)),
-                         so that the first of the steps t = 0, 1, ... do not linger; running statistics likewise
-
-Source: Unterthiner et al., Coulomb GANs, ICLR 2018, Algorithm 1 and section 2.
+Source: Unterthiner et al., Coulomb GANs, ICLR 2018, Algorithm 1 and section 2.4.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicoulomb import baselines
+from minicoulomb import one_pass
 from minicoulomb.arrays.backend import array_module, to_host
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.arrays.workspace import NoWorkspace
-from minicoulomb.config import Config
+from minicoulomb.config import Algorithm
 from minicoulomb.coulomb import potential, potentials
 from minicoulomb.errors import UserError
 from minicoulomb.network import Network
-from minicoulomb.objective import Batch, Gradients, eps_at, potential_unit, target_scale
-from minicoulomb.optim import adam, exponential, update_average
+from minicoulomb.optim import adam, update_average
+from minicoulomb.schedules import Rates
 
-# The running statistics of batch normalization remember about 100 batches.
-STATISTICS_MOMENTUM = 0.99
+
+class Batch(NamedTuple):
+    """The random draws of one update: z (n_x, latent), y (n_y, ...), and N(0, I) noise shaped as x and y, or None."""
+
+    z: Any
+    y: Any
+    noise_x: Any = None
+    noise_y: Any = None
+
+
+class Gradients(NamedTuple):
+    """The gradients of L_G and L_D at one (theta, w), the losses, and what `diagnostics` needs.
+
+    dtheta, dw       flat vectors; dtheta is None where only D's was asked for, dw where the objective has no D
+    loss_d, loss_g   numbers, loss_d without the penalty; loss_d is None where the objective has no D
+    phi_x, phi_y     the potential at the samples, (n_x,) and (n_y,)
+    fit              (D, s Phi) at the points where D learns, (n_x + n_y,) each; None where D regresses nothing
+    residuals_z      of G's forward pass, for the running statistics
+    """
+
+    dtheta: Any
+    dw: Any
+    loss_d: Any
+    loss_g: Any
+    phi_x: Any
+    phi_y: Any
+    fit: Any
+    residuals_z: Any
+
+
+def potential_unit(algorithm: Algorithm, eps: float) -> float:
+    """The factor of the potential that makes it dimensionless: eps^d with `relative_potential`, else 1."""
+    return eps**algorithm.d if algorithm.relative_potential else 1.0
+
+
+def target_scale(algorithm: Algorithm, eps: float) -> float:
+    """The factor s of L_D: D regresses s Phi."""
+    return algorithm.potential_scale * potential_unit(algorithm, eps)
+
+
+def gradients(
+    G: Network,
+    D: Network,
+    theta: Any,
+    w: Any,
+    batch: Batch,
+    algorithm: Algorithm,
+    eps: float,
+    train_g: bool = True,
+    workspace=NoWorkspace,
+) -> Gradients:
+    r"""Both gradients of Algorithm 1 at (theta, w).
+
+        dL_D/dw     = mean_i (D(x_i) - s Phi(x_i)) dD(x_i)/dw + mean_j (D(y_j) - s Phi(y_j)) dD(y_j)/dw + l2 kernels
+        dL_G/dtheta = -1/2 mean_i (dx_i/dtheta)^T dD(x_i)/dx_i
+
+    Parameters
+    ----------
+    G, D : Network
+        (n, latent) -> (n, ...) and (n, ...) -> (n,).
+    theta, w : array
+        Their parameters, flat: (G.size,) and (D.size,).
+    batch : Batch
+        The draws.
+    algorithm : Algorithm
+        `d`, `noise`, `l2`, `potential_scale` and `relative_potential` are used here.
+    eps : float
+        Width of the Plummer kernel, in the units of the data.
+    train_g : bool
+        Whether dtheta is needed.
+    workspace : Workspace
+        Where large temporary arrays come from; pass the same one to each call.
+
+    Returns
+    -------
+    Gradients
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minicoulomb.layers import Linear, Reshape
+    >>> G, D = Network([Linear(2, 2)], (2,)), Network([Linear(2, 1), Reshape(())], (2,))
+    >>> rng = np.random.default_rng(0)
+    >>> batch = Batch(z=rng.standard_normal((8, 2)), y=rng.standard_normal((8, 2)))
+    >>> theta, w = G.init(rng, np.float64), D.init(rng, np.float64)
+    >>> result = gradients(G, D, theta, w, batch, Algorithm(), eps=1.0)
+    >>> result.dtheta.shape, result.dw.shape
+    ((6,), (3,))
+    """
+    xp, y, n_x, n_y = array_module(theta), batch.y, len(batch.z), len(batch.y)
+    d, s = algorithm.d, target_scale(algorithm, eps)
+    of_theta, of_w = G.prepare(theta, workspace, keep=False), D.prepare(w, workspace)  # theta and w, for several passes
+
+    x, residuals_z = G.forward(of_theta, batch.z)  # (n_x, ...)
+    phi_x, phi_y = potentials(x, y, d, eps)  # (n_x,), (n_y,)
+    is_noisy = batch.noise_x is not None
+    if is_noisy:
+        a_x, a_y = x + algorithm.noise * eps * batch.noise_x, y + algorithm.noise * eps * batch.noise_y
+        targets = s * potential(a_x, y, x, d, eps), s * potential(a_y, y, x, d, eps)
+    else:
+        a_x, a_y, targets = x, y, (s * phi_x, s * phi_y)
+
+    regress = _regress if D.statistics_size else one_pass.regress  # one pass is faster, where D treats samples apart
+    d_x, d_y, dw, slopes = regress(D, of_w, (a_x, a_y), targets, train_g and not is_noisy)
+    add_penalty(dw, D, w, algorithm.l2)
+    errors = d_x - targets[0], d_y - targets[1]
+    loss_d = (errors[0] @ errors[0] / n_x + errors[1] @ errors[1] / n_y) / 2
+    fit = xp.concatenate((d_x, d_y)), xp.concatenate(targets)
+
+    if is_noisy:  # G climbs D at its samples themselves
+        d_x, residuals_x = D.forward(of_w, x)
+        slopes = D.input_gradient(residuals_x, xp.ones_like(d_x)) if train_g else None
+    dtheta = G.param_gradient(residuals_z, slopes / (-2 * n_x)) if train_g else None
+    return Gradients(dtheta, dw, loss_d, -d_x.mean() / 2, phi_x, phi_y, fit, residuals_z)
+
+
+def _regress(D, w, points, targets, slopes):
+    """(D(x), D(y), dL_D/dw, dD/dx at x or None), with a pass for each batch, as batch normalization requires."""
+    (x, y), (target_x, target_y) = points, targets
+    d_y, residuals_y = D.forward(w, y)
+    dw = D.param_gradient(residuals_y, (d_y - target_y) / len(y))
+    del residuals_y  # only one pass at a time is in memory
+    d_x, residuals_x = D.forward(w, x)
+    dw += D.param_gradient(residuals_x, (d_x - target_x) / len(x))
+    dx = D.input_gradient(residuals_x, array_module(x).ones_like(d_x)) if slopes else None
+    return d_x, d_y, dw, dx
+
+
+def add_penalty(dw: Any, D: Network, w: Any, l2: float) -> None:
+    """dw += l2 kernels, in place: the gradient of l2/2 |kernels of D|^2."""
+    if l2:
+        for kernel in D.kernels:
+            dw[kernel] += l2 * w[kernel]
+
+
+def diagnostics(result: Gradients, unit: float = 1.0) -> dict[str, Any]:
+    """How well D and G do at one batch, as numbers on the device.
+
+    r2     1 - sum (D - s Phi)^2 / sum (s Phi - mean s Phi)^2 over all points where D learns: D's fit, at most 1;
+           absent where D regresses nothing
+    mmd2   unit (mean Phi(y) - mean Phi(x)) >= 0, the squared MMD of the two batches, which must fall
+    """
+    seen = {"mmd2": unit * (result.phi_y.mean() - result.phi_x.mean())}
+    if result.fit is None:
+        return seen
+    error, scatter = result.fit[0] - result.fit[1], result.fit[1] - result.fit[1].mean()
+    return {"r2": 1 - (error @ error) / (scatter @ scatter), **seen}
 
 
 @dataclass
 class State:
-    """All that changes in training; `step` updates it in place. Vectors are flat (see network.py).
+    """All that changes in training; `step` updates the arrays in place. Vectors are flat (see network.py).
 
-    moments (2, size) are Adam's. statistics are the running ones of G's batch normalization. average and
-    average_statistics follow theta with the decay `average`; without averaging they are theta and statistics.
-    finite is one boolean, perhaps on a device: whether all losses and gradients so far were. Once it is false, steps
-    change nothing but their count.
+    step                  how many steps led here; the caller counts them
+    theta, w              parameters of G and D
+    moments_g, moments_d  Adam's, (2, size)
+    statistics            running statistics of G's batch normalization
+    average               exponential average of theta, and
+    average_statistics    the running statistics of G with these weights; both None without averaging
+    finite                one boolean, perhaps on a device: whether all losses and gradients so far were finite;
+                          once it is false, steps change nothing
     """
 
     step: int
@@ -59,229 +201,145 @@ class State:
     moments_g: Any
     moments_d: Any
     statistics: Any
-    average: Any
-    average_statistics: Any
+    average: Any = None
+    average_statistics: Any = None
     finite: Any = True
 
 
-class Diverged(UserError):
-    """A loss or gradient is no finite number; the arrays of the state are still those of the last good step, `step`."""
-
-    def __init__(self, message: str, step: int):
-        super().__init__(message)
-        self.step = step
-
-
-# The numbers that a step sees: losses, and what tells how well D and G do.
-LOSSES = ("loss_d", "loss_g")
-SEEN = (*LOSSES, "r2", "mmd2")
-
-
-class Metrics(NamedTuple):
-    """What one step saw before its last update, still on the device, and the eps and learning rates that it used."""
-
-    step: int  # how many steps there were before
-    names: tuple[str, ...]  # of the numbers: what the objective has of SEEN, then whether all was finite, and what was
-    numbers: Any  # (len(names),), on the device
-    eps: float
-    lr_g: float
-    lr_d: float | None
-
-    def read(self) -> dict[str, float]:
-        """All of them by name; waits for the device. Raises Diverged if anything was not finite, now or before."""
-        numbers = dict(zip(self.names, to_host(self.numbers).tolist(), strict=True))
-        seen = {name: numbers.pop(name) for name in SEEN if name in numbers}
-        if not numbers.pop("finite"):
-            checks = {name: isfinite(seen[name]) for name in LOSSES if name in seen} | numbers
-            what = next((name for name, good in checks.items() if not good), "a loss or gradient")
-            raise Diverged(
-                f"{what} is not finite at step {self.step}; lower --lr-g or --lr-d, or use a larger --eps", self.step
-            )
-        rates = {"lr_g": self.lr_g} if self.lr_d is None else {"lr_g": self.lr_g, "lr_d": self.lr_d}
-        return {**seen, "eps": self.eps, **rates}
-
-
-def initial_state(G: Network, D: Network, config: Config, xp=np) -> State:
-    """Step 0 for the networks: parameters drawn from the seed, in arrays of `xp` and of the configured dtype."""
-    dtype = np.dtype(config.run.dtype)
-    theta = xp.asarray(G.init(rng_for(config.run.seed, "init", 0), dtype))
-    w = xp.asarray(D.init(rng_for(config.run.seed, "init", 1), dtype))
+def initial_state(G: Network, D: Network, seed: int = 0, dtype: Any = np.float32, average=False, xp=np) -> State:
+    """Step 0: parameters drawn from the seed, as arrays of the library `xp`; with averaged weights if `average`."""
+    theta = xp.asarray(G.init(rng_for(seed, "init", 0), dtype))
+    w = xp.asarray(D.init(rng_for(seed, "init", 1), dtype))
     statistics = xp.asarray(G.init_statistics(dtype))
-    moments = [xp.zeros((2, len(vector)), dtype) for vector in (theta, w)]
-    averages = (theta.copy(), statistics.copy()) if config.algorithm.average else (theta, statistics)
+    moments = [xp.zeros((2, len(vector)), theta.dtype) for vector in (theta, w)]
+    averages = (theta.copy(), statistics.copy()) if average else (None, None)
     return State(0, theta, w, *moments, statistics, *averages)
 
 
-def gradients(
+class Diverged(UserError):
+    """A loss or gradient is not finite; `what` names it. The arrays of the state are those of the last good step."""
+
+    def __init__(self, what: str, message: str = ""):
+        super().__init__(message or f"{what} is not finite")
+        self.what = what
+
+
+class Metrics(NamedTuple):
+    """What one step measured before its last update, still on the device."""
+
+    numbers: dict[str, Any]  # losses and diagnostics by name
+    checks: dict[str, Any]  # whether each loss and gradient was finite, by name, and "all": these and all before
+
+    def read(self) -> dict[str, float]:
+        """The numbers as floats; waits for the device. Raises Diverged if anything was not finite, now or before."""
+        everything = [*self.numbers.values(), *self.checks.values()]
+        values = to_host(array_module(everything[0]).stack(everything)).tolist()
+        checks = dict(zip(self.checks, values[len(self.numbers) :], strict=True))
+        if not checks["all"]:
+            raise Diverged(
+                next((name for name, good in checks.items() if not good and name != "all"), "a loss or gradient")
+            )
+        return dict(zip(self.numbers, values))
+
+
+def step(
     G: Network,
     D: Network,
-    theta,
-    w,
-    batch: Batch,
-    config: Config,
-    eps: float,
-    train_g: bool = True,
+    state: State,
+    batches: list[Batch],
+    algorithm: Algorithm,
+    rates: Rates,
+    gradients: Callable[..., Gradients] = gradients,
     workspace=NoWorkspace,
-) -> Gradients:
-    """Both gradients of Algorithm 1 at (theta, w); only D's with train_g=False."""
-    xp, d, n_x, n_y = array_module(theta), config.algorithm.d, len(batch.z), len(batch.y)
-    half = 0.5 if config.algorithm.half_factors else 1.0
-    unit, scale = potential_unit(config, eps), target_scale(config, eps)
+) -> Metrics:
+    """One step of Algorithm 1, or of another objective with its function `gradients`, in place.
 
-    x, residuals_z = G.forward(G.prepare(theta, workspace, keep=False), batch.z)
-    y = batch.y
-    phi_x, phi_y = potentials(x, y, d, eps)
-    mmd2 = unit * (phi_y.sum() / n_y - phi_x.sum() / n_x)
-    a_x, a_y = x, y
-    if batch.noise_x is not None:
-        a_x, a_y = x + config.algorithm.noise * eps * batch.noise_x, y + config.algorithm.noise * eps * batch.noise_y
-        phi_x, phi_y = potential(a_x, y, x, d, eps), potential(a_y, y, x, d, eps)
+    There is an update of D for each batch; the last one is simultaneous with the update of G. If anything is not
+    finite, the arrays of the state stay as they are, and reading the result raises Diverged. A GPU is given its work
+    and not waited for. The caller counts the step: `state.step += 1`.
 
-    prepared = D.prepare(w, workspace)
-    regress = _regress_apart if D.statistics_size else _regress_together
-    climbs_there = train_g and batch.noise_x is None
-    targets = scale * phi_x, scale * phi_y
-    d_x, d_y, dw, slopes = regress(D, prepared, (a_x, a_y), targets, 2 * half, climbs_there)
-    if config.algorithm.l2 and not config.algorithm.decoupled_l2:
-        for kernel in D.kernels:
-            dw[kernel] += config.algorithm.l2 * w[kernel]
-    error_x, error_y = d_x - targets[0], d_y - targets[1]
-    loss_d = half * ((error_x @ error_x) / n_x + (error_y @ error_y) / n_y)
-    r2 = 1 - (error_x @ error_x + error_y @ error_y) / (scale**2 * _scatter(phi_x, phi_y))
+    Parameters
+    ----------
+    G, D : Network
+        Generator and discriminator.
+    state : State
+        Updated in place.
+    batches : list of Batch
+        One for each update of D.
+    algorithm : Algorithm
+        Options of the gradients.
+    rates : Rates
+        The numbers of this step: `rates_at(algorithm, state.step)`.
+    gradients : callable
+        `gan.gradients`, or one of baselines.py.
+    workspace : Workspace
+        Where large temporary arrays come from; pass the same one to each step.
 
-    if batch.noise_x is not None:  # G climbs D at its samples themselves
-        d_x, residuals = D.forward(prepared, x)
-        slopes = D.input_gradient(residuals, xp.ones_like(d_x)) if train_g else None
-        del residuals
-    del prepared
-    loss_g = -half / n_x * d_x.sum()
-    dtheta = G.param_gradient(residuals_z, slopes * (-half / n_x)) if train_g else None
-    return Gradients(dtheta, dw, loss_d, loss_g, r2, mmd2, residuals_z)
+    Returns
+    -------
+    Metrics
+        loss_d, loss_g, r2 and mmd2, as far as the objective has them.
 
-
-# L_D and L_G pass backward through D at the same points x. Each of the two functions below returns D(x), D(y), the
-# gradient dw of  factor/2 (mean_i (D(x_i) - target_i)^2 + mean_j (D(y_j) - target_j)^2), and dD/dx at x or None.
-
-
-def _regress_together(D, w, points, targets, factor, slopes):
-    """Where D(x_i) depends on x_i alone: one pass for all points, and one backward for both losses.
-
-    The backward pass finds every sample's own dD(x_i)/dx_i and dD(x_i)/dw; L_D adds up the latter times its errors.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minicoulomb.layers import Linear, Reshape
+    >>> from minicoulomb.schedules import rates_at
+    >>> G, D = Network([Linear(2, 2)], (2,)), Network([Linear(2, 1), Reshape(())], (2,))
+    >>> algorithm, state, rng = Algorithm(steps=3), initial_state(G, D), np.random.default_rng(0)
+    >>> for number in range(3):
+    ...     z, y = rng.standard_normal((2, 8, 2), np.float32)
+    ...     metrics = step(G, D, state, [Batch(z, y)], algorithm, rates_at(algorithm, number))
+    >>> sorted(metrics.read())
+    ['loss_d', 'loss_g', 'mmd2', 'r2']
     """
-    xp, n_x, n_y = array_module(points[0]), len(points[0]), len(points[1])
-    d, residuals = D.forward(w, xp.concatenate(points))
-    weights = d - xp.concatenate(targets)
-    weights[:n_x] *= factor / n_x
-    weights[n_x:] *= factor / n_y
-    dx, dw = D.weighted_gradients(residuals, xp.ones_like(d), weights)
-    return d[:n_x], d[n_x:], dw, dx[:n_x] if slopes else None
-
-
-def _regress_apart(D, w, points, targets, factor, slopes):
-    """Where batch normalization ties samples together: a pass for each batch, one of them in memory at a time."""
-    (x, y), (target_x, target_y) = points, targets
-    d_y, residuals = D.forward(w, y)
-    dw = D.param_gradient(residuals, (d_y - target_y) * (factor / len(y)))
-    del residuals
-    d_x, residuals = D.forward(w, x)
-    dw += D.param_gradient(residuals, (d_x - target_x) * (factor / len(x)))
-    dx = D.input_gradient(residuals, array_module(x).ones_like(d_x)) if slopes else None
-    return d_x, d_y, dw, dx
-
-
-def step(G: Network, D: Network, state: State, batches: list[Batch], config: Config, workspace=NoWorkspace) -> Metrics:
-    """One step of Algorithm 1, or of its baseline `config.algorithm.objective`, in place.
-
-    An update of D for each batch, with the last of them one of G. Large temporary arrays come from `workspace`: pass
-    the same Workspace to every step. If anything is not finite, the arrays of the state stay as they are, and reading
-    the result raises Diverged.
-    """
-    eps, decay = (
-        eps_at(config, state.step),
-        exponential(1.0, config.algorithm.lr_decay, state.step / config.algorithm.steps),
-    )
-    lr_g, lr_d = config.algorithm.lr_g * decay, config.algorithm.lr_d * decay
-    xp, w, moments_d, finite, finite_dw = array_module(state.theta), state.w, state.moments_d, state.finite, True
-    objectives = {"coulomb": gradients, "gan": baselines.gan_gradients, "field": baselines.field_gradients}
-    of_losses = objectives[config.algorithm.objective]
+    xp, w, moments_d, finite = array_module(state.theta), state.w, state.moments_d, state.finite
     if len(batches) > 1:  # so that a later batch that diverges leaves the state as it was
         w, moments_d = w.copy(), moments_d.copy()
-    for number, batch in enumerate(batches, 1):
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # told by name when it is read
-            result = of_losses(G, D, state.theta, w, batch, config, eps, number == len(batches), workspace)
-            losses = result.loss_g if result.loss_d is None else result.loss_d + result.loss_g
-            finite_dw, finite_dtheta = _is_finite(result.dw) & finite_dw, _is_finite(result.dtheta)
-            finite = xp.isfinite(losses) & finite_dw & finite_dtheta & finite
-        if config.algorithm.l2 and config.algorithm.decoupled_l2:
-            for kernel in D.kernels:
-                update_average(w[kernel], 0.0, 1 - lr_d * config.algorithm.l2, finite)
-        if result.dw is None:
-            continue
-        t = state.step * len(batches) + number
-        adam(
-            w,
-            result.dw,
-            moments_d,
-            t,
-            lr_d,
-            config.algorithm.beta1_d,
-            config.algorithm.beta2,
-            config.algorithm.adam_epsilon,
-            finite,
-        )
-    t = state.step + 1
-    adam(
-        state.theta,
-        result.dtheta,
-        state.moments_g,
-        t,
-        lr_g,
-        config.algorithm.beta1_g,
-        config.algorithm.beta2,
-        config.algorithm.adam_epsilon,
-        finite,
-    )
+    dw_is_finite = True
+    for number, (batch, adam_d) in enumerate(zip(batches, rates.adam_d, strict=True), 1):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # reported by name when it is read
+            is_last = number == len(batches)
+            result = gradients(G, D, state.theta, w, batch, algorithm, rates.eps, is_last, workspace)
+            losses = {name: getattr(result, name) for name in ("loss_d", "loss_g") if getattr(result, name) is not None}
+            checks = {name: xp.isfinite(loss) for name, loss in losses.items()}
+            if result.dw is not None:
+                dw_is_finite = checks["gradient dw"] = dw_is_finite & xp.isfinite(result.dw @ result.dw)
+            if result.dtheta is not None:
+                checks["gradient dtheta"] = xp.isfinite(result.dtheta @ result.dtheta)
+            for check in checks.values():
+                finite = finite & check
+        if result.dw is not None:
+            adam(w, result.dw, moments_d, adam_d, finite)
+    adam(state.theta, result.dtheta, state.moments_g, rates.adam_g, finite)
     if len(batches) > 1:
         update_average(state.w, w, 0.0, finite)
         update_average(state.moments_d, moments_d, 0.0, finite)
-    _update_averages(G, state, batches[-1], result.residuals_z, config, finite)
-    seen = {name: getattr(result, name) for name in SEEN}
-    has_d = result.dw is not None
-    seen |= {"gradient dw": finite_dw if has_d else None, "gradient dtheta": finite_dtheta, "finite": finite}
-    seen = {name: number for name, number in seen.items() if number is not None}
-    metrics = Metrics(state.step, tuple(seen), xp.stack(list(seen.values())), eps, lr_g, lr_d if has_d else None)
-    state.step, state.finite = state.step + 1, finite
-    return metrics
+    _update_averages(G, state, batches[-1].z, result.residuals_z, rates, finite)
+    state.finite = finite
+    numbers = losses | diagnostics(result, potential_unit(algorithm, rates.eps))
+    return Metrics(numbers, checks | {"all": finite})
 
 
-def generate(G: Network, state: State, z, batch_statistics: bool = False):
-    """x (n, *shape) for z (n, latent), from the averaged weights.
+def _update_averages(G, state, z, residuals_z, rates, finite):
+    """Average theta, and batch normalization's statistics of this pass; those of the averaged weights take a pass."""
+    if G.statistics_size:
+        G.update_statistics(state.statistics, residuals_z, rates.statistics, finite)
+    if state.average is None:
+        return
+    update_average(state.average, state.theta, rates.average, finite)
+    if G.statistics_size:
+        _, residuals = G.forward(state.average, z)
+        G.update_statistics(state.average_statistics, residuals, rates.statistics, finite)
 
-    Batch normalization uses the running statistics, so a sample depends on its own z alone, or with
+
+def generate(G: Network, state: State, z: Any, batch_statistics: bool = False) -> Any:
+    """x (n, *shape) for z (n, latent), from the averaged weights, or from theta without averaging.
+
+    Batch normalization uses the running statistics, so that a sample depends on its own z alone, or with
     `batch_statistics` those of this batch, as the official code does.
     """
-    return G.forward(state.average, z, None if batch_statistics else state.average_statistics)[0]
-
-
-def _is_finite(gradient):
-    """Whether all its numbers are, if there is one: a sum of squares is not finite, where one of them is not."""
-    return gradient is None or array_module(gradient).isfinite(gradient @ gradient)
-
-
-def _scatter(phi_x, phi_y):
-    """sum (Phi - mean Phi)^2 over both."""
-    mean = (phi_x.sum() + phi_y.sum()) / (len(phi_x) + len(phi_y))
-    return ((phi_x - mean) ** 2).sum() + ((phi_y - mean) ** 2).sum()
-
-
-def _update_averages(G, state, batch, residuals_z, config, finite):
-    remembered = (1 + state.step) / (10 + state.step)
-    momentum = min(STATISTICS_MOMENTUM, remembered)
-    if G.statistics_size:
-        G.update_statistics(state.statistics, residuals_z, momentum, finite)
-    if not config.algorithm.average:
-        return
-    update_average(state.average, state.theta, min(config.algorithm.average, remembered), finite)
-    if G.statistics_size:
-        _, residuals = G.forward(state.average, batch.z)
-        G.update_statistics(state.average_statistics, residuals, momentum, finite)
+    theta, statistics = state.average, state.average_statistics
+    if theta is None:
+        theta, statistics = state.theta, state.statistics
+    return G.forward(theta, z, None if batch_statistics else statistics)[0]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from minicoulomb.baselines import field_gradients, gan_gradients
+from minicoulomb.baselines import OBJECTIVES
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field
-from minicoulomb.gan import Batch, gradients
+from minicoulomb.gan import Batch, State, gradients, initial_state, step
 from minicoulomb.layers import (
     ELU,
     AveragePool,
@@ -34,12 +34,12 @@ from minicoulomb.layers import (
 )
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
+from minicoulomb.schedules import rates_at
 
 MODELS = [("mlp", "mlp"), ("my", "my"), ("my", "my-big"), ("dcgan", "dcgan"), ("resnet", "resnet")]
 
 # Every option of gan.gradients away from its default.
 OPTIONS = {
-    "half_factors": False,
     "l2": 0.1,
     "potential_scale": 3.0,
     "relative_potential": True,
@@ -49,7 +49,7 @@ OPTIONS = {
 }
 
 # What Algorithm 1 is compared with, and which of these options it has.
-BASELINES = {"gan": gan_gradients, "field": field_gradients}
+BASELINES = {name: OBJECTIVES[name] for name in ("gan", "field")}
 BASELINE_OPTIONS = {
     "gan": {"l2": 0.1},
     "field": {name: value for name, value in OPTIONS.items() if name not in ("l2", "noise")},
@@ -236,6 +236,21 @@ def problem(generator, discriminator, shape, batches=1, **options) -> Problem:
     return Problem(G, D, theta, w, [batch() for _ in range(batches)], config)
 
 
+def fresh_state(G, D, config, xp=np) -> State:
+    """Step 0 as the trainer makes it."""
+    return initial_state(G, D, config.run.seed, config.run.dtype, config.algorithm.average > 0, xp)
+
+
+def take_step(G, D, state, batches, config, **workspace):
+    """One step of the configured objective as the trainer takes it; its metrics."""
+    algorithm = config.algorithm
+    rates = rates_at(algorithm, state.step)
+    rates = rates._replace(adam_d=(rates.adam_d * len(batches))[: len(batches)])
+    metrics = step(G, D, state, batches, algorithm, rates, OBJECTIVES[algorithm.objective], **workspace)
+    state.step += 1
+    return metrics
+
+
 def check_algorithm_1(oracle, generator, discriminator, shape, **options):
     """Both losses, and both gradients parameter by parameter, with convolutions by either algorithm."""
     check_gradients(gradients, oracle, problem(generator, discriminator, shape, **options))
@@ -250,10 +265,10 @@ def check_baseline(oracle, objective, generator, discriminator, shape, **options
 
 def check_gradients(function, oracle, problem):
     G, D, theta, w, (batch,), config = problem
-    dtheta, dw, loss_d, loss_g = oracle.objective(G, D, theta, w, batch, config, config.algorithm.eps)
+    dtheta, dw, loss_d, loss_g = oracle.objective(G, D, theta, w, batch, config.algorithm, config.algorithm.eps)
     for algorithm in ("direct", "winograd"):
         G, D = build(config.replace(convolution=algorithm).networks, SampleSpace(D.input_shape))
-        ours = function(G, D, theta, w, batch, config, config.algorithm.eps)
+        ours = function(G, D, theta, w, batch, config.algorithm, config.algorithm.eps)
         assert (ours.dw is None, ours.loss_d is None) == (dw is None, loss_d is None)
         assert_agree(ours.loss_g, np.asarray(loss_g))
         if loss_d is not None:

@@ -5,9 +5,10 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from minicoulomb import optim
+from minicoulomb.arrays import blocks
 from minicoulomb.arrays.threads import set_threads
-from minicoulomb.optim import adam, exponential
+from minicoulomb.optim import adam, adam_rates
+from minicoulomb.schedules import exponential
 
 SETTINGS = [(1e-2, 0.9, 0.999, 1e-8), (3e-3, 0.0, 0.99, 1e-8), (0.1, 0.5, 0.9, 1e-3)]
 
@@ -29,7 +30,7 @@ def defining_adam(theta, gradients, lr, beta1, beta2, epsilon):
 def our_adam(theta, gradients, *settings):
     theta, moments = theta.copy(), np.zeros((2, len(theta)), theta.dtype)
     for t, gradient in enumerate(gradients, 1):
-        adam(theta, gradient, moments, t, *settings)
+        adam(theta, gradient, moments, adam_rates(t, *settings))
     return theta
 
 
@@ -70,7 +71,7 @@ def test_the_first_step_moves_every_number_by_the_learning_rate():
 def test_blocks_and_threads_change_nothing(monkeypatch, threads):
     theta, gradients = numbers(np.float32)
     whole = our_adam(theta, gradients, *SETTINGS[0])
-    monkeypatch.setattr(optim, "BLOCK", 7)
+    monkeypatch.setattr(blocks, "BLOCK", 7)
     set_threads(threads)
     try:
         np.testing.assert_array_equal(our_adam(theta, gradients, *SETTINGS[0]), whole)
@@ -83,7 +84,7 @@ def test_adam_stays_in_place_and_in_single_precision():
     moments = np.zeros((2, len(theta)), np.float32)
     expected = defining_adam(theta, gradients[:1], *SETTINGS[0])
     before = gradients[0].copy()
-    adam(theta, gradients[0], moments, 1, *SETTINGS[0])
+    adam(theta, gradients[0], moments, adam_rates(1, *SETTINGS[0]))
     assert theta.dtype == np.float32
     np.testing.assert_allclose(theta, expected, rtol=1e-6)
     np.testing.assert_allclose(moments[0], 0.1 * gradients[0], rtol=1e-6)

@@ -29,7 +29,7 @@ def half_mmd2(x, y, d, eps):
     return (mean_kernel(y, y) - 2 * mean_kernel(x, y) + mean_kernel(x, x)) / 2
 
 
-def update_average(x, y, d, eps, move, steps):
+def follow(x, y, d, eps, move, steps):
     """x at the steps 0 .. steps, and their energies."""
     moments = free.follow_field(x.copy(), y, mean_self_kernel(y, d, eps), d, eps, move)
     return zip(*((moment.x.copy(), moment.energy) for moment in islice(moments, steps + 1)))
@@ -56,7 +56,7 @@ sizes = st.integers(1, 6)
 def test_below_the_proven_step_the_energy_falls_by_what_is_proven(seed, n, n_y, m, spread, d, eps, share):
     x, y = charges(seed, n, n_y, m, spread)
     bound = free.proven_step(d, eps)
-    (before, after), _ = update_average(x, y, d, eps, free.euler(share * bound), 1)
+    (before, after), _ = follow(x, y, d, eps, free.euler(share * bound), 1)
     E = -n * autograd.grad(half_mmd2)(before, y, d, eps)
     must_fall = share * bound * (1 - share) * (E**2).sum(axis=1).mean()
     fell = half_mmd2(before, y, d, eps) - half_mmd2(after, y, d, eps)
@@ -80,7 +80,7 @@ def test_the_bound_is_made_of_the_kernel_s_extreme_curvatures(d):
 @pytest.mark.parametrize(("share", "comes_closer"), [(1.9, True), (2.1, False)])
 def test_no_step_beyond_two_of_eps_to_the_d_plus_2_over_d_is_stable_for_all_data(share, comes_closer):
     d, eps, y = 1.5, 0.7, np.zeros((1, 2))
-    (before, after), energies = update_average(y + [[1e-3, 0]], y, d, eps, free.euler(share * eps ** (d + 2) / d), 1)
+    (before, after), energies = follow(y + [[1e-3, 0]], y, d, eps, free.euler(share * eps ** (d + 2) / d), 1)
     assert (np.abs(after).max() < np.abs(before).max()) == (energies[1] < energies[0]) == comes_closer
 
 
@@ -89,7 +89,7 @@ def test_of_the_pull_alone_a_mean_shift_leads_to_the_weighted_mean():
     rng, d, eps = np.random.default_rng(0), 2.5, 0.8
     x, y = rng.standard_normal((1, 3)), rng.standard_normal((9, 3))
     weights = (((x - y) ** 2).sum(axis=1) + eps**2) ** (-(d + 2) / 2)
-    (_, after), _ = update_average(x, y, d, eps, free.euler(1 / (d * weights.mean())), 1)
+    (_, after), _ = follow(x, y, d, eps, free.euler(1 / (d * weights.mean())), 1)
     np.testing.assert_allclose(after[0], weights @ y / weights.sum(), rtol=1e-12)
 
 
@@ -106,7 +106,7 @@ def test_of_many_data_points_some_from_all_parts_are_looked_at(monkeypatch):
     y = np.random.default_rng(0).standard_normal((500, 2))
     y[400:] *= 0.1  # the dense part comes last
     exact = free.natural_step(y, 2, 0.5)
-    monkeypatch.setattr(free, "LOOKED_AT", 50)
+    monkeypatch.setattr(free, "CURVATURE_POINTS", 50)
     assert exact <= free.natural_step(y, 2, 0.5) < 1.1 * exact
 
 
@@ -116,7 +116,7 @@ def test_of_many_data_points_some_from_all_parts_are_looked_at(monkeypatch):
 @pytest.mark.parametrize("move", [free.euler(0.2), free.momentum(0.2, beta=0)], ids=["euler", "momentum"])
 def test_particles_move_down_n_times_the_gradient_of_the_energy(move):
     x, y = charges(1, 5, 7, 3, 1.0)
-    (before, after), energies = update_average(x, y, 1.5, 0.6, move, 1)
+    (before, after), energies = follow(x, y, 1.5, 0.6, move, 1)
     np.testing.assert_allclose(after - before, -0.2 * 5 * autograd.grad(half_mmd2)(x, y, 1.5, 0.6), rtol=1e-9)
     assert energies == pytest.approx([half_mmd2(before, y, 1.5, 0.6), half_mmd2(after, y, 1.5, 0.6)], rel=1e-12)
 
@@ -138,7 +138,7 @@ def test_adam_goes_at_most_its_learning_rate_towards_the_force():
 
 def test_energies_are_those_of_coulomb():
     x, y = charges(3, 8, 9, 2, 2.0)
-    places, energies = update_average(x, y, 2, 1.0, free.euler(free.natural_step(y, 2, 1.0)), 5)
+    places, energies = follow(x, y, 2, 1.0, free.euler(free.natural_step(y, 2, 1.0)), 5)
     np.testing.assert_allclose(energies, [energy(x, y, 2, 1.0) for x in places], rtol=1e-12)
 
 
@@ -157,16 +157,16 @@ def test_a_mirrored_and_rescaled_set_up_takes_the_mirrored_and_rescaled_way(way)
     d, eps = 1.5, 0.7
     for change in ([-1, 1], [10, 10]):
         scale = abs(change[0])
-        places, energies = update_average(x, y, d, eps, MOVES[way](y, d, eps), 10)
+        places, energies = follow(x, y, d, eps, MOVES[way](y, d, eps), 10)
         changed = x * change, y * change, d, eps * scale
-        other_places, other_energies = update_average(*changed, MOVES[way](*changed[1:]), 10)
+        other_places, other_energies = follow(*changed, MOVES[way](*changed[1:]), 10)
         np.testing.assert_allclose(other_places, np.array(places) * change, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(other_energies, np.array(energies) * scale**-d, rtol=1e-6)
 
 
 def test_particles_that_are_the_data_stay():
     y = np.random.default_rng(0).standard_normal((20, 2))
-    (before, after), energies = update_average(y[::-1], y, 2, 0.5, free.euler(free.natural_step(y, 2, 0.5)), 1)
+    (before, after), energies = follow(y[::-1], y, 2, 0.5, free.euler(free.natural_step(y, 2, 0.5)), 1)
     np.testing.assert_allclose(after, before, atol=1e-13)
     np.testing.assert_allclose(energies, 0, atol=1e-14)
 
@@ -175,7 +175,7 @@ def test_particles_in_one_point_stay_together_and_a_little_apart_they_part():
     y = ring().draw(np.random.default_rng(0), 100)
     for apart in (0, 1e-6):
         x = apart * np.random.default_rng(1).standard_normal((30, 2))
-        places, _ = update_average(x, y, 2, 0.6, MOVES["euler"](y, 2, 0.6), 20)
+        places, _ = follow(x, y, 2, 0.6, MOVES["euler"](y, 2, 0.6), 20)
         assert (np.ptp(places[-1], axis=0) > 1).all() == (apart > 0)
 
 
@@ -241,7 +241,7 @@ def test_rounding_is_no_rise():
     x = y + 1e-3 * rng.standard_normal(y.shape)
     energies = []
     for _ in range(4):
-        _, (F,) = update_average(rng.permutation(x), rng.permutation(y), 2, 3.0, free.euler(0), 0)
+        _, (F,) = follow(rng.permutation(x), rng.permutation(y), 2, 3.0, free.euler(0), 0)
         energies.append(F)
     assert len(set(energies)) > 1
     assert free.rises(np.array(energies + energies[::-1]), 2, 3.0) == 0
@@ -277,7 +277,7 @@ def test_of_images_only_those_shown_are_kept():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_an_energy_that_is_not_finite_is_told_with_its_step(value):
-    with pytest.raises(UserError, match=rf"energy {value} at step 5: is not finite; use a smaller --step-size"):
+    with pytest.raises(UserError, match=rf"energy {value} at step 5: must be finite; use a smaller --step-size"):
         free.record(moments([1.0] * 5 + [value] * 6), 10, {0, 2})
 
 
@@ -384,9 +384,9 @@ def test_digits_and_arrays_of_points_and_images_are_taken(tmp_path):
 
 def test_the_command_says_what_is_proven_of_its_step():
     small = ["particles", "ring", "-n", 5, "--points", 9, "--steps", 2]
-    assert "it is proven that F falls in every step" in run(*small, "--step-size", 0.001)
-    assert "that F falls in every step is proven below 0.1037 (--step-size 0." in run(*small, "--step-size", 0.9)
-    assert "unlikely beyond 2" in run(*small, "--step-size", 2.1)
+    assert "F provably falls in every step" in run(*small, "--step-size", 0.001)
+    assert "F provably falls in every step below 0.1037 (--step-size 0." in run(*small, "--step-size", 0.9)
+    assert "unlikely to fall beyond 2" in run(*small, "--step-size", 2.1)
     for optimizer in ("momentum", "adam"):
         assert "F may rise" in run(*small, "--optimizer", optimizer)
 
@@ -401,12 +401,12 @@ def test_the_seed_and_the_start_are_all_that_chance_depends_on():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["digits", "--points", 1798], "points 1798: digits has 1797; use --points 1797 or less"),
+        (["digits", "--points", 1798], "points 1798: digits has 1797 samples; use --points 1797 or less"),
         (["nowhere"], "data 'nowhere': must be grid, ring, digits"),
-        (["-o", "a.jpg"], "a.jpg: is an animation or a picture; use a.gif or a.png"),
-        (["-o", "nowhere/a.gif"], "there is no folder nowhere; make it"),
-        (["--energies", "nowhere/e"], "there is no folder nowhere; make it"),
-        (["--step-size", 1e200, "-o", "a.gif"], "is not finite; use a smaller --step-size"),
+        (["-o", "a.jpg"], "a.jpg: not an animation or a picture; use a.gif or a.png"),
+        (["-o", "nowhere/a.gif"], "the folder nowhere does not exist; create it"),
+        (["--energies", "nowhere/e"], "the folder nowhere does not exist; create it"),
+        (["--step-size", 1e200, "-o", "a.gif"], "must be finite; use a smaller --step-size"),
         (["--eps", 0], "eps 0.0: must be finite and above 0"),
     ],
 )

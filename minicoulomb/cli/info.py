@@ -1,4 +1,4 @@
-"""`minicoulomb info`: versions, the processor and the GPU, or why there is none."""
+"""`minicoulomb info`: versions, the processor and the GPU, or the reason why it cannot be used."""
 
 import json
 
@@ -10,10 +10,10 @@ from minicoulomb.config import Config
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @config_options("backend", "device", "tf32")
 def info(as_json, **options):
-    """Print versions, the processor, and the GPU, or why CuPy cannot compute on one."""
+    """Print versions, the processor, and the GPU if one is usable."""
     config = Config.of(**{"backend": "auto", **given(options)})
     values = describe(config.run.backend, config.run.device, config.run.tf32)
     click.echo(json.dumps(values, indent=2) if as_json else "\n".join(lines(values)))

@@ -27,7 +27,7 @@ from minicoulomb.gan import State, initial_state
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
 
-FORMAT = 1
+FORMAT = 2
 ARRAYS = ("theta", "w", "moments_g", "moments_d", "statistics")
 AVERAGES = ("average", "average_statistics")
 # The JSON text is about 2 kB; a damaged length must not make us read gigabytes.
@@ -45,14 +45,16 @@ class Checkpoint(NamedTuple):
 
     def to(self, xp) -> "Checkpoint":
         """The same with its arrays in the array library `xp`."""
-        arrays = {name: xp.asarray(getattr(self.state, name)) for name in ARRAYS + AVERAGES}
-        return self._replace(state=_state(self.config, self.state.step, arrays))
+        arrays = {name: xp.asarray(getattr(self.state, name)) for name in _names(self.config)}
+        return self._replace(state=State(self.state.step, **arrays))
 
 
 def initial(config: Config, space: SampleSpace, xp=np) -> Checkpoint:
     """Step 0 of a run: the configured networks with fresh parameters, as arrays of `xp`."""
     G, D = build(config.networks, space)
-    return Checkpoint(config, space, G, D, initial_state(G, D, config, xp))
+    return Checkpoint(
+        config, space, G, D, initial_state(G, D, config.run.seed, config.run.dtype, config.algorithm.average > 0, xp)
+    )
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -65,8 +67,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "space": space._asdict(),
         "versions": {"minicoulomb": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
-    names = ARRAYS + AVERAGES if config.algorithm.average else ARRAYS
-    arrays = {name: to_host(getattr(state, name)) for name in names}
+    arrays = {name: to_host(getattr(state, name)) for name in _names(config)}
     with atomic_write(path) as file:
         np.savez(file, **arrays, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
 
@@ -91,7 +92,7 @@ def load(path: Path) -> Checkpoint:
         if isinstance(error, UserError) and str(error).startswith(str(path)):
             raise
         raise UserError(f"{path}: not a checkpoint of this version ({error}); use another one") from None
-    return Checkpoint(config, space, G, D, _state(config, about["step"], arrays))
+    return Checkpoint(config, space, G, D, State(about["step"], **arrays))
 
 
 def versions(path: Path) -> dict[str, str]:
@@ -100,11 +101,24 @@ def versions(path: Path) -> dict[str, str]:
         return {str(name): str(number) for name, number in _read_about(path, archive).get("versions", {}).items()}
 
 
-def _state(config, step, arrays):
-    """Without averaged weights, the averages are the weights themselves."""
-    if not config.algorithm.average:
-        arrays |= {"average": arrays["theta"], "average_statistics": arrays["statistics"]}
-    return State(step=step, **arrays)
+def copy_weights(source: Checkpoint, target: Checkpoint) -> None:
+    """Write the source's parameters and statistics over the target's; UserError if their networks differ.
+
+    If only the target averages its weights, its averages start from the source's weights.
+    """
+    given = vars(source.state)
+    if source.state.average is None:
+        given = {**given, "average": source.state.theta, "average_statistics": source.state.statistics}
+    for name in set(_names(target.config)) - {"moments_g", "moments_d"}:
+        new, old = given[name], getattr(target.state, name)
+        if new.shape != old.shape:
+            raise UserError(f"{name} has {new.size} numbers: this run's networks have {old.size}; use equal networks")
+        old[...] = new
+
+
+def _names(config):
+    """The arrays of a state, by name."""
+    return ARRAYS + AVERAGES if config.algorithm.average else ARRAYS
 
 
 def _read_about(path, archive):
@@ -118,7 +132,11 @@ def _read_about(path, archive):
     with archive.open("about.npy") as member:
         about = json.loads(np.lib.format.read_array(member, allow_pickle=False).tobytes())
     if about["format"] != FORMAT:
-        raise UserError(f"{path}: format {about['format']}, this version reads {FORMAT}; use the version that wrote it")
+        writer = about.get("versions", {}).get("minicoulomb", "another version")
+        raise UserError(
+            f"{path}: format {about['format']}, written by minicoulomb {writer}: this version reads format {FORMAT}; "
+            "install the version that wrote it, or train again"
+        )
     if not isinstance(about["step"], int) or about["step"] < 0:
         raise UserError(f"{path}: step {about['step']!r}: must be an int >= 0; the file is damaged")
     return about

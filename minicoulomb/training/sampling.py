@@ -61,5 +61,5 @@ def arcs(z_0, z_1, steps: int):
 
 
 def _images(G, state, z, batch_statistics):
-    z = array_module(state.average).asarray(z, state.average.dtype)
+    z = array_module(state.theta).asarray(z, state.theta.dtype)
     return to_host(generate(G, state, z, batch_statistics))

@@ -23,7 +23,7 @@ from minicoulomb.arrays.backend import Backend, array_module, open_backend, to_h
 from minicoulomb.baselines import field_gradients, gan_gradients
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field, potential
-from minicoulomb.gan import gradients
+from minicoulomb.gan import Batch, gradients, target_scale
 from minicoulomb.layers import (
     ELU,
     AveragePool,
@@ -45,7 +45,6 @@ from minicoulomb.layers import (
 )
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
-from minicoulomb.objective import Batch
 from minicoulomb.verify.oracles import open_oracle
 
 SAMPLES = 4
@@ -169,13 +168,13 @@ def _check_objective(name, function, config, space, oracle, rng, put):
     y = put(space.scale * rng.uniform(-1, 1, (SAMPLES, *space.shape)))
     noise = [put(rng.standard_normal(y.shape)) for _ in range(2)] if config.algorithm.noise else []
     batch = Batch(z, y, *noise)
-    ours = function(G, D, theta, w, batch, config, config.algorithm.eps)
+    ours = function(G, D, theta, w, batch, config.algorithm, config.algorithm.eps)
     if oracle:
         on_host = Batch(*_on_host(*batch))
-        theirs = oracle.objective(G, D, *_on_host(theta, w), on_host, config, config.algorithm.eps)[:2]
+        theirs = oracle.objective(G, D, *_on_host(theta, w), on_host, config.algorithm, config.algorithm.eps)[:2]
         error = lambda number, ours, _: _distance(ours, theirs[number])
     else:
-        losses = LOSSES[config.algorithm.objective](G, D, theta, w, batch, config)
+        losses = LOSSES[config.algorithm.objective](G, D, theta, w, batch, config.algorithm)
         error = lambda number, ours, vector: _difference(losses[number], vector, ours, rng)
     bound = AUTODIFF_BOUND if oracle else NETWORK_BOUND
     rows = [
@@ -191,28 +190,28 @@ def _check_objective(name, function, config, space, oracle, rng, put):
 # L_G as a function of theta, and L_D as a function of w, from their formulas in gan.py and baselines.py.
 
 
-def _coulomb_losses(G, D, theta, w, batch, config):
-    half, scale = _factors(config)
+def _coulomb_losses(G, D, theta, w, batch, algorithm):
+    scale = target_scale(algorithm, algorithm.eps)
     x, _ = G.forward(theta, batch.z)
     points = x, batch.y
     if batch.noise_x is not None:
         points = (
-            x + config.algorithm.noise * config.algorithm.eps * batch.noise_x,
-            batch.y + config.algorithm.noise * config.algorithm.eps * batch.noise_y,
+            x + algorithm.noise * algorithm.eps * batch.noise_x,
+            batch.y + algorithm.noise * algorithm.eps * batch.noise_y,
         )
-    targets = [scale * potential(a, batch.y, x, config.algorithm.d, config.algorithm.eps) for a in points]
+    targets = [scale * potential(a, batch.y, x, algorithm.d, algorithm.eps) for a in points]
 
     def loss_g(theta):
-        return -half * D.forward(w, G.forward(theta, batch.z)[0])[0].mean()
+        return -D.forward(w, G.forward(theta, batch.z)[0])[0].mean() / 2
 
     def loss_d(w):
         errors = [D.forward(w, a)[0] - target for a, target in zip(points, targets, strict=True)]
-        return half * sum((error**2).mean() for error in errors) + _penalty(D, w, config)
+        return sum((error**2).mean() for error in errors) / 2 + _penalty(D, w, algorithm)
 
     return loss_g, loss_d
 
 
-def _gan_losses(G, D, theta, w, batch, config):
+def _gan_losses(G, D, theta, w, batch, algorithm):
     xp, x = array_module(theta), G.forward(theta, batch.z)[0]
     surprise = lambda logits: xp.log(1 + xp.exp(-logits)).mean()  # logits of a fresh D are far from overflow
 
@@ -220,23 +219,23 @@ def _gan_losses(G, D, theta, w, batch, config):
         return surprise(D.forward(w, G.forward(theta, batch.z)[0])[0])
 
     def loss_d(w):
-        return surprise(D.forward(w, batch.y)[0]) + surprise(-D.forward(w, x)[0]) + _penalty(D, w, config)
+        return surprise(D.forward(w, batch.y)[0]) + surprise(-D.forward(w, x)[0]) + _penalty(D, w, algorithm)
 
     return loss_g, loss_d
 
 
-def _field_losses(G, D, theta, w, batch, config):
-    half, scale = _factors(config)
+def _field_losses(G, D, theta, w, batch, algorithm):
+    scale = target_scale(algorithm, algorithm.eps)
     x, _ = G.forward(theta, batch.z)
 
     def mean_kernel(a, b):
         # From differences: of a, a small step away from x, coulomb.py's products would lose the distance.
         offsets = (a[:, None] - b[None]).reshape(len(a), len(b), -1)
-        return (((offsets * offsets).sum(-1) + config.algorithm.eps**2) ** (-config.algorithm.d / 2)).mean()
+        return (((offsets * offsets).sum(-1) + algorithm.eps**2) ** (-algorithm.d / 2)).mean()
 
     def loss_g(theta):
         a, _ = G.forward(theta, batch.z)
-        return -half * scale * (mean_kernel(a, batch.y) - mean_kernel(a, x))
+        return -scale / 2 * (mean_kernel(a, batch.y) - mean_kernel(a, x))
 
     return (loss_g,)
 
@@ -244,18 +243,8 @@ def _field_losses(G, D, theta, w, batch, config):
 LOSSES = {"coulomb": _coulomb_losses, "gan": _gan_losses, "field": _field_losses}
 
 
-def _factors(config):
-    """(half, scale) of the losses and of the potential."""
-    unit = config.algorithm.eps**config.algorithm.d if config.algorithm.relative_potential else 1.0
-    return 0.5 if config.algorithm.half_factors else 1.0, config.algorithm.potential_scale * unit
-
-
-def _penalty(D, w, config):
-    return (
-        0.0
-        if config.algorithm.decoupled_l2
-        else config.algorithm.l2 / 2 * sum((w[kernel] ** 2).sum() for kernel in D.kernels)
-    )
+def _penalty(D, w, algorithm):
+    return algorithm.l2 / 2 * sum((w[kernel] ** 2).sum() for kernel in D.kernels)
 
 
 def _difference(function, x, gradient, rng):

@@ -21,9 +21,9 @@ from math import prod
 
 import numpy as np
 
-from minicoulomb.config import Config
+from minicoulomb.config import Algorithm
 from minicoulomb.conv.correlation import normalize_geometry
-from minicoulomb.gan import Batch
+from minicoulomb.gan import Batch, target_scale
 from minicoulomb.layers import (
     Activation,
     AveragePool,
@@ -74,31 +74,29 @@ class Oracle:
             return np.asarray(force)
 
     def algorithm_1(
-        self, G: Network, D: Network, theta, w, batch: Batch, config: Config, eps: float
+        self, G: Network, D: Network, theta, w, batch: Batch, algorithm: Algorithm, eps: float
     ) -> tuple[np.ndarray, np.ndarray, float, float]:
         """(dtheta, dw, loss_d, loss_g) at (theta, w); the penalty l2 counts in dw and not in loss_d, as in gan.py."""
-        half, scale = _factors(config, eps)
+        scale = target_scale(algorithm, eps)
         with self._float64():
             theta, w, z, y = map(self._array, (theta, w, batch.z, batch.y))
             x = self._network(G, theta, z)
             a_x, a_y = x, y
             if batch.noise_x is not None:
-                a_x, a_y = (
-                    a + config.algorithm.noise * eps * self._array(n) for a, n in zip((x, y), batch[2:], strict=True)
-                )
-            target_x, target_y = (scale * self._potential(a, y, x, config.algorithm.d, eps) for a in (a_x, a_y))
+                a_x, a_y = (a + algorithm.noise * eps * self._array(n) for a, n in zip((x, y), batch[2:], strict=True))
+            target_x, target_y = (scale * self._potential(a, y, x, algorithm.d, eps) for a in (a_x, a_y))
 
             def loss_d(w):
                 error_x, error_y = self._network(D, w, a_x) - target_x, self._network(D, w, a_y) - target_y
-                return half * ((error_x**2).mean() + (error_y**2).mean())
+                return ((error_x**2).mean() + (error_y**2).mean()) / 2
 
             def loss_g(theta):
-                return -half * self._network(D, w, self._network(G, theta, z)).mean()
+                return -self._network(D, w, self._network(G, theta, z)).mean() / 2
 
-            return self._both(loss_g, loss_d, theta, w, D, config)
+            return self._both(loss_g, loss_d, theta, w, D, algorithm)
 
     def gan(
-        self, G: Network, D: Network, theta, w, batch: Batch, config: Config, eps: float
+        self, G: Network, D: Network, theta, w, batch: Batch, algorithm: Algorithm, eps: float
     ) -> tuple[np.ndarray, np.ndarray, float, float]:
         """The same of the non-saturating GAN, whatever eps."""
         with self._float64():
@@ -112,34 +110,31 @@ class Oracle:
             def loss_g(theta):
                 return -self._log_sigmoid(self._network(D, w, self._network(G, theta, z))).mean()
 
-            return self._both(loss_g, loss_d, theta, w, D, config)
+            return self._both(loss_g, loss_d, theta, w, D, algorithm)
 
     def field_alone(
-        self, G: Network, D: Network, theta, w, batch: Batch, config: Config, eps: float
+        self, G: Network, D: Network, theta, w, batch: Batch, algorithm: Algorithm, eps: float
     ) -> tuple[np.ndarray, None, None, float]:
         """(dtheta, None, None, loss_g) of the generator that follows the field, whatever D and w."""
-        half, scale = _factors(config, eps)
+        scale = target_scale(algorithm, eps)
         with self._float64():
             theta, z, y = map(self._array, (theta, batch.z, batch.y))
             x = self._network(G, theta, z)
 
             def loss_g(theta):
-                return -half * scale * self._potential(self._network(G, theta, z), y, x, config.algorithm.d, eps).mean()
+                return -scale * self._potential(self._network(G, theta, z), y, x, algorithm.d, eps).mean() / 2
 
             value_g, (dtheta,) = self._differentiate(loss_g, theta)
             return np.asarray(dtheta), None, None, float(value_g)
 
     def objective(self, *problem) -> tuple:
-        """Whichever of these three the config names; its arguments are theirs."""
-        config = problem[5]
-        return {"coulomb": self.algorithm_1, "gan": self.gan, "field": self.field_alone}[config.algorithm.objective](
-            *problem
-        )
+        """Whichever of these three the algorithm names; its arguments are theirs."""
+        algorithm = problem[5]
+        return {"coulomb": self.algorithm_1, "gan": self.gan, "field": self.field_alone}[algorithm.objective](*problem)
 
-    def _both(self, loss_g, loss_d, theta, w, D, config):
+    def _both(self, loss_g, loss_d, theta, w, D, algorithm):
         """(dtheta, dw, loss_d, loss_g), with the penalty on D's kernels in dw."""
-        l2 = 0.0 if config.algorithm.decoupled_l2 else config.algorithm.l2
-        penalty = lambda w: l2 / 2 * sum((w[kernel] ** 2).sum() for kernel in D.kernels)
+        penalty = lambda w: algorithm.l2 / 2 * sum((w[kernel] ** 2).sum() for kernel in D.kernels)
         value_d, (dw,) = self._differentiate(lambda w: loss_d(w) + penalty(w), w)
         value_g, (dtheta,) = self._differentiate(loss_g, theta)
         return np.asarray(dtheta), np.asarray(dw), float(value_d - penalty(w)), float(value_g)
@@ -233,12 +228,6 @@ class Oracle:
     def _average_pool(self, x):
         """x (n, h, w, c) at half its side, by the means of 2x2 blocks."""
         raise NotImplementedError
-
-
-def _factors(config, eps):
-    """(half, scale) of the losses and of the potential."""
-    unit = eps**config.algorithm.d if config.algorithm.relative_potential else 1.0
-    return 0.5 if config.algorithm.half_factors else 1.0, config.algorithm.potential_scale * unit
 
 
 def _leaves(layer: Layer) -> Iterator[Layer]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from autodiff_cases import assert_agree
+from autodiff_cases import assert_agree, fresh_state, take_step
 from test_device import MODELS, OPTIONS, agree_all, arrays_of, assert_states_agree, batches_on, case_of, start, train
 
 from benchmarks.workloads import WORKLOADS
@@ -21,7 +21,7 @@ from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field, potential, potentials
 from minicoulomb.data.digits import digits
-from minicoulomb.gan import gradients, initial_state, step
+from minicoulomb.gan import gradients
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import draw_batches
 from minicoulomb.training.run import RunDirectory
@@ -79,7 +79,9 @@ def test_a_step_does_not_wait_for_the_gpu(gpu, keep_busy, models, options):
     case = case_of(models, options, shape=(8, 8, 1))
     state, batches, workspace = start(case, gpu), batches_on(case, gpu), Workspace()
     d_steps = case.config.algorithm.d_steps
-    take = lambda number: step(case.G, case.D, state, batches[number * d_steps :][:d_steps], case.config, workspace)
+    take = lambda number: take_step(
+        case.G, case.D, state, batches[number * d_steps :][:d_steps], case.config, workspace=workspace
+    )
     for number in range(3):  # kernels are compiled, and the pool takes its memory
         take(number)
     keep_busy()
@@ -128,9 +130,11 @@ def test_gradients_of_the_papers_networks_are_those_of_the_host(gpu, name, algor
     G, D = workload.networks()
     results = []
     for backend in (gpu, NUMPY):
-        state = initial_state(G, D, workload.config, backend.xp)
+        state = fresh_state(G, D, workload.config, backend.xp)
         batch = workload.batch(np.random.default_rng(0), backend)
-        results.append(gradients(G, D, state.theta, state.w, batch, workload.config, workload.config.algorithm.eps))
+        results.append(
+            gradients(G, D, state.theta, state.w, batch, workload.config.algorithm, workload.config.algorithm.eps)
+        )
     ours, theirs = results
     agree_all((ours.dtheta, ours.dw), (theirs.dtheta, theirs.dw))
     assert float(ours.loss_d) == pytest.approx(float(theirs.loss_d), rel=1e-10)
@@ -138,10 +142,10 @@ def test_gradients_of_the_papers_networks_are_those_of_the_host(gpu, name, algor
 
 def three_steps(workload, gpu):
     G, D = workload.networks()
-    state, workspace = initial_state(G, D, workload.config, gpu.xp), Workspace()
+    state, workspace = fresh_state(G, D, workload.config, gpu.xp), Workspace()
     batch = workload.batch(np.random.default_rng(0), gpu)
     for _ in range(3):
-        step(G, D, state, [batch], workload.config, workspace).read()
+        take_step(G, D, state, [batch], workload.config, workspace=workspace).read()
     return arrays_of(state)
 
 
@@ -178,7 +182,7 @@ def test_a_long_run_takes_no_more_memory_than_a_short_one(gpu, models, options):
     state, batches, workspace = start(case, gpu), batches_on(case, gpu), Workspace()
     held = []
     for _ in range(20):
-        step(case.G, case.D, state, batches[: case.config.algorithm.d_steps], case.config, workspace)
+        take_step(case.G, case.D, state, batches[: case.config.algorithm.d_steps], case.config, workspace=workspace)
         held.append(pool.total_bytes())
     assert held[4] == held[-1]
 

@@ -18,7 +18,7 @@ from minicoulomb.data.digits import digits
 from minicoulomb.data.mixtures import ring
 from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
-from minicoulomb.gan import Batch, gradients, target_scale
+from minicoulomb.gan import Batch, diagnostics, gradients, target_scale
 from minicoulomb.models import SampleSpace
 from minicoulomb.pictures import field_values
 from minicoulomb.pictures import forces as drawing
@@ -86,7 +86,7 @@ def test_eps_is_that_of_the_step_and_after_the_last_step_the_last():
 def test_what_d_has_learned_is_told_in_the_units_of_the_potential(experiment):
     checkpoint, _, given = experiment
     d = checkpoint.D.forward(checkpoint.state.w, given.x)[0]
-    phi = given.eps**given.d * d / target_scale(checkpoint.config, given.eps)
+    phi = given.eps**given.d * d / target_scale(checkpoint.config.algorithm, given.eps)
     np.testing.assert_allclose(learned_potential(given.x, checkpoint, given.eps), phi, rtol=1e-12)
 
 
@@ -109,8 +109,8 @@ def test_the_fit_is_the_r2_that_training_sees_at_the_same_charges(experiment):
     checkpoint, _, given = experiment
     config, _, G, D, state = checkpoint
     z = next(latents(G, BLOCK, 0))
-    seen = gradients(G, D, state.theta, state.w, Batch(z, given.y), config, given.eps)
-    assert fit(given, checkpoint) == pytest.approx(float(seen.r2), rel=1e-9)
+    seen = gradients(G, D, state.theta, state.w, Batch(z, given.y), config.algorithm, given.eps)
+    assert fit(given, checkpoint) == pytest.approx(float(diagnostics(seen)["r2"]), rel=1e-9)
 
 
 def test_charges_come_from_the_weights_that_d_meets_and_not_from_their_average():
@@ -207,8 +207,8 @@ def slopes():
     values = np.tile(np.linspace(-2, 2, pictures.CELLS), (pictures.CELLS, 1))
     far = np.array([[9.0, 9.0]])
     picture = pictures.field_map(
-        [pictures.Panel("", "", values), pictures.Panel("", "", -values)],
-        *(square, far, far, pictures.Scale(1.0, 1.0)),
+        [pictures.FieldPanel("", "", values), pictures.FieldPanel("", "", -values)],
+        *(square, far, far, pictures.ColourScale(1.0, 1.0)),
         size=size,
     )
     return np.asarray(picture).astype(float)
@@ -242,7 +242,7 @@ def test_a_map_has_steps_of_colour_so_that_level_lines_are_seen(slopes):
 def test_points_grow_faint_as_they_grow_many(monkeypatch):
     alphas = []
     monkeypatch.setattr(pictures.Plane, "discs", lambda *arguments: alphas.append(arguments[-1]))
-    panel, scale = pictures.Panel("", "", np.zeros((200, 200))), pictures.Scale(1.0, 1.0)
+    panel, scale = pictures.FieldPanel("", "", np.zeros((200, 200))), pictures.ColourScale(1.0, 1.0)
     for n in (10, 2500, 10_000):
         points = np.zeros((n, 2))
         pictures.field_map([panel], pictures.Square(0, 0, 1), points, points, scale, size=200)
@@ -361,12 +361,12 @@ def test_an_animation_draws_its_frames_one_at_a_time_and_keeps_their_colours(tmp
         for i in range(gif.n_frames):
             gif.seek(i)
             shown.append((gif.convert("RGB").getpixel((3, 2)), gif.info["duration"]))
-    assert next(colour for colour, _ in shown) == (255, 255, 255)
+    assert min(shown[0][0]) >= 254, "white, or the next colour, as Pillow compares colours in steps of 4"
     assert shown[-1] == ((0, 0, 90), 1000)
     assert shown[0][1] == 200
 
 
-def test_an_animation_of_many_colours_keeps_its_white_and_comes_near_to_the_others(tmp_path):
+def test_an_animation_of_many_colours_keeps_its_white_and_is_close_in_all_others(tmp_path):
     page = np.stack([*np.meshgrid(np.arange(256), np.arange(256)), np.full((256, 256), 90)], axis=-1).astype(np.uint8)
     page[:100] = np.random.default_rng(0).integers(245, 256, (100, 256, 3))
     page[:10] = 255
@@ -374,7 +374,7 @@ def test_an_animation_of_many_colours_keeps_its_white_and_comes_near_to_the_othe
     with Image.open(tmp_path / "a.gif") as gif:
         shown = np.asarray(gif.convert("RGB")).astype(int)
     assert (shown[:10] == 255).all()
-    assert np.abs(shown - page).max() < 30
+    assert np.abs(shown - page).max() < 20
 
 
 # The command
@@ -430,12 +430,12 @@ def test_frames_share_their_axes_and_the_largest_scale(trained):
 @pytest.mark.parametrize(
     ("arguments", "told", "status"),
     [
-        (["nothing", "-o", "a.png"], "neither a run nor a preset; give a run directory", 1),
-        (["ring", "-o", "a.gif"], "without --animate it is a PNG file; use a.png", 1),
-        (["ring", "--animate", "-o", "a.gif"], "takes the checkpoints of a run", 2),
-        (["RUN", "--animate", "-o", "a.png"], "with --animate it is a GIF file; use a.gif", 1),
+        (["nothing", "-o", "a.png"], "neither a run nor a preset; use a run directory", 1),
+        (["ring", "-o", "a.gif"], "without --animate the output is a PNG file; use a.png", 1),
+        (["ring", "--animate", "-o", "a.gif"], "draws the checkpoints of a run", 2),
+        (["RUN", "--animate", "-o", "a.png"], "with --animate the output is a GIF file; use a.gif", 1),
         (["points", "-o", "a.png"], "add --data", 1),
-        (["RUN", "--data", "digits", "-o", "a.png"], "of shape (8, 8, 1), the run's of (2,)", 1),
+        (["RUN", "--data", "digits", "-o", "a.png"], "has shape (8, 8, 1), the run's samples have (2,)", 1),
         (["RUN", "-n", "1", "-o", "a.png"], "x>=2", 2),
         (["EMPTY", "--animate", "-o", "a.gif"], "holds no checkpoints", 1),
         (["EMPTY", "-o", "a.png"], "holds no checkpoints", 1),

@@ -67,11 +67,36 @@ def test_equal_states_give_equal_bytes(path, tmp_path):
     assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
 
 
-def test_without_averaging_the_average_is_theta_itself(tmp_path):
+def test_without_averaging_there_is_no_average(tmp_path):
     checkpoints.save(tmp_path / "c.npz", checkpoints.initial(Config(), SampleSpace((2,))))
     state = checkpoints.load(tmp_path / "c.npz").to(np).state
-    state.theta += 1
-    assert (state.average == state.theta).all()
+    assert (state.average, state.average_statistics) == (None, None)
+
+
+@pytest.mark.parametrize("target_averages", [0.0, 0.9])
+@pytest.mark.parametrize("source_averages", [0.0, 0.9])
+def test_copied_weights_are_the_source_s_and_averages_start_from_them(source_averages, target_averages):
+    """A source with averages once left them in theta of a target without."""
+    source, target = (
+        checkpoints.initial(CONFIG.replace(average=average, seed=seed), SampleSpace((8, 8, 1)))
+        for seed, average in enumerate((source_averages, target_averages))
+    )
+    if source_averages:
+        source.state.average += 1
+    checkpoints.copy_weights(source, target)
+    for name in ("theta", "w", "statistics"):
+        np.testing.assert_array_equal(getattr(target.state, name), getattr(source.state, name))
+    if target_averages:
+        expected = source.state.average if source_averages else source.state.theta
+        np.testing.assert_array_equal(target.state.average, expected)
+    else:
+        assert target.state.average is None
+
+
+def test_weights_of_other_networks_are_refused():
+    source, target = (checkpoints.initial(CONFIG.replace(g_width=width), SampleSpace((8, 8, 1))) for width in (4, 8))
+    with pytest.raises(UserError, match=r"has \d+ numbers: this run's networks have \d+"):
+        checkpoints.copy_weights(source, target)
 
 
 def test_no_member_is_a_pickle(path):
@@ -101,7 +126,7 @@ def test_a_checkpoint_with_wrong_content_is_refused(path, changes, said):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 2}, "format 2"),
+        ({"format": 1}, "format 1, written by minicoulomb .*train again"),
         ({"step": -1}, "step -1"),
         ({"step": "12"}, "step '12'"),
         ({"config": {"lr_g": -1.0}}, "lr_g"),

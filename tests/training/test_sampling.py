@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from autodiff_cases import fresh_state
 
 from minicoulomb.config import Config
-from minicoulomb.gan import initial_state
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.training.sampling import BLOCK, arcs, interpolations, latents, samples
 
@@ -15,8 +15,8 @@ CONFIG = Config.of(generator="dcgan", discriminator="dcgan", latent=5, g_width=4
 def generator():
     """(G, state) of random weights and statistics, for 8x8 images."""
     G, D = build(CONFIG.networks, SampleSpace((8, 8, 1)))
-    state = initial_state(G, D, CONFIG)
-    state.average_statistics[:] = np.random.default_rng(0).uniform(0.5, 1.5, G.statistics_size)
+    state = fresh_state(G, D, CONFIG)
+    state.statistics[:] = np.random.default_rng(0).uniform(0.5, 1.5, G.statistics_size)
     return G, state
 
 

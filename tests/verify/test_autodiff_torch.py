@@ -12,14 +12,15 @@ from autodiff_cases import (
     check_field,
     check_network,
     every_kind,
+    fresh_state,
     passes,
     problem,
+    take_step,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minicoulomb.arrays.workspace import Workspace
-from minicoulomb.gan import initial_state, step
 from minicoulomb.verify.oracles import open_oracle
 
 torch = pytest.importorskip("torch", reason="PyTorch is a further witness; pip install torch to hear it")
@@ -61,7 +62,7 @@ def test_weights_after_three_steps_agree_with_torchs_adam(generator, discriminat
     options = {"lr_g": 3e-3, "lr_d": 1e-3, "beta1_g": 0.5, "beta1_d": 0.9, "convolution": "winograd"}
     case = problem(generator, discriminator, (16, 16, 3), batches=3, objective=objective, **options)
     G, D, theta, w, batches, config = case
-    state = initial_state(G, D, config)
+    state = fresh_state(G, D, config)
     state.theta[:], state.w[:] = theta, w
     theirs = [torch.tensor(vector, requires_grad=True) for vector in (theta, w)]
     groups = [
@@ -79,7 +80,7 @@ def test_weights_after_three_steps_agree_with_torchs_adam(generator, discriminat
     workspace = Workspace()
     optimizer = torch.optim.Adam(groups, eps=config.algorithm.adam_epsilon)
     for batch in batches:
-        step(G, D, state, [batch], config, workspace)
+        take_step(G, D, state, [batch], config, workspace=workspace)
         numbers = [vector.detach().numpy() for vector in theirs]
         theirs_now = oracle.objective(G, D, *numbers, batch, config, config.algorithm.eps)
         for vector, gradient in zip(theirs, theirs_now, strict=False):  # the losses come behind the gradients

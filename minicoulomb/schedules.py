@@ -1,0 +1,62 @@
+"""The numbers of each step: the kernel's width, learning rates with Adam's bias corrections, decays of the averages.
+
+They are a function of the configuration and the step, made outside of the step itself, which knows no schedule.
+"""
+
+from typing import Any, NamedTuple
+
+from minicoulomb.config import Algorithm
+from minicoulomb.optim import AdamRates, adam_rates
+
+# The running statistics of batch normalization average over about 100 batches.
+STATISTICS_DECAY = 0.99
+
+
+class Rates(NamedTuple):
+    """The numbers of one step: all that changes from step to step besides the state and the draws.
+
+    eps          width of the Plummer kernel
+    adam_g       of the update of theta
+    adam_d       of each update of w
+    average      decay of the averaged weights
+    statistics   decay of the running statistics
+    """
+
+    eps: Any
+    adam_g: AdamRates
+    adam_d: tuple[AdamRates, ...]
+    average: Any
+    statistics: Any
+
+
+def exponential(start: float, end: float, progress: float) -> float:
+    """start (end / start)^progress: from `start` at progress 0 to `end` at 1; constant where they are equal."""
+    return start * (end / start) ** progress if end != start else start
+
+
+def eps_at(algorithm: Algorithm, step: int) -> float:
+    """The kernel's width in the step number `step` = 0, 1, ...: exponential from `eps` to `eps_end`."""
+    end = algorithm.eps if algorithm.eps_end is None else algorithm.eps_end
+    return exponential(algorithm.eps, end, step / algorithm.steps)
+
+
+def lr_decay_at(algorithm: Algorithm, step: int) -> float:
+    """The learning rates in the step number `step` = 0, 1, ... as a share of the first."""
+    return exponential(1.0, algorithm.lr_decay, step / algorithm.steps)
+
+
+def rates_at(algorithm: Algorithm, step: int) -> Rates:
+    """The numbers of the step number `step` = 0, 1, ...
+
+    Averages decay by min(decay, (1 + step) / (10 + step)), so that the first steps do not linger in them.
+    """
+    c, of_adam, lr = algorithm, (algorithm.beta2, algorithm.adam_epsilon), lr_decay_at(algorithm, step)
+    first = step * c.d_steps + 1
+    warm_up = (1 + step) / (10 + step)
+    return Rates(
+        eps_at(c, step),
+        adam_rates(step + 1, c.lr_g * lr, c.beta1_g, *of_adam),
+        tuple(adam_rates(t, c.lr_d * lr, c.beta1_d, *of_adam) for t in range(first, first + c.d_steps)),
+        min(c.average, warm_up),
+        min(STATISTICS_DECAY, warm_up),
+    )
