@@ -7,7 +7,8 @@ Charges (minicoulomb.coulomb)
     plummer_kernel         k(a, b) = (|a - b|^2 + eps^2)^(-d/2) of all pairs
     potential, potentials  Phi(a) = mean k(a, y) - mean k(a, x): at any points; at the samples themselves
     field                  E(a) = grad Phi(a), the force on a generated sample
-    energy                 F = 1/2 mean Phi(y) - 1/2 mean Phi(x), half the squared MMD
+    energy                 F = 1/2 mean Phi(y) - 1/2 mean Phi(x)
+    mmd2                   2 F, the squared maximum mean discrepancy
 
 Convolution (minicoulomb.conv)
     correlate              the convolution of deep learning, in 1-D and 2-D
@@ -26,12 +27,13 @@ Networks (minicoulomb.network, minicoulomb.models)
     build                  the paper's generator and discriminator for a SampleSpace
     SampleSpace            shape and scale of the samples
 
-Algorithm 1 (minicoulomb.gan, minicoulomb.optim)
+Algorithm 1 (minicoulomb.gan, minicoulomb.schedules, minicoulomb.optim)
     gradients              the gradients of L_G and L_D, a Gradients, at a Batch of latent and real vectors
     step                   one step of training; changes a State and returns its Metrics
     initial_state          the State before the first step
+    rates_at               the Rates of a step: eps, learning rates, decays of the averages
     generate               samples of a trained generator
-    adam                   one step of Adam on a flat vector
+    adam, adam_rates       one step of Adam on a flat vector; its AdamRates, with the bias corrections
 
 Settings and errors (minicoulomb.config, minicoulomb.errors)
     Config                 all settings of a run, in parts: Algorithm, Networks, ...
@@ -66,7 +68,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from minicoulomb.config import Algorithm, Config, Networks
     from minicoulomb.conv import correlate, correlate_input, correlate_kernel
-    from minicoulomb.coulomb import energy, field, plummer_kernel, potential, potentials
+    from minicoulomb.coulomb import energy, field, mmd2, plummer_kernel, potential, potentials
     from minicoulomb.errors import UserError
     from minicoulomb.gan import Batch, Diverged, Gradients, Metrics, State, generate, gradients, initial_state, step
     from minicoulomb.layers import (
@@ -92,19 +94,21 @@ if TYPE_CHECKING:
     )
     from minicoulomb.models import SampleSpace, build
     from minicoulomb.network import Network
-    from minicoulomb.optim import adam
+    from minicoulomb.optim import AdamRates, adam, adam_rates
+    from minicoulomb.schedules import Rates, rates_at
 
 __all__ = [
-    "ELU", "Algorithm", "AveragePool", "Batch", "BatchNorm", "Config", "Conv", "ConvTranspose", "Diverged",
-    "Gradients", "He", "Identity", "Layer", "LeakyReLU", "Linear", "Metrics", "Network", "Networks", "ReLU",
-    "Reshape", "Residual", "SampleSpace", "Scale", "ScaledTanh", "Sequential", "Softmax", "State", "Tanh", "Upsample",
-    "UserError", "adam", "build", "correlate", "correlate_input", "correlate_kernel", "energy", "field", "generate",
-    "gradients", "initial_state", "plummer_kernel", "potential", "potentials", "step",
+    "ELU", "AdamRates", "Algorithm", "AveragePool", "Batch", "BatchNorm", "Config", "Conv", "ConvTranspose",
+    "Diverged", "Gradients", "He", "Identity", "Layer", "LeakyReLU", "Linear", "Metrics", "Network", "Networks",
+    "Rates", "ReLU", "Reshape", "Residual", "SampleSpace", "Scale", "ScaledTanh", "Sequential", "Softmax", "State",
+    "Tanh", "Upsample", "UserError", "adam", "adam_rates", "build", "correlate", "correlate_input",
+    "correlate_kernel", "energy", "field", "generate", "gradients", "initial_state", "mmd2", "plummer_kernel",
+    "potential", "potentials", "rates_at", "step",
 ]  # fmt: skip
 
 # The rooms that define these names. A room is imported when a name is first used, not here: the command sets BLAS's
 # number of threads before NumPy is imported, and Python runs this file first.
-_ROOMS = ("errors", "config", "conv", "coulomb", "optim", "layers", "network", "models", "gan")
+_ROOMS = ("errors", "config", "conv", "coulomb", "optim", "schedules", "layers", "network", "models", "gan")
 
 
 def __getattr__(name: str) -> Any:
