@@ -40,7 +40,7 @@ ROOMS = {
     "cli": (900, "errors files config presets arrays coulomb data network models gan particles training evaluation "
                  "fid pictures verify report"),
     "__main__": (20, "cli"),
-    "__init__": (20, ""),
+    "__init__": (60, ""),
 }  # fmt: skip
 
 # What somebody who reads the paper needs: Algorithm 1 with convolutional networks on NumPy.
