@@ -90,7 +90,7 @@ MUTATIONS = [
     ("gan.py", "d_x, residuals_x = D.forward(of_w, x)", "_, residuals_x = D.forward(of_w, x)"),
     ("gan.py", "dw[kernel] += l2 * w[kernel]", "dw[kernel] += 2 * l2 * w[kernel]"),
     ("gan.py", "result.fit[1] - result.fit[1].mean()", "result.fit[1]"),
-    ("gan.py", "                finite = finite & check", "                finite = check"),
+    ("gan.py", "                finite = check & finite", "                finite = check"),
     ("gan.py", "    state.finite = finite\n", ""),
     ("gan.py", "    if len(batches) > 1:  # so", "    if len(batches) > 2:  # so"),
     ("gan.py", "= state.theta, state.statistics", "= state.theta, state.average_statistics"),
