@@ -241,6 +241,18 @@ def test_threads_change_nothing(monkeypatch, m, eps):
         set_threads(1)
 
 
+@pytest.mark.host
+@pytest.mark.parametrize("m", [2, 30])
+def test_the_order_in_which_threads_finish_changes_nothing(monkeypatch, m):
+    a, y, x = (np.random.default_rng(n).standard_normal((n, m)).astype(np.float32) for n in (40, 41, 42))
+    monkeypatch.setattr(pairs, "TILE", 2)
+    forward = everything(a, y, x, 0.5)
+    backward = lambda function, parts: [function(part) for part in reversed(parts)]
+    monkeypatch.setattr(pairs, "for_each", backward)
+    for ours, theirs in zip(everything(a, y, x, 0.5), forward):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 # A collapsed generator's images: apart by 1e-3 in all, or by 1e-3 in every coordinate.
 @pytest.mark.parametrize("apart", [1e-3 / np.sqrt(12288), 1e-3], ids=["distance 1e-3", "1e-3 per coordinate"])
 @pytest.mark.parametrize("eps", [0.1, 1, 3])
