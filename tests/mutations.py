@@ -75,7 +75,7 @@ MUTATIONS = [
     ("layers/composite.py", "shortcut.gradients(residuals[1], dy", "shortcut.gradients(residuals[1], -dy"),
     ("layers/composite.py", "layer.gradients(residual, dy, weights)", "layer.gradients(residual, dy)"),
     ("layers/composite.py", "return g + self.scale * f", "return x + self.scale * f"),
-    ("layers/resampling.py", "[:, :, None, :, None]", "[::-1, :, None, :, None]"),
+    ("layers/resampling.py", "factor * x[:, :, None", "factor * x[::-1, :, None"),
     ("layers/resampling.py", "y[:, ::2, 1::2]", "y[:, 1::2, ::2]"),
     ("layers/resampling.py", "lambda y: factor *", "lambda y: 2 * factor *"),
     ("layers/resampling.py", "return repeat(dy, 0.25)", "return repeat(dy)"),
