@@ -20,7 +20,7 @@ from minicoulomb.particles import natural_step, proven_step
 def main(steps=200, n=500, d=2, eps=3.0, seed=0):
     data, rng = grid(), np.random.default_rng(seed)
     y = data.draw(rng, 1000)  # (1000, 2)
-    x = 0.03 * rng.standard_normal((n, 2))  # in exactly one point all would feel the same force, for ever
+    x = 0.03 * rng.standard_normal((n, 2))  # in exactly one point, all would move along the same force
     floor = float(np.mean([energy(data.draw(rng, n), y, d, eps) for _ in range(10)]))
 
     eta = 1.5 * natural_step(y, d, eps)  # what the data allow; proven for any data is far less
