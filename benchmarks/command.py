@@ -8,8 +8,8 @@ from benchmarks.cases import Setting, open_torch, select
 from benchmarks.report import HEADER, environment
 from minicoulomb.arrays.backend import open_backend
 from minicoulomb.cli.common import CONTEXT, PATH, Command
-from minicoulomb.cli.console import tell_choice
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.console import warn
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 
@@ -28,14 +28,14 @@ def benchmark(cases, threads, repeats, only_list, json_path, **options):
     first checks that both sides compute the same. A ratio below 1 is in favour of minicoulomb. With --backend cupy
     both compute on the same GPU, and use TF32 only with --tf32.
     """
-    config = Config.of(**given(options))
+    config = Config.of(**named(options))
     selected = select(cases, gpu=config.run.backend != "numpy")  # so that an unknown name is reported first
     if only_list:
         click.echo("\n".join(case.name for case in selected))
         return
     torch_version = open_torch(threads)  # before CuPy, which uses the NVIDIA libraries that are loaded
     backend = open_backend(config.run.backend, config.run.device, config.run.tf32)
-    tell_choice(backend)
+    warn(backend.choice)
     selected = select(cases, gpu=backend.name == "cupy")
     about, rows, failed = environment(threads, torch_version, backend), [], {}
     click.echo(", ".join(f"{name} {value}" for name, value in about.items()) + "\n")

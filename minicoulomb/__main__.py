@@ -1,10 +1,10 @@
-"""`python -m minicoulomb` and the command `minicoulomb`: sets the process up for arrays, then hands over to cli.py.
+"""`python -m minicoulomb` and the command `minicoulomb`: prepare the process for arrays, then call the command line.
 
-BLAS reads how many threads it may use when NumPy is first imported. It gets one: small products gain nothing
-from more and wait for them on a busy machine, and large ones are split over our own threads (threads.py).
+BLAS reads the number of its threads when NumPy is first imported. It gets one: small products gain nothing from more,
+and on a busy machine they wait for them; large products are split over minicoulomb's own threads (arrays/threads.py).
 
-Glibc hands freed memory back to the system at once, and every step then faults the same pages in again. Told to
-keep what it has, a step of the small networks takes a sixth less, one of the large a tenth.
+Glibc returns freed memory to the system at once, so that every step faults the same pages in again. If it keeps the
+memory, a step of small networks takes a sixth less time, and one of large networks a tenth.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "
     os.environ.setdefault(variable, "1")
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of malloc.h
-with suppress(OSError, AttributeError, TypeError):  # another system has no mallopt, and does without
+with suppress(OSError, AttributeError, TypeError):  # other systems have no mallopt
     mallopt = ctypes.CDLL(None).mallopt
     for parameter, size in ((M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26), (M_MMAP_MAX, 0)):
         mallopt(parameter, size)

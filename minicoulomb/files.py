@@ -1,4 +1,4 @@
-"""A file appears whole or not at all: written aside, synced to disk, then renamed."""
+"""A file appears whole or not at all: it is written under another name, synced to disk, then renamed."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from minicoulomb.errors import UserError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that becomes `path` when the block ends well, and vanishes when it does not.
+    """A binary file that becomes `path` when the block ends, and is removed if the block raises.
 
     An OSError within (a full disk, an unwritable folder) becomes a UserError that names the path.
     """
@@ -33,7 +33,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the renaming itself on disk, where the system lets a folder be synced (not on Windows)."""
+    """Put the renaming on disk too, where the system can sync a folder (not on Windows)."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -304,11 +304,11 @@ def step(
             losses = {name: getattr(result, name) for name in ("loss_d", "loss_g") if getattr(result, name) is not None}
             checks = {name: xp.isfinite(loss) for name, loss in losses.items()}
             if result.dw is not None:
-                dw_is_finite = checks["gradient dw"] = dw_is_finite & xp.isfinite(result.dw @ result.dw)
+                dw_is_finite = checks["gradient dw"] = xp.isfinite(result.dw @ result.dw) & dw_is_finite
             if result.dtheta is not None:
                 checks["gradient dtheta"] = xp.isfinite(result.dtheta @ result.dtheta)
             for check in checks.values():
-                finite = finite & check
+                finite = check & finite
         if result.dw is not None:
             adam(w, result.dw, moments_d, adam_d, finite)
     adam(state.theta, result.dtheta, state.moments_g, rates.adam_g, finite)

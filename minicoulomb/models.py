@@ -68,25 +68,40 @@ class SampleSpace(NamedTuple):
 
 
 def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
-    """(G, D) for samples of `space`: G (n, latent) -> (n, *shape), D (n, *shape) -> (n,).
+    """Generator and discriminator of an experiment.
 
-    Raises UserError where a convolutional network meets data that are no square images of side 4 * 2**k, k >= 1.
+    Parameters
+    ----------
+    networks : config.Networks
+        The names of both, their widths and depths.
+    space : SampleSpace
+        Where samples live.
+
+    Returns
+    -------
+    G : Network
+        (n, latent) -> (n, *space.shape)
+    D : Network
+        (n, *space.shape) -> (n,)
+
+    Raises
+    ------
+    UserError
+        If a network is convolutional and samples are not square images of side 4 * 2**k, k >= 1.
+
+    Examples
+    --------
+    >>> G, D = build(Networks(generator="my", discriminator="my", latent=16), SampleSpace((32, 32, 3)))
+    >>> G.output_shape, D.output_shape
+    ((32, 32, 3), ())
     """
-    G, D = (
-        GENERATORS[networks.generator](networks, space),
-        DISCRIMINATORS[networks.discriminator](networks, space),
-    )
-    G, D = (_with_algorithm(networks.convolution, layers) for layers in (G, [*D, Reshape(())]))
+    G, D = GENERATORS[networks.generator](networks, space), DISCRIMINATORS[networks.discriminator](networks, space)
+
+    def with_algorithm(layer):
+        return replace(layer, algorithm=networks.convolution) if isinstance(layer, Conv | ConvTranspose) else layer
+
+    G, D = ([layer.map(with_algorithm) for layer in layers] for layers in (G, [*D, Reshape(())]))
     return Network(G, (networks.latent,)), Network(D, space.shape)
-
-
-def _with_algorithm(algorithm, layers):
-    """The layers, with convolutions that compute by `algorithm`."""
-
-    def computing(layer):
-        return replace(layer, algorithm=algorithm) if isinstance(layer, Conv | ConvTranspose) else layer
-
-    return [layer.map(computing) for layer in layers]
 
 
 # 5x5 stride 2 as TensorFlow's 'same', and 4x4 stride 2: both halve a side exactly.
@@ -96,13 +111,8 @@ _ACTIVATIONS = {"relu": ReLU, "leaky_relu": LeakyReLU, "elu": ELU, "tanh": Tanh}
 
 
 def _mlp_generator(networks, space):
-    layers = _mlp(
-        networks.latent,
-        networks.g_width or 64,
-        networks.g_depth,
-        networks.g_activation,
-        prod(space.shape),
-    )
+    width, depth, activation = networks.g_width or 64, networks.g_depth, networks.g_activation
+    layers = _mlp(networks.latent, width, depth, activation, prod(space.shape))
     return [*layers, Tanh(space.bound, space.scale / space.bound), Reshape(space.shape)]
 
 
@@ -146,11 +156,9 @@ def _my_big_discriminator(networks, space):
 def _dcgan_generator(networks, space):
     """`g_width` channels (64) in front of the last layer: 512 at 4x4 for 64x64, as in TensorFlow's official code."""
     widths = _doubling(networks.g_width or 64, space)[::-1]
-    layers = [
-        Reshape((1, 1, networks.latent)),
-        ConvTranspose(networks.latent, widths[0], 4, bias=False, init=He("relu")),
-    ]
-    layers += [BatchNorm(widths[0], ReLU()), *_extra_generator_layers(networks, widths[0])]
+    first = ConvTranspose(networks.latent, widths[0], 4, bias=False, init=He("relu"))
+    layers = [Reshape((1, 1, networks.latent)), first, BatchNorm(widths[0], ReLU())]
+    layers += _extra_generator_layers(networks, widths[0])
     for c_in, c_out in pairwise(widths):
         layers += [ConvTranspose(c_in, c_out, **_DCGAN, bias=False, init=He("relu")), BatchNorm(c_out, ReLU())]
     return [*layers, ConvTranspose(widths[-1], space.shape[-1], **_DCGAN), Tanh()]
@@ -193,10 +201,7 @@ def _resnet_branch(c, o, resample):
 
 
 def _extra_generator_layers(networks, c):
-    return [
-        Conv(c, c, 3, padding=1, bias=False, init=He("relu")),
-        BatchNorm(c, ReLU()),
-    ] * networks.extra_layers
+    return [Conv(c, c, 3, padding=1, bias=False, init=He("relu")), BatchNorm(c, ReLU())] * networks.extra_layers
 
 
 def _extra_discriminator_layers(networks, c):

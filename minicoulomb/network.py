@@ -1,6 +1,6 @@
 """A network: layers, one flat parameter vector, and named views into it.
 
-    y, residuals = network.forward(theta, x)                     several passes share work: prepare(theta) for theta
+    y, residuals = network.forward(theta, x)
     dx           = network.input_gradient(residuals, dy)         shaped as x
     dtheta       = network.param_gradient(residuals, dy)         flat, as theta
 
@@ -13,41 +13,64 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicoulomb.arrays.backend import array_module
+from minicoulomb.arrays.backend import Array, array_module
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.errors import UserError
 from minicoulomb.layers import Layer, Sequential
+from minicoulomb.layers.layer import Shape
 from minicoulomb.optim import update_average
 
 
 class Slot(NamedTuple):
-    """Where one array lies in a flat vector."""
+    """The place of an array in a flat vector."""
 
     start: int
     stop: int
-    shape: tuple[int, ...]
-
-
-class Prepared(NamedTuple):
-    """A parameter vector on its way through several passes of one step (see Network.prepare)."""
-
-    params: list
+    shape: Shape
 
 
 class Network:
-    """Network([layer, ...], input_shape): checks that the layers fit, and lays out their parameters.
+    """Layers one after the other, with all parameters in a flat vector theta.
 
-    input_shape, output_shape   without the batch axis
-    size                        length of theta
-    statistics_size             length of the statistics vector, 0 without batch normalization
+    Parameters
+    ----------
+    layers : list of Layer
+    input_shape : tuple of int
+        Without the batch axis.
+
+    Attributes
+    ----------
+    output_shape : tuple of int
+        Without the batch axis.
+    size : int
+        Length of theta.
+    statistics_size : int
+        Length of the statistics vector, 0 without batch normalization.
+    kernels : list of slice
+        The parts of theta that hold kernels, which L2 penalizes.
+
+    Raises
+    ------
+    UserError
+        If a layer cannot take the output of the one before it.
+
+    Examples
+    --------
+    >>> from minicoulomb.layers import Linear, ReLU
+    >>> network = Network([Linear(2, 3), ReLU(), Linear(3, 1)], (2,))
+    >>> theta = network.init(np.random.default_rng(0))
+    >>> y, residuals = network.forward(theta, np.ones((5, 2), np.float32))
+    >>> dtheta = network.param_gradient(residuals, np.ones_like(y))
+    >>> y.shape, dtheta.shape
+    ((5, 1), (13,))
     """
 
-    def __init__(self, layers: list[Layer], input_shape: tuple[int, ...]):
+    def __init__(self, layers: list[Layer], input_shape: Shape):
         self.root = Sequential(*layers)
         self.input_shape = tuple(input_shape)
         self.output_shape = self.root.output_shape(self.input_shape)
-        self._parameters, self.size = _lay_out(self.root, Layer.parameters.__name__, 0)
-        self._statistics, self.statistics_size = _lay_out(self.root, Layer.statistics.__name__, 0)
+        self._parameters, self.size = _lay_out(self.root, "parameters", 0)
+        self._statistics, self.statistics_size = _lay_out(self.root, "statistics", 0)
         self.kernels = [
             slice(slot.start, slot.stop)
             for layer, slots in _leaves(self.root, self._parameters)
@@ -56,11 +79,11 @@ class Network:
         ]
 
     def init(self, rng: np.random.Generator, dtype=np.float32) -> np.ndarray:
-        """A fresh theta (size,), each parameter drawn as its layer says."""
+        """Initial parameters theta (size,), drawn as each layer says."""
         return self._initial(self._parameters, "parameters", self.size, rng, dtype)
 
     def init_statistics(self, dtype=np.float32) -> np.ndarray:
-        """The statistics (statistics_size,) of no data at all: means 0, variances 1."""
+        """Initial running statistics (statistics_size,): means 0, variances 1."""
         return self._initial(self._statistics, "statistics", self.statistics_size, None, dtype)
 
     def _initial(self, tree, kind, size, rng, dtype):
@@ -70,40 +93,53 @@ class Network:
                 vector[slot.start : slot.stop] = getattr(layer, kind)()[name].initial(rng, slot.shape).ravel()
         return vector
 
-    def prepare(self, theta, workspace=NoWorkspace, keep: bool = True) -> "Prepared":
-        """theta for several passes, in its place: they share the transforms of the kernels, unless `keep` is off, and
-        work buffers. Valid while theta does not change.
+    def prepare(self, theta: Array, workspace=NoWorkspace, keep: bool = True) -> list:
+        """Parameters for several passes, in the place of theta: for speed alone.
+
+        The passes share work buffers and, with `keep`, the transforms of kernels. Valid while theta does not change.
         """
-        return Prepared(_prepare(self.root, _views(self._parameters, theta), workspace, keep))
+        return _prepare(self.root, _views(self._parameters, theta), workspace, keep)
 
-    def forward(self, theta, x, statistics=None):
-        """(y, residuals) for x (n, *input_shape), theta (size,) or prepared.
+    def forward(self, theta: Array, x: Array, statistics: Array | None = None):
+        """y = network(x; theta).
 
-        Batch normalization uses the batch's own statistics, or the given vector (statistics_size,).
-        Raises UserError where x has another shape or no samples.
+        Parameters
+        ----------
+        theta : array (size,), or the result of `prepare`
+        x : array (n, *input_shape)
+        statistics : array (statistics_size,), optional
+            For batch normalization, instead of the batch's statistics.
+
+        Returns
+        -------
+        y : array (n, *output_shape)
+        residuals
+            What the gradients need.
+
+        Raises
+        ------
+        UserError
+            If x has another shape or no samples.
         """
         if x.shape[1:] != self.input_shape or len(x) == 0:
             raise UserError(f"input of shape {x.shape}: the network takes (n, {str(self.input_shape)[1:-1]}), n >= 1")
-        given = None if statistics is None else _views(self._statistics, statistics)
-        params = theta.params if isinstance(theta, Prepared) else _views(self._parameters, theta)
-        return self.root.forward(params, x, given)
+        params = theta if isinstance(theta, list) else _views(self._parameters, theta)
+        return self.root.forward(params, x, None if statistics is None else _views(self._statistics, statistics))
 
-    def input_gradient(self, residuals, dy):
-        """(dy/dx)^T dy, (n, *input_shape)."""
+    def input_gradient(self, residuals, dy: Array) -> Array:
+        """dx = (dy/dx)^T dy, (n, *input_shape)."""
         return self.root.input_gradient(residuals, dy)
 
-    def param_gradient(self, residuals, dy):
-        """(dy/dtheta)^T dy, (size,)."""
+    def param_gradient(self, residuals, dy: Array) -> Array:
+        """dtheta = (dy/dtheta)^T dy, (size,)."""
         return self._flat(self.root.param_gradient(residuals, dy), dy)
 
-    def gradients(self, residuals, dy):
-        """(input_gradient, param_gradient)."""
-        dx, dparams = self.root.gradients(residuals, dy)
-        return dx, self._flat(dparams, dy)
+    def gradients(self, residuals, dy: Array, weights: Array | None = None) -> tuple[Array, Array]:
+        """(input_gradient, param_gradient) for dy; with `weights` (n,), param_gradient for weights dy.
 
-    def weighted_gradients(self, residuals, dy, weights):
-        """(input_gradient for dy, param_gradient for weights dy), weights (n,); not with batch normalization."""
-        dx, dparams = self.root.weighted_gradients(residuals, dy, weights)
+        Weights serve two losses in one pass, where no output depends on another sample: not with batch normalization.
+        """
+        dx, dparams = self.root.gradients(residuals, dy, weights)
         return dx, self._flat(dparams, dy)
 
     def _flat(self, dparams, like):
@@ -111,18 +147,18 @@ class Network:
         flat = [gradients[name].reshape(-1) for _, slots, gradients in leaves for name in slots]
         return array_module(like).concatenate(flat) if flat else array_module(like).empty(0, like.dtype)
 
-    def update_statistics(self, statistics, residuals, momentum: float, where=True) -> None:
-        """statistics <- momentum statistics + (1 - momentum) (what this pass measured), in place."""
+    def update_statistics(self, statistics: Array, residuals, momentum: float, where=True) -> None:
+        """statistics <- momentum statistics + (1 - momentum) (those that this pass measured), in place."""
         views = _views(self._statistics, statistics)
         for layer, residual, view in _leaves(self.root, residuals, views):
             for name, measured in layer.batch_statistics(residual).items():
                 update_average(view[name], measured, momentum, where)
 
-    def named_views(self, theta) -> dict:
+    def named_views(self, theta: Array) -> dict[str, Array]:
         """{"0.kernel": view, "0.bias": view, "1.scale": view, ...}: writing into a view writes into theta."""
-        return dict(_named(self._parameters, theta, ""))
+        return dict(_named(_views(self._parameters, theta), ""))
 
-    def summary(self) -> list[tuple[str, tuple[int, ...], int]]:
+    def summary(self) -> list[tuple[str, Shape, int]]:
         """(layer, output shape, number of parameters) for each layer."""
         rows, shape = [], self.input_shape
         for layer in self.root.children:
@@ -131,11 +167,11 @@ class Network:
         return rows
 
 
-# A tree has a list where a layer has children, and elsewhere a dict with an entry for each of the layer's arrays.
+# A tree is a list where a layer has children, and elsewhere a dict with an entry for each of the layer's arrays.
 
 
 def _lay_out(layer, kind, start):
-    """The tree of slots of a layer's `kind`, "parameters" or "statistics", from `start` on; and where it ends."""
+    """The tree of slots of a layer's `kind`, "parameters" or "statistics", from `start` on, and its end."""
     if layer.children:
         trees = []
         for child in layer.children:
@@ -149,16 +185,17 @@ def _lay_out(layer, kind, start):
     return slots, start
 
 
-def _prepare(layer, tree, workspace, keep):
-    if layer.children:
-        return [_prepare(child, part, workspace, keep) for child, part in zip(layer.children, tree, strict=True)]
-    return layer.prepare(tree, workspace, keep)
-
-
 def _views(tree, vector):
+    """The arrays of a tree of slots, as views of the vector."""
     if isinstance(tree, list):
         return [_views(child, vector) for child in tree]
     return {name: vector[start:stop].reshape(shape) for name, (start, stop, shape) in tree.items()}
+
+
+def _prepare(layer, params, workspace, keep):
+    if layer.children:
+        return [_prepare(child, part, workspace, keep) for child, part in zip(layer.children, params, strict=True)]
+    return layer.prepare(params, workspace, keep)
 
 
 def _leaves(layer, *trees):
@@ -170,10 +207,10 @@ def _leaves(layer, *trees):
         yield layer, *trees
 
 
-def _named(tree, vector, prefix):
-    if isinstance(tree, list):
-        for number, child in enumerate(tree):
-            yield from _named(child, vector, f"{prefix}{number}.")
-    else:
-        for name, view in _views(tree, vector).items():
-            yield prefix + name, view
+def _named(tree, prefix):
+    """(name, array) for every array of a tree; a name has the numbers of the layers on the way."""
+    for key, value in enumerate(tree) if isinstance(tree, list) else tree.items():
+        if isinstance(value, list | dict):
+            yield from _named(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,4 +1,7 @@
-"""Every test: hypothesis without deadlines, for no test measures time. With --on, arrays on a device (elsewhere.py)."""
+"""Every test: hypothesis without deadlines, because no test measures time; the marker quick; with --on, arrays on a
+device (elsewhere.py)."""
+
+from pathlib import Path
 
 import elsewhere
 import pytest
@@ -9,6 +12,12 @@ from minicoulomb.errors import UserError
 
 # With --on kernels are compiled for each geometry that a test draws: fewer examples, and the same in every run.
 FEW = 8
+
+# The tests marked quick: the numerics, without the networks whose gradients autograd needs half a minute for.
+TESTS = Path(__file__).parent
+QUICK = {TESTS / name for name in ("conv", "coulomb", "layers")}
+QUICK |= {TESTS / f"test_{name}.py" for name in ("baselines", "gan", "models", "network", "optim")}
+NOT_QUICK = "autograd[resnet-"
 
 CHECKS = [HealthCheck.too_slow]
 settings.register_profile("minicoulomb", deadline=None, max_examples=20, suppress_health_check=CHECKS)
@@ -30,7 +39,12 @@ def pytest_configure(config):
             raise pytest.UsageError(str(error)) from None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        slow = item.get_closest_marker("slow") or item.get_closest_marker("gpu") or NOT_QUICK in item.name
+        if not slow and QUICK & {item.path, item.path.parent}:
+            item.add_marker("quick")
     if not config.getoption("--on"):
         return
     stay = [item for item in items if item.path.name not in elsewhere.FILES or item.get_closest_marker("host")]

@@ -25,15 +25,22 @@ from minicoulomb.arrays import backend
 # The tests that compute something worth computing elsewhere.
 FILES = {f"test_{name}.py" for name in "conv winograd layers coulomb optim network baselines gan".split()}
 
-HOMES = (
-    "conv.im2col conv.winograd conv.correlation conv coulomb.formulas coulomb optim layers baselines gan".split()
-)  # modules whose functions tests call
+# Modules whose functions tests call.
+HOMES = "conv.im2col conv.winograd conv.correlation conv coulomb.formulas coulomb optim layers baselines gan".split()
 METHODS = {
-    "network.Network": "prepare forward input_gradient param_gradient gradients weighted_gradients update_statistics",
-    "conv.correlation.Kernel": "__init__",
+    "network.Network": "prepare forward input_gradient param_gradient gradients update_statistics",
+    "conv.winograd.Kernel": "__init__",
 }
 # These make arrays on the host, or tell sizes.
-HOST = {"initial_state", "output_size", "transposed_size", "normalize_geometry", "direct_cost", "winograd_cost"}
+HOST = {
+    "initial_state",
+    "output_size",
+    "transposed_size",
+    "normalize_geometry",
+    "direct_cost",
+    "winograd_cost",
+    "choose",
+}
 
 
 def library(name: str):

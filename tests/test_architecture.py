@@ -18,7 +18,7 @@ ROOMS = {
     "config": (180, "errors"),
     "arrays": (400, "errors"),
     "conv": (650, "errors arrays"),
-    "coulomb": (330, "errors arrays"),
+    "coulomb": (290, "errors arrays"),
     "optim_cuda": (30, "arrays"),
     "optim": (60, "arrays optim_cuda"),
     "layers": (600, "errors arrays conv"),
@@ -28,7 +28,7 @@ ROOMS = {
     "one_pass": (12, "arrays"),
     "gan": (160, "errors config arrays coulomb network optim schedules one_pass"),
     "baselines": (55, "arrays config coulomb network gan"),
-    "particles": (130, "errors arrays coulomb optim"),
+    "particles": (87, "errors arrays coulomb optim"),
     "data": (1250, "errors files arrays config"),
     "presets": (180, "errors config data"),
     "training": (350, "errors files config arrays data network models gan schedules baselines"),
@@ -40,7 +40,7 @@ ROOMS = {
     "cli": (900, "errors files config presets arrays coulomb data network models gan particles training evaluation "
                  "fid pictures verify report"),
     "__main__": (20, "cli"),
-    "__init__": (20, ""),
+    "__init__": (60, ""),
 }  # fmt: skip
 
 # What somebody who reads the paper needs: Algorithm 1 with convolutional networks on NumPy.

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from minicoulomb.cli.common import configure
 from minicoulomb.config import SETTINGS, Config
 from minicoulomb.conv.correlation import ALGORITHMS
 from minicoulomb.data.mixtures import grid
@@ -71,7 +72,7 @@ def test_every_preset_with_data_resolves(name):
 
 @pytest.mark.parametrize("name", ["celeba", "lsun", "cifar10", "paper-images"])
 def test_the_paper_s_image_presets_have_the_settings_of_the_official_command(name, tmp_path):
-    config = resolve(name, data=str(tmp_path))
+    config = resolve(name, "images", data=str(tmp_path))
     assert (config.algorithm.batch_size, config.algorithm.steps, config.networks.latent) == (128, 1_000_000, 16)
     assert (config.algorithm.d, config.algorithm.eps, config.algorithm.potential_scale, config.algorithm.noise) == (
         1.0,
@@ -88,12 +89,19 @@ def test_the_paper_s_image_presets_have_the_settings_of_the_official_command(nam
     assert D.summary()[0][1] == ((config.data.size or 64) // 2,) * 2 + (128,)
 
 
-def test_the_crop_of_a_preset_is_for_images_that_are_still_to_be_cut(tmp_path):
+def configured(preset, **chosen):
+    """The configuration that the command line makes of these options."""
+    return configure(preset, chosen)[0]
+
+
+def test_the_crop_of_a_preset_is_meant_for_image_files(tmp_path):
     np.save(tmp_path / "faces.npy", np.zeros((4, 64, 64, 3), np.uint8))
-    assert resolve("celeba", data=str(tmp_path)).data.crop == 108
-    assert resolve("celeba", data=str(tmp_path), crop=140).data.crop == 140
-    assert resolve("celeba", data=str(tmp_path / "faces.npy")).data.crop is None
-    assert resolve("celeba", data=str(tmp_path / "faces.npy"), crop=140).data.crop == 140
+    assert configured("celeba", data=str(tmp_path)).data.crop == 108
+    assert configured("celeba", data=str(tmp_path), crop=140).data.crop == 140
+    for data in (str(tmp_path / "faces.npy"), "digits"):
+        assert configured("celeba", data=data).data.crop is None
+        assert configured("celeba", data=data, crop=140).data.crop == 140
+    assert resolve("celeba", data="a path that is not looked at").data.crop == 108
 
 
 def test_a_chosen_setting_wins_over_the_preset():
@@ -101,28 +109,41 @@ def test_a_chosen_setting_wins_over_the_preset():
 
 
 def test_no_preset_and_no_data_mean_the_grid():
-    assert resolve() == resolve("grid")
+    assert resolve() == resolve("grid") == configured(None)
 
 
 def test_the_data_choose_the_preset(tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((4, 8, 8, 3), np.uint8))
-    assert resolve(data="digits") == resolve("digits")
-    assert resolve(data=str(tmp_path)).networks.generator == "my"
-    assert resolve(data=str(tmp_path / "images.npy")).networks.discriminator == "my-big"
+    assert configured(None, data="digits") == resolve(data="digits") == resolve("digits")
+    assert configured(None, data=str(tmp_path)).networks.generator == "my"
+    assert configured(None, data=str(tmp_path / "images.npy")).networks.discriminator == "my-big"
+
+
+def test_a_preset_reads_no_file(monkeypatch):
+    monkeypatch.setattr("builtins.open", None)
+    monkeypatch.setattr("os.stat", None)
+    assert resolve(kind="images", data="/nowhere").networks.generator == "my"
+    assert resolve("points", scale=1.0, data="/nowhere").data.data == "/nowhere"
 
 
 def test_the_kernel_width_follows_the_spread_of_points(tmp_path):
     points = np.random.default_rng(0).standard_normal((1000, 2)) * 0.01
     np.save(tmp_path / "points.npy", points)
-    config = resolve(data=str(tmp_path / "points.npy"))
+    config = configured(None, data=str(tmp_path / "points.npy"))
     assert config.algorithm.eps / 0.01 == pytest.approx(resolve("grid").algorithm.eps / grid().scale, rel=0.1)
-    assert resolve(data=str(tmp_path / "points.npy"), eps=5.0).algorithm.eps == 5.0
+    assert configured(None, data=str(tmp_path / "points.npy"), eps=5.0).algorithm.eps == 5.0
+    with pytest.raises(UserError, match="spread of points"):
+        configured("points", data=str(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("chosen", "said"),
-    [({"name": "moon"}, "moon"), ({"name": "images"}, "--data"), ({"data": "/nowhere/at/all"}, "/nowhere/at/all")],
+    [
+        ({"preset": "moon", "data": "grid"}, "preset 'moon'"),
+        ({"preset": "images"}, "--data"),
+        ({"data": "/nowhere/at/all"}, "data '/nowhere/at/all': must be grid"),
+    ],
 )
 def test_what_cannot_be_resolved_is_told(chosen, said):
     with pytest.raises(UserError, match=said):
-        resolve(**chosen)
+        configured(**{"preset": None} | chosen)

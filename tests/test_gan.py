@@ -7,14 +7,14 @@ import pytest
 from autodiff_cases import OPTIONS, assert_agree, check_algorithm_1, fresh_state, problem, take_step
 from test_optim import defining_adam
 
+from minicoulomb.arrays import blocks
 from minicoulomb.arrays.threads import set_threads
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.baselines import OBJECTIVES
 from minicoulomb.config import Algorithm
-from minicoulomb.conv import im2col, winograd
+from minicoulomb.conv import correlation, winograd
 from minicoulomb.coulomb import potentials
 from minicoulomb.gan import Diverged, diagnostics, generate, gradients
-from minicoulomb.layers import resampling
 from minicoulomb.optim import adam_rates
 from minicoulomb.schedules import rates_at
 from minicoulomb.verify.oracles import open_oracle
@@ -189,9 +189,9 @@ def test_steps_in_memory_of_their_own_are_equal_to_the_last_bit(discriminator, o
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
 @pytest.mark.parametrize("model", ["my", "resnet"])
 def test_the_number_of_threads_changes_no_bit_of_a_step(monkeypatch, model, algorithm):
-    for module in (im2col, winograd):
+    for module in (correlation, winograd):
         monkeypatch.setattr(module, "BLOCK_ELEMENTS", 2**12)
-    monkeypatch.setattr(resampling, "BLOCK", 2**9)
+    monkeypatch.setattr(blocks, "BLOCK", 2**9)
     monkeypatch.setattr(winograd, "PART_ELEMENTS", 2**9)
     case = problem(model, model, (16, 16, 3), 3, convolution=algorithm, lr_g=0.01, lr_d=0.01)
     set_threads(1)

@@ -106,7 +106,7 @@ def test_of_many_data_points_some_from_all_parts_are_looked_at(monkeypatch):
     y = np.random.default_rng(0).standard_normal((500, 2))
     y[400:] *= 0.1  # the dense part comes last
     exact = free.natural_step(y, 2, 0.5)
-    monkeypatch.setattr(free, "LOOKED_AT", 50)
+    monkeypatch.setattr(free, "CURVATURE_POINTS", 50)
     assert exact <= free.natural_step(y, 2, 0.5) < 1.1 * exact
 
 
@@ -277,7 +277,7 @@ def test_of_images_only_those_shown_are_kept():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_an_energy_that_is_not_finite_is_told_with_its_step(value):
-    with pytest.raises(UserError, match=rf"energy {value} at step 5: is not finite; use a smaller --step-size"):
+    with pytest.raises(UserError, match=rf"energy {value} at step 5: must be finite; use a smaller --step-size"):
         free.record(moments([1.0] * 5 + [value] * 6), 10, {0, 2})
 
 
@@ -384,9 +384,9 @@ def test_digits_and_arrays_of_points_and_images_are_taken(tmp_path):
 
 def test_the_command_says_what_is_proven_of_its_step():
     small = ["particles", "ring", "-n", 5, "--points", 9, "--steps", 2]
-    assert "it is proven that F falls in every step" in run(*small, "--step-size", 0.001)
-    assert "that F falls in every step is proven below 0.1037 (--step-size 0." in run(*small, "--step-size", 0.9)
-    assert "unlikely beyond 2" in run(*small, "--step-size", 2.1)
+    assert "F provably falls in every step" in run(*small, "--step-size", 0.001)
+    assert "F provably falls in every step below 0.1037 (--step-size 0." in run(*small, "--step-size", 0.9)
+    assert "unlikely to fall beyond 2" in run(*small, "--step-size", 2.1)
     for optimizer in ("momentum", "adam"):
         assert "F may rise" in run(*small, "--optimizer", optimizer)
 
@@ -401,12 +401,12 @@ def test_the_seed_and_the_start_are_all_that_chance_depends_on():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["digits", "--points", 1798], "points 1798: digits has 1797; use --points 1797 or less"),
+        (["digits", "--points", 1798], "points 1798: digits has 1797 samples; use --points 1797 or less"),
         (["nowhere"], "data 'nowhere': must be grid, ring, digits"),
-        (["-o", "a.jpg"], "a.jpg: is an animation or a picture; use a.gif or a.png"),
-        (["-o", "nowhere/a.gif"], "there is no folder nowhere; make it"),
-        (["--energies", "nowhere/e"], "there is no folder nowhere; make it"),
-        (["--step-size", 1e200, "-o", "a.gif"], "is not finite; use a smaller --step-size"),
+        (["-o", "a.jpg"], "a.jpg: not an animation or a picture; use a.gif or a.png"),
+        (["-o", "nowhere/a.gif"], "the folder nowhere does not exist; create it"),
+        (["--energies", "nowhere/e"], "the folder nowhere does not exist; create it"),
+        (["--step-size", 1e200, "-o", "a.gif"], "must be finite; use a smaller --step-size"),
         (["--eps", 0], "eps 0.0: must be finite and above 0"),
     ],
 )

@@ -13,10 +13,14 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from minicoulomb.errors import UserError
+
+# A NumPy or CuPy array, in type hints.
+Array = Any
 
 # What pyproject.toml calls the extras; [ctk] there brings NVRTC, cuBLAS and the headers, which CuPy's wheels lack.
 INSTALL_LINE = "pip install 'minicoulomb[cupy-cuda12x]' (or cupy-cuda13x, as nvidia-smi's CUDA version says)"

@@ -1,15 +1,79 @@
-"""Work block by block (stand-in of branch gan until branch core is merged)."""
+"""Functions of large arrays, computed block by block on several threads, so that a block stays in the cache.
 
-import numpy as np
+    map_blocks(f, x, y)        f(x, y), an array
+    for_each_block(f, x, y)    f(x, y), which writes into its arguments
+    column_sums(f, x, y)       the sums over the rows of each array that f(x, y) returns
+    sum_blocks(f, x, y)        f(x, y), where f itself is a sum over its rows
 
+Blocks are parts of axis 0. They depend on sizes alone, so the results do not depend on the number of threads. A GPU
+has its own threads and takes large blocks.
+"""
+
+from collections.abc import Callable
+
+from minicoulomb.arrays.backend import array_module, on_gpu
 from minicoulomb.arrays.threads import for_each
 
-BLOCK = 2**18
+# Numbers in a block: 1 MB in float32. Several passes over it stay in the cache, and each takes long enough that
+# threads rarely wait for the interpreter. On a GPU 1 GB.
+BLOCK, GPU_BLOCK = 2**18, 2**28
 
 
-def for_each_block(function, *arrays) -> None:
-    """Call function(*(array[rows] for array in arrays)) for every block of rows, on several threads."""
-    n = len(arrays[0])
-    size = BLOCK if isinstance(arrays[0], np.ndarray) else n
-    parts = [slice(start, start + size) for start in range(0, n, size)]
-    for_each(lambda rows: function(*(array[rows] for array in arrays)), parts)
+def blocks(n: int, numbers: int, like, limit: int | None = None) -> list[slice]:
+    """Slices that cover range(n), of about `limit` numbers each where an item has `numbers`.
+
+    The limit is BLOCK by default, and GPU_BLOCK on a GPU.
+    """
+    limit = GPU_BLOCK if on_gpu(like) else BLOCK if limit is None else limit
+    length = max(1, limit // max(1, numbers))
+    return [slice(start, min(n, start + length)) for start in range(0, n, length)]
+
+
+def for_each_block(function: Callable, *arrays, numbers: int | None = None, limit: int | None = None) -> None:
+    """Call function(*arrays) on each block; it writes into its arguments.
+
+    An item along axis 0 counts as `numbers` numbers, by default those of the last array.
+    """
+    last = arrays[-1]
+    numbers = last.size // max(1, len(last)) if numbers is None else numbers
+    for_each(lambda block: function(*(array[block] for array in arrays)), blocks(len(last), numbers, last, limit))
+
+
+def map_blocks(function: Callable, *arrays, shape: tuple[int, ...] | None = None, **block):
+    """function(*arrays), (n, *shape) for arrays of n items; by default shaped as the last array."""
+    last = arrays[-1]
+    if shape is None and last.size <= BLOCK:
+        return function(*arrays)
+    result = array_module(last).empty((len(last), *(last.shape[1:] if shape is None else shape)), last.dtype)
+
+    def write(*parts):
+        *arguments, out = parts
+        out[...] = function(*arguments)
+
+    for_each_block(write, *arrays, result, **block)
+    return result
+
+
+def sum_blocks(function: Callable, *arrays, numbers: int, limit: int | None = None, most: int | None = None):
+    """The sum over all blocks of function(*blocks), in at most `most` partial sums."""
+    parts = blocks(len(arrays[0]), numbers, arrays[0], limit)
+    sums = [None] * min(len(parts), most or len(parts))
+
+    def add(k):
+        for block in parts[k :: len(sums)]:
+            term = function(*(array[block] for array in arrays))
+            sums[k] = term if sums[k] is None else sums[k] + term
+
+    for_each(add, range(len(sums)))
+    return sum(sums[1:], sums[0])
+
+
+def column_sums(function: Callable, *rows):
+    """sum_n a[n, c] for each array a (n, c) in the tuple function(*rows): (arrays, c)."""
+    xp, dtype = array_module(rows[-1]), rows[-1].dtype
+
+    def sums(*block):
+        ones = xp.ones(len(block[-1]), dtype)  # a product with it is BLAS's, faster than a sum along axis 0
+        return xp.stack([ones @ array for array in function(*block)])
+
+    return sum_blocks(sums, *rows, numbers=rows[-1].shape[1])

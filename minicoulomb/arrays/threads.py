@@ -1,15 +1,15 @@
 """A small pool of threads for work that splits into fixed parts.
 
-    for_each(function, parts)      function(part) for each part, on several threads where that was asked for
-    blocks(n, length, array)       the parts of an elementwise operation: slices of range(n) that stay in the cache
+    for_each(function, parts)      function(part) for each part, on the threads that `set_threads` asked for
 
 NumPy releases the interpreter while it computes, so parts run side by side. The parts do not depend on the number
-of threads and none reads what another writes, so neither does the result, to the last bit.
+of threads and none reads what another writes. So the result does not depend on the number of threads either, to the
+last bit.
 
-BLAS is to use one thread of its own beside these, for two pools for the same cores hinder each other. The command
-line sees to that before NumPy is imported (__main__.py). Elsewhere `set_threads` does, where threadpoolctl is
-installed (`pip install 'minicoulomb[threads]'`); or set OPENBLAS_NUM_THREADS=1, or MKL_NUM_THREADS=1 for a NumPy
-built on MKL, before NumPy is imported.
+BLAS must use a single thread beside these: two pools on the same cores hinder each other. The command line limits it
+before NumPy is imported (__main__.py). Elsewhere `set_threads` does so, where threadpoolctl is installed
+(`pip install 'minicoulomb[threads]'`). Otherwise set OPENBLAS_NUM_THREADS=1, or MKL_NUM_THREADS=1 for a NumPy built
+on MKL, before NumPy is imported.
 """
 
 import os
@@ -17,15 +17,13 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
-import numpy as np
-
 _pool: ThreadPoolExecutor | None = None
 
 
 def set_threads(n: int | None = None) -> int:
-    """Let `for_each` use n threads, by default one for each core this process may use; returns how many.
+    """Let `for_each` use n threads, by default one for each core of this process, and return n.
 
-    Where threadpoolctl is installed, BLAS gets one thread in each of them, whatever n is.
+    Where threadpoolctl is installed, BLAS uses one thread in each of them, whatever n is.
     """
     global _pool
     n = n or available_cores()
@@ -37,7 +35,7 @@ def set_threads(n: int | None = None) -> int:
 
 
 def _limit_blas():
-    """One thread for BLAS from now on: in the process, or where BLAS is built on OpenMP in the calling thread."""
+    """Limit BLAS to one thread: in the process, or in the calling thread where BLAS is built on OpenMP."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
@@ -46,6 +44,7 @@ def _limit_blas():
 
 
 def available_cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -62,9 +61,3 @@ def for_each(function: Callable, parts: Iterable) -> None:
         context = copy_context()
         for _ in _pool.map(lambda part: context.copy().run(function, part), parts):
             pass
-
-
-def blocks(n: int, length: int, array) -> list[slice]:
-    """Slices of `length` that cover range(n); a single one where `array` is on a GPU, which takes all at once."""
-    length = max(1, length) if isinstance(array, np.ndarray) else n
-    return [slice(start, start + length) for start in range(0, n, length)]

@@ -1,4 +1,4 @@
-"""What commands that take a run begin with: its checkpoint, its directory, and the backend to compute on."""
+"""The beginning of most commands: configuration, data, checkpoint and backend; and how errors are printed."""
 
 import signal
 import sys
@@ -9,54 +9,85 @@ import click
 
 from minicoulomb.arrays.backend import Backend, open_backend
 from minicoulomb.arrays.threads import set_threads
+from minicoulomb.cli.console import showing, skipped, warn
 from minicoulomb.config import Config
+from minicoulomb.data.dataset import Dataset
+from minicoulomb.data.sources import BUILT_IN, Found, find, open_dataset
 from minicoulomb.errors import UserError
-from minicoulomb.presets import absolute
+from minicoulomb.gan import Diverged
+from minicoulomb.presets import resolve
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.run import find_checkpoint
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 PATH = click.Path(path_type=Path)
+# Remedies in terms of options, for errors that name none.
+REMEDIES = {Diverged: ["lower --lr-g or --lr-d, or use a larger --eps"]}
 
 
 def run_directory(path: Path) -> Path:
-    """The directory of a run that is given by itself or by one of its checkpoints."""
+    """The run directory `path`, or that of the checkpoint `path`."""
     return path.parent.parent if path.is_file() else path
 
 
+def configure(preset: str | None, chosen: dict[str, Any]) -> tuple[Config, Found]:
+    """The configuration of a preset with the chosen settings, and what `find` says of its data.
+
+    Without a preset the kind of the data determines it; the eps of "points" follows from their spread.
+    """
+    found = find(chosen.get("data") or resolve(preset).data.data)
+    return resolve(preset, found.kind, found.scale, **chosen | _absolute(chosen)), found
+
+
+def open_data(config: Config, cache: Path, found: Found | None = None) -> Dataset:
+    """The data set of a configuration; images are decoded into `cache`, with a progress bar on a terminal.
+
+    found   from `configure`, which looks at the data only once
+    """
+    return open_dataset(config, cache, showing("preparing"), skipped, found)
+
+
 def load(path: Path, chosen: dict[str, Any] | None = None) -> tuple[Backend, Checkpoint]:
-    """(backend, checkpoint) of a run directory or checkpoint file, with the chosen settings on top of the run's."""
+    """(backend, checkpoint) of a run directory or checkpoint file, with `chosen` in place of the run's settings."""
     checkpoint = checkpoints.load(find_checkpoint(path))
     chosen = chosen or {}
-    checkpoint = checkpoint._replace(config=checkpoint.config.replace(**(chosen | absolute(chosen))))
+    checkpoint = checkpoint._replace(config=checkpoint.config.replace(**(chosen | _absolute(chosen))))
     backend = compute_on(checkpoint.config)
     return backend, checkpoint.to(backend.xp)
 
 
+def _absolute(settings):
+    """The settings that name files, as absolute paths: a run can continue from any working directory."""
+    paths = {name: settings[name] for name in ("data", "inception", "fid_reference") if settings.get(name) is not None}
+    return {name: path if path in BUILT_IN else str(Path(path).resolve()) for name, path in paths.items()}
+
+
 def compute_on(config: Config) -> Backend:
-    """The configured backend, with the configured number of threads on the host."""
+    """The configured backend, with a remark on the choice of `auto`; the host gets the configured number of threads."""
     set_threads(config.run.threads)
-    return open_backend(config.run.backend, config.run.device, config.run.tf32)
+    backend = open_backend(config.run.backend, config.run.device, config.run.tf32)
+    warn(backend.choice)
+    return backend
 
 
-class _TellsErrors:
-    """A command that prints a UserError in one line, without a traceback, and exits with status 1."""
+class _PrintsErrors:
+    """A command that prints a UserError in one line, with a remedy in terms of options, and exits with status 1."""
 
     def invoke(self, ctx):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             return super().invoke(ctx)
         except UserError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException("; ".join([str(error), *REMEDIES.get(type(error), [])])) from None
         except KeyboardInterrupt:
             click.echo("\nstopped", err=True)
             sys.exit(128 + signal.SIGINT)
 
 
-class Command(_TellsErrors, click.Command):
-    """A program of one command."""
+class Command(_PrintsErrors, click.Command):
+    """A program with one command."""
 
 
-class Commands(_TellsErrors, click.Group):
-    """A program of several commands."""
+class Commands(_PrintsErrors, click.Group):
+    """A program with several commands."""

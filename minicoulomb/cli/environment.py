@@ -1,6 +1,6 @@
-"""On what this program runs: versions, the host, and the GPU or why there is none.
+"""Versions, the host, and the GPU or the reason why it cannot be used.
 
-What is not there is told, never raised: this is what to read, and to send along, when something does not work.
+Nothing here raises because something is missing: users read this, and send it along, when something does not work.
 """
 
 import os
@@ -9,58 +9,44 @@ from importlib.metadata import version
 from pathlib import Path
 
 from minicoulomb import __version__
-from minicoulomb.arrays.backend import (
-    TF32_SINCE,
-    NoGPU,
-    blas,
-    compute_capability,
-    cuda_version,
-    device_name,
-    load_cupy,
-    open_backend,
-    tf32_is_on,
-)
+from minicoulomb.arrays import backend as backends
 from minicoulomb.arrays.threads import available_cores
 
 GIB = 2**30
 
 
 def describe(backend: str = "auto", device: int = 0, tf32: bool = False) -> dict[str, str | int]:
-    """Names and values: of the host, and unless `backend` is "numpy" of CuPy, NVIDIA's libraries, and the GPU."""
+    """Names and values of the host and, unless `backend` is "numpy", of CuPy, NVIDIA's libraries and the GPU."""
     if backend == "numpy":
-        return {**_host(), "backend": open_backend(backend, device, tf32).name}
+        return {**_host(), "backend": backends.open_backend(backend, device, tf32).name}
     try:
-        found = _libraries(load_cupy())
-    except NoGPU:
-        found = {"CuPy": "none usable"}
+        found = _libraries(backends.load_cupy())
+    except backends.NoGPU:
+        found = {"CuPy": "not usable"}
     try:
-        cupy = open_backend("cupy", device, tf32).xp
-    except NoGPU as error:
-        chosen = "numpy, the choice of auto" if backend == "auto" else "cupy, which cannot compute here"
+        cupy = backends.open_backend("cupy", device, tf32).xp
+    except backends.NoGPU as error:
+        chosen = "numpy, the choice of auto" if backend == "auto" else "cupy, which does not work here"
         return {**_host(), **found, "GPU": f"none: {error.reason}", "remedy": error.remedy, "backend": chosen}
-    chosen = "cupy, the choice of auto" if backend == "auto" else "cupy"
-    return {**_host(), **found, **_gpu(cupy, device), "backend": chosen}
+    return {**_host(), **found, **_gpu(cupy, device), "backend": "cupy" + ", the choice of auto" * (backend == "auto")}
 
 
 def lines(values: dict[str, str | int]) -> list[str]:
-    """One for each value, in two columns."""
+    """A line for each value, in two columns."""
     width = max(map(len, values)) + 2
     return [f"{name:<{width}}{value}" for name, value in values.items()]
 
 
 def processor() -> str:
-    """The processor's name, as Linux tells it, or what Python knows."""
+    """The processor's name, by Linux or else by Python."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    names = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
+    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
 
 
 def numpy_version() -> str:
-    """NumPy's and its BLAS's, and how many threads BLAS uses beside ours, where threadpoolctl can tell."""
-    return f"{version('numpy')} ({blas()}{_blas_threads()})"
+    """The versions of NumPy and its BLAS and, if threadpoolctl is installed, the number of BLAS threads."""
+    return f"{version('numpy')} ({backends.blas()}{_blas_threads()})"
 
 
 def system() -> str:
@@ -72,8 +58,8 @@ def _blas_threads():
         from threadpoolctl import threadpool_info
     except ImportError:
         return ""
-    threads = {pool["num_threads"] for pool in threadpool_info() if "numpy" in pool["filepath"]}
-    return f" on {max(threads)} thread{'s' * (max(threads) > 1)}" if threads else ""
+    threads = max((pool["num_threads"] for pool in threadpool_info() if "numpy" in pool["filepath"]), default=0)
+    return f" on {threads} thread{'s' * (threads > 1)}" if threads else ""
 
 
 def _host():
@@ -99,12 +85,12 @@ def _memory():
 
 
 def _libraries(cupy):
-    """Versions of CuPy and of what it needs; cuBLAS tells its own only where there is a GPU."""
-    runtime = cupy.cuda.runtime
+    """The versions of CuPy and of its libraries; that of cuBLAS is known only on a GPU."""
+    cuda = lambda number: backends.cuda_version(number) if number else "none"
     return {
         "CuPy": cupy.__version__,
-        "CUDA driver": _found(lambda: _or_none(runtime.driverGetVersion())),
-        "CUDA runtime": _found(lambda: _or_none(runtime.runtimeGetVersion())),
+        "CUDA driver": _found(lambda: cuda(cupy.cuda.runtime.driverGetVersion())),
+        "CUDA runtime": _found(lambda: cuda(cupy.cuda.runtime.runtimeGetVersion())),
         "NVRTC": _found(lambda: ".".join(map(str, cupy.cuda.nvrtc.getVersion()))),
         "cuBLAS": _found(lambda: "found" if cupy.cuda.cublas else "none"),
     }
@@ -113,24 +99,21 @@ def _libraries(cupy):
 def _found(version):
     try:
         return version()
-    except Exception:  # each library's absence has a class of its own
+    except Exception:  # each missing library raises an exception of its own class
         return "not found"
-
-
-def _or_none(number):
-    return cuda_version(number) if number else "none"
 
 
 def _gpu(cupy, device):
     properties = cupy.cuda.runtime.getDeviceProperties(device)
     free, total = cupy.cuda.Device(device).mem_info
     cublas = cupy.cuda.cublas.getVersion(cupy.cuda.get_cublas_handle())
-    capability = compute_capability(cupy, device)
+    capability = backends.compute_capability(cupy, device)
+    tf32 = "off" if capability >= backends.TF32_SINCE else "none on this GPU"
     return {
         "cuBLAS": f"{cublas // 10000}.{cublas // 100 % 100}.{cublas % 100}",
-        "GPU": f"{device} of {cupy.cuda.runtime.getDeviceCount()}: {device_name(cupy, device)}",
+        "GPU": f"{device} of {cupy.cuda.runtime.getDeviceCount()}: {backends.device_name(cupy, device)}",
         "compute capability": str(capability),
         "multiprocessors": properties["multiProcessorCount"],
         "GPU memory": f"{free / GIB:.1f} of {total / GIB:.1f} GiB free",
-        "TF32": "on" if tf32_is_on(cupy) else "off" if capability >= TF32_SINCE else "none on this GPU",
+        "TF32": "on" if backends.tf32_is_on(cupy) else tf32,
     }

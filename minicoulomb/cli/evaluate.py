@@ -1,13 +1,12 @@
-"""`minicoulomb evaluate`: how good a run's samples are, by its own metrics, FID or KID."""
+"""`minicoulomb evaluate`: the quality of a run's samples, by minicoulomb's own metrics, FID or KID."""
 
 import json
 
 import click
 
-from minicoulomb.cli.common import PATH, load, run_directory
-from minicoulomb.cli.console import showing, table, tell_choice, tell_skipped, warn
-from minicoulomb.cli.options import config_options, given
-from minicoulomb.data.sources import open_dataset
+from minicoulomb.cli.common import PATH, load, open_data, run_directory
+from minicoulomb.cli.console import showing, table, warn
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation.evaluate import EVALUATED
 from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
 from minicoulomb.fid import compare
@@ -16,26 +15,26 @@ from minicoulomb.training.sampling import samples
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option(
-    "-n", "n", type=click.IntRange(2), help=f"how many samples  [{EVALUATED}; {compare.SAMPLES} for --metric]"
-)
-@click.option("--metric", metavar="fid,kid", help="instead of the own metrics; takes --inception")
-@click.option("--reference", help="for --metric: mu and sigma in a .npz, or images; the run's own data by default")
-@click.option("--seed", type=click.IntRange(0), default=0, help="of the samples  [0]")
-@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@click.option("-n", "n", type=click.IntRange(2), help=f"samples  [{EVALUATED}; {compare.SAMPLES} for --metric]")
+@click.option("--metric", metavar="fid,kid", help="FID or KID instead; needs --inception")
+@click.option("--reference", help="for --metric: .npz with mu and sigma, or images  [the run's data]")
+@click.option("--seed", type=click.IntRange(0), default=0, help="seed of the samples  [0]")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @config_options("data", "inception", "batch_statistics", "backend", "device", "tf32", "threads")
 def evaluate(run, n, metric, reference, seed, as_json, **options):
-    """Measure how good the samples of RUN are, against its data; with --metric by FID or KID."""
-    backend, checkpoint = load(run, given(options))
-    tell_choice(backend)
+    """Measure the quality of a run's samples.
+
+    The reference is the run's data, or with --metric also --reference.
+    """
+    backend, checkpoint = load(run, named(options))
     config, cache = checkpoint.config, run_directory(run).parent / "cache"
     if metric:
         n = n or compare.SAMPLES
         metrics = _compare(checkpoint, backend, compare.parse_metrics(metric), reference, n, seed, cache)
     elif reference:
-        raise click.UsageError("--reference: is for FID and KID; add --metric fid,kid")
+        raise click.UsageError("--reference applies only to FID and KID; add --metric fid,kid")
     else:
-        dataset = open_dataset(config, cache, showing("preparing"), tell_skipped)
+        dataset = open_data(config, cache)
         x = samples(checkpoint.G, checkpoint.state, n or EVALUATED, seed, config.run.batch_statistics)
         metrics = evaluate_samples(x, dataset, config)
     metrics = {"step": checkpoint.state.step, **metrics}
@@ -43,22 +42,13 @@ def evaluate(run, n, metric, reference, seed, as_json, **options):
 
 
 def _compare(checkpoint, backend, metrics, reference, n, seed, cache):
-    """FID and KID of n samples, with the number of both sides' images."""
+    """FID and KID of n samples, with the numbers of samples and of reference images."""
     config = checkpoint.config
     compare.check_images(checkpoint.space.shape)
     network = compare.open_network(config.run.inception, backend.xp)
-    y = compare.open_reference(
-        reference or config.run.fid_reference or config.data.data,
-        *(
-            config,
-            network,
-            metrics,
-            cache,
-            showing("reference"),
-            showing("preparing"),
-            tell_skipped,
-        ),
-    )
+    reference = reference or config.run.fid_reference or config.data.data
+    opened = lambda config, found: open_data(config, cache, found)
+    y = compare.open_reference(reference, config, network, metrics, opened, showing("reference"))
     if "fid" in metrics:
         warn(compare.too_few(n, "-n"))
     measure = compare.Comparison(network, y, metrics)

@@ -1,58 +1,58 @@
-"""`minicoulomb field`: pictures of the potential and its forces, exact and as D has learned them."""
+"""`minicoulomb field`: pictures of the potential and its forces, exact and as learned by D."""
 
 from pathlib import Path
 
 import click
 
 from minicoulomb import pictures
-from minicoulomb.cli.common import PATH, compute_on, load, run_directory
-from minicoulomb.cli.console import showing, tell_choice, tell_skipped, warn
-from minicoulomb.cli.options import config_options, given
-from minicoulomb.data.sources import open_dataset
+from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, run_directory
+from minicoulomb.cli.console import showing, warn
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.errors import UserError
 from minicoulomb.models import SampleSpace
 from minicoulomb.pictures.field_picture import FieldFrames, field_picture
-from minicoulomb.presets import PRESETS, resolve
+from minicoulomb.presets import PRESETS
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.run import RunDirectory
 
-# An animation of fewer frames shows little of the way.
+# An animation of fewer frames shows little of the training.
 FEW = 10
-# A frame is seen for so long.
+# Seconds for each frame.
 SECONDS = 0.25
 
 
 @click.command()
 @click.argument("target", metavar="RUN|PRESET")
-@click.option("-n", "n", type=click.IntRange(2), help="points of each kind  [2500], or images, a row for each  [6]")
-@click.option("-o", "output", type=PATH, required=True, help="a picture.png, or with --animate a file.gif")
-@click.option("--animate", is_flag=True, help="a frame for each checkpoint that RUN has kept")
-@click.option("--seed", type=click.IntRange(0), default=0, help="of the samples, and of a PRESET's networks  [0]")
+@click.option("-n", "n", type=click.IntRange(2), help="points of each kind  [2500], or rows of images  [6]")
+@click.option("-o", "output", type=PATH, required=True, help="picture.png, or with --animate file.gif")
+@click.option("--animate", is_flag=True, help="draw an animation with a frame for each checkpoint of RUN")
+@click.option("--seed", type=click.IntRange(0), default=0, help="seed of the samples, and of a PRESET's networks  [0]")
 @config_options("data", "backend", "device", "tf32", "threads")
 def field(target, n, output, animate, seed, **options):
-    """Draw the field of RUN, a run directory or one of its checkpoints, or of a PRESET's untrained networks.
+    """Draw the potential and its forces, exact and as learned by D.
 
-    Of points in the plane: the potential Phi of generated and real ones, D's regression of it, and D - Phi, with the
-    forces. Of images: what grad Phi and grad D tell generated ones to change. A run that is called like a preset is
-    ./NAME.
+    The target is a run directory, one of its checkpoints, or a preset, whose networks are then untrained. Write ./NAME
+    for a run with the name of a preset.
+
+    For points in the plane: the potential Phi of generated and real points, D's regression of it, and D - Phi, with
+    the forces. For images: the changes of generated images along grad Phi and along grad D.
     """
-    chosen, suffix = given(options), ".gif" if animate else ".png"
+    chosen, found, suffix = named(options), None, ".gif" if animate else ".png"
     if animate and (target in PRESETS or not Path(target).is_dir()):
-        raise click.UsageError("--animate: takes the checkpoints of a run; give its directory, like runs/00000-grid")
+        raise click.UsageError("--animate draws the checkpoints of a run; use its directory, like runs/00000-grid")
     if output.suffix.lower() != suffix:
-        raise UserError(f"{output}: with{'' if animate else 'out'} --animate it is a {suffix[1:].upper()} file; use "
-                        f"{output.stem}{suffix}")  # fmt: skip
+        kind = f"with{'' if animate else 'out'} --animate the output is a {suffix[1:].upper()} file"
+        raise UserError(f"{output}: {kind}; use {output.stem}{suffix}")
     if target in PRESETS:
-        config = resolve(target, seed=seed, **chosen)
+        config, found = configure(target, chosen | {"seed": seed})
         backend, cache = compute_on(config), Path("runs") / "cache"
     elif Path(target).exists():
         backend, checkpoint = load(Path(target), chosen)
         config, cache = checkpoint.config, run_directory(Path(target)).parent / "cache"
     else:
-        raise UserError(f"{target}: neither a run nor a preset; give a run directory like runs/00000-grid, or one of "
-                        f"{', '.join(PRESETS)}")  # fmt: skip
-    tell_choice(backend)
-    dataset = open_dataset(config, cache, showing("preparing"), tell_skipped)
+        rule = "neither a run nor a preset; use a run directory like runs/00000-grid, or one of"
+        raise UserError(f"{target}: {rule} {', '.join(PRESETS)}")
+    dataset = open_data(config, cache, found)
     if animate:
         _animate(RunDirectory(Path(target)), backend, dataset, n, seed, output)
         return
@@ -68,7 +68,4 @@ def _animate(run, backend, dataset, n, seed, output):
     pictures.save_animation(frames, output, SECONDS)
     click.echo(f"the field of {run.path} at {len(frames)} checkpoints: {output}")
     if len(frames) < FEW:
-        warn(
-            "a run keeps its last checkpoints alone, --keep-checkpoints of them; for more frames train with "
-            "--checkpoint-every 500 --keep-checkpoints 100"
-        )
+        warn("a run keeps its last checkpoints; for more frames train with --keep-checkpoints 100")

@@ -3,8 +3,7 @@
 import click
 
 from minicoulomb.cli.common import compute_on
-from minicoulomb.cli.console import tell_choice
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 from minicoulomb.models import DISCRIMINATORS, GENERATOR_OF, SampleSpace
@@ -15,24 +14,23 @@ from minicoulomb.verify.oracles import ORACLES
 @click.command()
 @click.option("--model", type=click.Choice(list(DISCRIMINATORS)), default="my", help="networks of Algorithm 1  [my]")
 @click.option("--size", type=int, default=16, help="side of the images  [16]")
-@click.option("--against", type=click.Choice(list(ORACLES)), help="a library, instead of finite differences")
-@click.option("--seed", type=click.IntRange(0), default=0, help="of all that is random  [0]")
+@click.option("--against", type=click.Choice(list(ORACLES)), help="library to compare with  [finite differences]")
+@click.option("--seed", type=click.IntRange(0), default=0, help="seed of all random numbers  [0]")
 @config_options("backend", "device")
 def gradcheck(model, size, against, seed, **options):
-    """Check every layer's gradients, the field, and those of Algorithm 1 and its baselines, in float64.
+    """Check all gradients against finite differences or a library.
 
-    Exits with 1 if one of them is off by more than its bound.
+    These are the gradients of every layer, of the field, of Algorithm 1 and of its baselines, in float64. The exit
+    status is 1 if an error is larger than its bound.
     """
     networks = {"generator": GENERATOR_OF.get(model, model), "discriminator": model}
-    config = Config.of(**networks, latent=8, d=1.0, eps=1.0, **given(options))
+    config = Config.of(**networks, latent=8, d=1.0, eps=1.0, **named(options))
     backend = compute_on(config)
-    tell_choice(backend)
     rows = check(config, SampleSpace((size, size, 3)), against, seed, backend)
-    click.echo(
-        f"{'':<36}{'gradient':<16}{'error':>9}{'bound':>9}   (relative, against {against or 'finite differences'})"
-    )
+    reference = against or "finite differences"
+    click.echo(f"{'':<36}{'gradient':<16}{'error':>9}{'bound':>9}   (relative, against {reference})")
     for name, what, error, bound, ok in rows:
         click.echo(f"{name:<36}{what:<16}{error:9.1e}{bound:9.0e}" + ("" if ok else "   WRONG"))
     wrong = sum(not row.ok for row in rows)
     if wrong:
-        raise UserError(f"{wrong} of {len(rows)} gradients: beyond their bound; see the rows marked WRONG")
+        raise UserError(f"{wrong} of {len(rows)} gradients: errors above the bound; see the rows marked WRONG")

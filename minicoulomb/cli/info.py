@@ -1,19 +1,19 @@
-"""`minicoulomb info`: versions, the processor and the GPU, or why there is none."""
+"""`minicoulomb info`: versions, the processor and the GPU, or the reason why it cannot be used."""
 
 import json
 
 import click
 
 from minicoulomb.cli.environment import describe, lines
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @config_options("backend", "device", "tf32")
 def info(as_json, **options):
-    """Print versions, the processor, and the GPU, or why CuPy cannot compute on one."""
-    config = Config.of(**{"backend": "auto", **given(options)})
+    """Print versions, the processor, and the GPU if one is usable."""
+    config = Config.of(**{"backend": "auto", **named(options)})
     values = describe(config.run.backend, config.run.device, config.run.tf32)
     click.echo(json.dumps(values, indent=2) if as_json else "\n".join(lines(values)))

@@ -1,4 +1,4 @@
-"""Fields of Config as options of the command line: `lr_g` is --lr-g, a bool is --half-factors/--no-half-factors."""
+"""Settings as options of the command line: `lr_g` is --lr-g, a bool is --tf32/--no-tf32."""
 
 from typing import Any
 
@@ -8,21 +8,21 @@ from minicoulomb.config import SETTINGS
 
 
 def config_options(*names: str):
-    """A decorator that adds an option for each named field, by default for all of them, in their order.
+    """A decorator that adds an option for each named setting, by default for all of them, in their order.
 
-    Named fields are to change those of a run, so only the whole set tells the defaults.
+    The help names the defaults of the whole set only, because named settings change those of a run.
     """
 
     def decorate(command):
         for f in reversed([f for f in SETTINGS.values() if not names or f.name in names]):
-            command = _option(f, tell_default=not names)(command)
+            command = _option(f, with_default=not names)(command)
         return command
 
     return decorate
 
 
-def given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were on the command line."""
+def named(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that the command line names."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -30,8 +30,8 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _option(f, tell_default):
-    about = f.metadata["help"] + (f"  [{f.default}]" if tell_default and f.default is not None else "")
+def _option(f, with_default):
+    about = f.metadata["help"] + (f"  [{f.default}]" if with_default and f.default is not None else "")
     if f.type is bool:
         return click.option(f"{flag(f.name)}/--no-{flag(f.name)[2:]}", f.name, default=None, help=about)
     if f.metadata["choices"]:

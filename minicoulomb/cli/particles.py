@@ -10,85 +10,77 @@ import numpy as np
 from minicoulomb import particles as free
 from minicoulomb import pictures
 from minicoulomb.arrays.rng import rng_for
-from minicoulomb.cli.common import PATH, compute_on
-from minicoulomb.cli.console import showing, table, tell_choice, tell_skipped
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.common import PATH, compute_on, configure, open_data
+from minicoulomb.cli.console import showing, table
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.coulomb import mean_self_kernel
 from minicoulomb.data.dataset import ArrayDataset, decode
-from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import mode_metrics
 from minicoulomb.files import atomic_write
 from minicoulomb.pictures.colours import GREY, VERMILION
-from minicoulomb.presets import resolve
 
-# Real points of a mixture, and of a finite set at most, of so many numbers in all, where nothing else is said.
+# Real points by default: of a mixture, and at most of a finite set, with at most MOST_NUMBERS coordinates in total.
 MIXTURE_POINTS, MOST_POINTS, MOST_NUMBERS = 1000, 10_000, 2**24
-# What --step-size is by default, in the units of its help.
+STARTS, POSITIVE = click.Choice(["mean", "sample", "normal"]), click.FloatRange(0, min_open=True)
+# Default of --step-size, in the units of its help.
 STEP_SIZES = {"euler": 1.5, "momentum": 1.5, "adam": 0.1}
-# Particles that start from a point are this far from it, times eps: in one point they would feel the same for ever.
+# Particles start at this distance from a common point, in units of eps: in one point they would never separate.
 APART = 0.01
-# Frames of an animation, width of a picture, images in it.
+# Frames of an animation, width of a picture in pixels, images in it.
 FRAMES, SIZE, IMAGES = 48, 600, 36
-# A frame's time, and how many times longer the start is shown.
+# Seconds for each frame, and frames for the start.
 SECONDS, HOLD = 0.15, 6
-# Where images are decoded to, as in training.
+# Decoded images, as in training.
 CACHE = Path("runs") / "cache"
 
 
 @click.command()
 @click.argument("data", default="grid")
-@click.option("-n", "n", type=click.IntRange(1), default=500, help="how many particles  [500]")
-@click.option("--points", type=click.IntRange(2), help="real points  [1000 of a mixture, else all, 10,000 at most]")
-@click.option(
-    "--start",
-    type=click.Choice(["mean", "sample", "normal"]),
-    default="mean",
-    help="all in the data's mean, or in one of its samples, as a collapsed generator; or a Gaussian as wide as the "
-    "data  [mean]",
-)
-@click.option("--steps", type=click.IntRange(1), default=600, help="how many  [600]")
+@click.option("-n", "n", type=click.IntRange(1), default=500, help="number of particles  [500]")
+@click.option("--points", type=click.IntRange(2), help="real points  [1000 of a mixture, else all, at most 10,000]")
+@click.option("--start", type=STARTS, default="mean", help="one point (mean or sample) or a Gaussian (normal)  [mean]")
+@click.option("--steps", type=click.IntRange(1), default=600, help="number of steps  [600]")
 @click.option("--optimizer", type=click.Choice(list(STEP_SIZES)), default="euler", help="how particles move  [euler]")
-@click.option(
-    "--step-size",
-    type=click.FloatRange(0, min_open=True),
-    help="of euler and momentum in units of the data's shortest mean shift, stable below about 2  [1.5]; of adam in "
-    "units of eps  [0.1]",
-)
-@click.option("-o", "output", type=PATH, help="an animation.gif, or the end as a picture.png, with the energy's curve")
-@click.option("--energies", type=PATH, metavar="FILE", help="write each step's energy there, as JSON lines")
+@click.option("--step-size", type=POSITIVE, help="in shortest mean shifts of the data  [1.5]; adam: in eps  [0.1]")
+@click.option("-o", "output", type=PATH, help="animation.gif, or picture.png of the end, with the curve of the energy")
+@click.option("--energies", type=PATH, metavar="FILE", help="JSON lines of the energy of each step")
 @config_options("d", "eps", "size", "crop", "channels", "skip_bad", "seed", "backend", "device", "threads")
 def particles(data, n, points, start, steps, optimizer, step_size, output, energies, **options):
-    """Let free particles follow the exact field of DATA: grid, ring, digits, or whatever --data of train takes.
+    """Let free particles follow the exact field, without networks.
 
-    Theorem 1 without networks: the energy falls towards 0, and particles become like the data. The floor is the energy
-    that as many fresh real points would have; below it particles fit the very points that make the field. d and eps are
-    those that train has for DATA; for images of many pixels an --eps near their distances does better.
+    DATA is grid, ring, digits, or any --data of train. As in Theorem 1, the energy falls towards 0, and the
+    particles become distributed like the data. The floor is the energy of as many fresh real points; below it the
+    particles fit the real points of the field themselves. The defaults of d and eps are those of train for DATA; images
+    of many pixels need an --eps near their distances.
+
+    All particles start in the data's mean, or in one sample, like those of a collapsed generator, or from a Gaussian as
+    wide as the data. Euler's method is stable up to a step of about 2 of the data's shortest mean shifts.
     """
     _check_places(output, energies)
-    config = resolve(None, data=data, hold_out_every=0, **given(options))
+    config, found = configure(None, {"data": data, "hold_out_every": 0} | named(options))
     algorithm, backend = config.algorithm, compute_on(config)
-    tell_choice(backend)
-    dataset = open_dataset(config, CACHE, showing("preparing"), tell_skipped)
+    dataset = open_data(config, CACHE, found)
     y = _real_points(dataset, points, config.run.seed)  # (n_y, m)
     x = _start(start, y, n, algorithm.eps, config.run.seed)  # (n, m)
-    click.echo(
-        f"{dataset.name}: {n:,} particles, {len(y):,} real points, "
-        f"d {algorithm.d:g}, eps {algorithm.eps:g}, {backend.name}"
-    )
+    kernel = {"d": algorithm.d, "eps": algorithm.eps}
+    sizes = f"{n:,} particles, {len(y):,} real points"
+    click.echo(f"{dataset.name}: {sizes}, d {algorithm.d:g}, eps {algorithm.eps:g}, {backend.name}")
 
-    y_there, x_there = backend.to_device(y), backend.to_device(x)
-    move, about = _moving(optimizer, step_size or STEP_SIZES[optimizer], y_there, algorithm.d, algorithm.eps)
+    on_device = backend.to_device(y)
+    move, about = _moving(optimizer, step_size or STEP_SIZES[optimizer], on_device, **kernel)
     click.echo(about)
-    own = mean_self_kernel(y_there, algorithm.d, algorithm.eps)
-    moments = free.follow_field(x_there, y_there, own, algorithm.d, algorithm.eps, move)
+    mean_yy = mean_self_kernel(on_device, **kernel)
+    moments = free.follow_field(backend.to_device(x), on_device, mean_yy, **kernel, move=move)
     shown = free.pace(steps, FRAMES) if output and output.suffix.lower() == ".gif" else []
     are_images = len(dataset.shape) == 3
     found = free.record(moments, steps, shown, showing("steps", "steps"), IMAGES if are_images else None)
 
-    floor = free.floor_energy(float(own), n, len(y), algorithm.d, algorithm.eps)
+    floor = free.floor_energy(float(mean_yy), n, len(y), **kernel)
     if energies:
-        _write_energies(found.energies, energies)
+        with atomic_write(energies) as file:
+            rows = ({"step": t, "energy": F} for t, F in enumerate(found.energies.tolist()))
+            file.writelines(f"{json.dumps(row)}\n".encode() for row in rows)
     if output:
         _draw(found, floor, y, dataset, output)
     reached = np.flatnonzero(found.energies <= floor)
@@ -97,7 +89,7 @@ def particles(data, n, points, start, steps, optimizer, step_size, output, energ
         "energy, last": float(found.energies[-1]),
         "floor": floor,
         "reached at step": int(reached[0]) if len(reached) else "not reached",
-        "steps that rose": free.rises(found.energies, algorithm.d, algorithm.eps),
+        "steps that rose": free.rises(found.energies, **kernel),
         **mode_metrics(found.snapshots[steps].reshape(-1, *dataset.shape), dataset),
     }
     click.echo("\n".join(table(metrics)))
@@ -106,21 +98,21 @@ def particles(data, n, points, start, steps, optimizer, step_size, output, energ
 
 
 def _check_places(output, energies):
-    """Before all the work: where its results go."""
+    """UserError if the results cannot be written, before the computation starts."""
     if output and output.suffix.lower() not in (".gif", ".png"):
-        raise UserError(f"{output}: is an animation or a picture; use {output.stem}.gif or {output.stem}.png")
+        raise UserError(f"{output}: not an animation or a picture; use {output.stem}.gif or {output.stem}.png")
     for path in filter(None, (output, energies)):
         if not path.parent.is_dir():
-            raise UserError(f"{path}: there is no folder {path.parent}; make it, or choose another place")
+            raise UserError(f"{path}: the folder {path.parent} does not exist; create it, or choose another place")
 
 
 def _real_points(dataset, points, seed):
-    """The real points that make the field, (n_y, m) float64."""
+    """The real points of the field, (n_y, m) float64."""
     if isinstance(dataset, ArrayDataset):
         total = len(dataset.array)
         n = points or min(total, MOST_POINTS, max(2, MOST_NUMBERS // prod(dataset.shape)))
         if n > total:
-            raise UserError(f"points {n}: {dataset.name} has {total}; use --points {total} or less")
+            raise UserError(f"points {n}: {dataset.name} has {total} samples; use --points {total} or less")
         rows = np.sort(rng_for(seed, "real").choice(total, n, replace=False))
         y = decode(np.asarray(dataset.array[rows]), np.dtype(np.float64))
     else:
@@ -129,7 +121,7 @@ def _real_points(dataset, points, seed):
 
 
 def _start(start, y, n, eps, seed):
-    """Where the particles begin, (n, m)."""
+    """The particles at the start, (n, m)."""
     rng = rng_for(seed, "latent")
     noise = rng.standard_normal((n, y.shape[1]))
     if start == "normal":
@@ -138,7 +130,7 @@ def _start(start, y, n, eps, seed):
 
 
 def _moving(optimizer, step_size, y, d, eps):
-    """(how particles move, a line that tells it)."""
+    """(a rule for the particles' steps, its description)."""
     if optimizer == "adam":
         return free.adam(step_size * eps, eps ** -(d + 1)), f"adam: learning rate {step_size:g} eps; F may rise"
     unit, proven = free.natural_step(y, d, eps), free.proven_step(d, eps)
@@ -147,14 +139,15 @@ def _moving(optimizer, step_size, y, d, eps):
     if optimizer == "momentum":
         return free.momentum(eta), about + "F may rise"
     if eta < proven:
-        return free.euler(eta), about + "it is proven that F falls in every step"
-    about += f"that F falls in every step is proven below {proven:.4g} (--step-size {proven / unit:.2g})"
-    return free.euler(eta), about + (", and unlikely beyond 2 shifts" if step_size > 2 else "")
+        return free.euler(eta), about + "F provably falls in every step"
+    about += f"F provably falls in every step below {proven:.4g} (--step-size {proven / unit:.2g})"
+    return free.euler(eta), about + ", and is unlikely to fall beyond 2 shifts" * (step_size > 2)
 
 
 def _draw(found, floor, y, dataset, output):
-    """The animation, or the picture of the end."""
-    square = pictures.square_about(y)
+    """Write the animation, or the picture of the end."""
+
+    m = y.shape[1]
 
     def frame(t):
         x, title = found.snapshots[t], f"{dataset.name}, step {t:,}"
@@ -162,8 +155,7 @@ def _draw(found, floor, y, dataset, output):
             images = x[:IMAGES].reshape(-1, *dataset.shape)
             picture = pictures.image_grid(images, zoom=max(1, round(SIZE / (6 * dataset.shape[1])))).convert("RGB")
         else:
-            m = y.shape[1]
-            plane = pictures.Plane(square, SIZE, title + f" (coordinates 1 and 2 of {m})" * (m > 2))
+            plane = pictures.Plane(pictures.square_about(y), SIZE, title + f" (coordinates 1 and 2 of {m})" * (m > 2))
             plane.discs(y, GREY, "real points")
             plane.discs(x, VERMILION, "particles", radius=3.2, alpha=0.7)
             picture = plane.drawn()
@@ -174,8 +166,3 @@ def _draw(found, floor, y, dataset, output):
         return
     frames = [frame(t) for t in sorted(found.snapshots)]
     pictures.save_animation([frames[0]] * HOLD + frames, output, SECONDS)
-
-
-def _write_energies(energies, path):
-    with atomic_write(path) as file:
-        file.writelines(f"{json.dumps({'step': t, 'energy': F})}\n".encode() for t, F in enumerate(energies.tolist()))

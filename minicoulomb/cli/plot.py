@@ -1,4 +1,4 @@
-"""`minicoulomb plot`: curves of what runs logged."""
+"""`minicoulomb plot`: curves of the metrics of runs."""
 
 import json
 from pathlib import Path
@@ -8,22 +8,23 @@ import click
 from minicoulomb.cli.common import PATH, run_directory
 from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
-from minicoulomb.pictures.metric_curves import FORMATS, figure, read_metrics, write
+from minicoulomb.pictures.metric_curves import FORMATS, figure, write
+from minicoulomb.pictures.metric_series import read_metrics
 
-# Runs that differ in more settings than these are other experiments, and go by their names.
+# Runs that differ in more settings than these are different experiments, for which names suffice.
 SETTINGS = 3
 
 
 @click.command()
 @click.argument("runs", type=PATH, nargs=-1, required=True)
-@click.option("-o", "output", type=PATH, default=Path("curves.png"), help="a picture.png, .svg or .pdf  [curves.png]")
+@click.option("-o", "output", type=PATH, default=Path("curves.png"), help="picture.png, .svg or .pdf  [curves.png]")
 def plot(runs, output):
-    """Draw what RUNS logged, over each other: losses, squared MMD, D's fit, modes, FID, eps, learning rates, speed.
+    """Draw the metrics of runs over each other.
 
-    A run that is being trained is drawn as far as it is. Takes matplotlib: pip install 'minicoulomb[plot]'.
+    RUNS may still be training. Needs matplotlib: pip install 'minicoulomb[plot]'.
     """
     if output.suffix.lower() not in FORMATS:
-        raise UserError(f"{output}: curves are a {', '.join(FORMATS)} file; use -o {output.stem}.png")
+        raise UserError(f"{output}: curves are written to a {', '.join(FORMATS)} file; use -o {output.stem}.png")
     folders = list(dict.fromkeys(map(run_directory, runs)))
     page = figure({name: read_metrics(folder) for name, folder in zip(_names(folders), folders)})
     with atomic_write(output) as file:
@@ -32,7 +33,7 @@ def plot(runs, output):
 
 
 def _names(folders):
-    """The runs' names, or paths where those are alike, each with the few settings in which the runs differ."""
+    """The runs' names, or paths if names are equal, each with the few settings in which the runs differ."""
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = list(map(str, folders))
@@ -47,7 +48,7 @@ def _names(folders):
 
 
 def _config(folder):
-    """What config.json says, nothing where it cannot be read."""
+    """The settings in config.json; none if it cannot be read."""
     try:
         config = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):

@@ -1,14 +1,12 @@
-"""`minicoulomb report`: a run on one page."""
+"""`minicoulomb report`: a run on one page that works offline."""
 
 from pathlib import Path
 
 import click
 
 from minicoulomb import __version__
-from minicoulomb.cli.common import PATH, load, run_directory
-from minicoulomb.cli.console import showing, tell_choice, tell_skipped
-from minicoulomb.cli.options import config_options, given
-from minicoulomb.data.sources import open_dataset
+from minicoulomb.cli.common import PATH, load, open_data, run_directory
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
 from minicoulomb.pictures.metric_curves import matplotlib_version
@@ -19,21 +17,21 @@ from minicoulomb.training.run import find_checkpoint
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("-o", "output", type=PATH, default=Path("report.html"), help="a page.html  [report.html]")
+@click.option("-o", "output", type=PATH, default=Path("report.html"), help="page.html  [report.html]")
 @config_options("data", "batch_statistics", "backend", "device", "tf32", "threads")
 def report(run, output, **options):
-    """Tell of RUN on one page that opens without a network: samples, field, curves, metrics, settings, networks.
+    """Show a run on one page that works offline.
 
-    Takes matplotlib: pip install 'minicoulomb[plot]'.
+    The page has samples, field, curves, metrics, settings and networks. Needs matplotlib: pip install
+    'minicoulomb[plot]'.
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{output}: a report is an .html file; use -o {output.stem}.html")
     made_by = {"report by minicoulomb": __version__, "Matplotlib": matplotlib_version()}
-    backend, checkpoint = load(run, given(options))
-    tell_choice(backend)
+    _, checkpoint = load(run, named(options))
     folder = run_directory(run)
     try:
-        dataset = open_dataset(checkpoint.config, folder.parent / "cache", showing("preparing"), tell_skipped)
+        dataset = open_data(checkpoint.config, folder.parent / "cache")
     except UserError as reason:
         dataset = reason
     facts = gather(run, folder, checkpoint, versions(find_checkpoint(run)) | made_by, dataset)

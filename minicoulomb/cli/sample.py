@@ -3,32 +3,30 @@
 import click
 
 from minicoulomb import pictures
-from minicoulomb.cli.common import PATH, load, run_directory
-from minicoulomb.cli.console import showing, tell_choice, tell_skipped
-from minicoulomb.cli.options import config_options, given
-from minicoulomb.data.sources import open_dataset
+from minicoulomb.cli.common import PATH, load, open_data, run_directory
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation.evaluate import nearest_training
-from minicoulomb.pictures.export import check_rows, export
+from minicoulomb.pictures.output import check_rows, export
 from minicoulomb.training.sampling import interpolations, sample_blocks, samples
 
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("-n", "n", type=click.IntRange(1), help="how many samples  [64], or rows of the two below  [8]")
-@click.option("-o", "output", type=PATH, required=True, help="a picture.png, a folder for one PNG each, or a file.npz")
-@click.option("--interpolate", is_flag=True, help="a picture whose row i leads from the sample i to the sample i + 1")
-@click.option("--steps", type=click.IntRange(2), help="images in a row of --interpolate  [10]")
-@click.option(
-    "--neighbours", type=click.IntRange(1), metavar="K", help="each sample beside its K nearest training images"
-)
-@click.option("--seed", type=click.IntRange(0), default=0, help="sample i depends on the seed and on i alone  [0]")
+@click.option("-n", "n", type=click.IntRange(1), help="number of samples  [64], or of rows  [8]")
+@click.option("-o", "output", type=PATH, required=True, help="picture.png, folder for single PNG files, or file.npz")
+@click.option("--interpolate", is_flag=True, help="draw rows of images from sample i to sample i + 1")
+@click.option("--steps", type=click.IntRange(2), help="images per row of --interpolate  [10]")
+@click.option("--neighbours", type=click.IntRange(1), metavar="K", help="draw samples beside the K nearest images each")
+@click.option("--seed", type=click.IntRange(0), default=0, help="sample i depends on the seed and i alone  [0]")
 @config_options("data", "batch_statistics", "backend", "device", "tf32", "threads")
 def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
-    """Draw samples from RUN, a run directory or one of its checkpoints."""
-    chosen = given(options)
+    """Draw samples from a run.
+
+    RUN is a run directory or one of its checkpoints.
+    """
+    chosen = named(options)
     _check_sample_options(interpolate, steps, neighbours, chosen)
-    backend, checkpoint = load(run, chosen)
-    tell_choice(backend)
+    _, checkpoint = load(run, chosen)
     config, space, G, _, state = checkpoint
     if not (interpolate or neighbours):
         n = n or 64
@@ -43,21 +41,18 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     else:
         n = n or 8
         check_rows("--neighbours", n, neighbours + 1, space.shape, output)
-        dataset = open_dataset(config, run_directory(run).parent / "cache", showing("preparing"), tell_skipped)
+        dataset = open_data(config, run_directory(run).parent / "cache")
         x = samples(G, state, n, seed, config.run.batch_statistics)
         nearest, distances = nearest_training(x, dataset, neighbours)
         pictures.save(pictures.neighbour_rows(x, nearest), output)
-        first = distances[:, 0]
-        click.echo(
-            f"{n} samples, framed, beside the nearest of {dataset.n_train} training images, at a distance of "
-            f"{first.min():.3g} to {first.max():.3g}: {output}"
-        )
+        apart = f"at a distance of {distances[:, 0].min():.3g} to {distances[:, 0].max():.3g}"
+        click.echo(f"{n} samples beside the nearest of {dataset.n_train} training images, {apart}: {output}")
 
 
 def _check_sample_options(interpolate, steps, neighbours, chosen):
     if interpolate and neighbours:
-        raise click.UsageError("--interpolate and --neighbours: are two pictures; ask for one at a time")
+        raise click.UsageError("--interpolate and --neighbours draw two pictures; drop one of them")
     if steps and not interpolate:
-        raise click.UsageError("--steps: belongs to --interpolate; add it, or leave --steps out")
+        raise click.UsageError("--steps applies only to --interpolate; add it, or drop --steps")
     if "data" in chosen and not neighbours:
-        raise click.UsageError("--data: is what --neighbours looks at; add --neighbours K, or leave --data out")
+        raise click.UsageError("--data applies only to --neighbours; add --neighbours K, or drop --data")

@@ -1,12 +1,11 @@
-"""`minicoulomb stats`: a data set's mean and covariance of Inception's features, as pytorch-fid keeps them."""
+"""`minicoulomb stats`: mean and covariance of Inception's features of a data set, in the format of pytorch-fid."""
 
 import click
 
-from minicoulomb.cli.common import PATH, compute_on
-from minicoulomb.cli.console import showing, tell_choice, tell_skipped, warn
-from minicoulomb.cli.options import config_options, given
+from minicoulomb.cli.common import PATH, compute_on, open_data
+from minicoulomb.cli.console import showing, warn
+from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
-from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.fid import compare
 from minicoulomb.fid.statistics import write_statistics
@@ -14,19 +13,19 @@ from minicoulomb.fid.statistics import write_statistics
 
 @click.command()
 @click.argument("data")
-@click.option("-o", "output", type=PATH, required=True, help="a file.npz with mu and sigma")
+@click.option("-o", "output", type=PATH, required=True, help="file.npz for mu and sigma")
 @config_options("inception", "size", "crop", "channels", "skip_bad", "backend", "device", "tf32", "threads")
 def stats(data, output, **options):
-    """Write mean and covariance of Inception's features of DATA, whatever --data takes, as pytorch-fid reads them.
+    """Write statistics of a data set in the format of pytorch-fid.
 
-    A folder of images is decoded as for training: its centre, resized to --size (64).
+    They are mean and covariance of Inception's features of DATA, any --data of train. Images are decoded as for
+    training: the central square, resized to --size (64).
     """
     if output.suffix != ".npz":
-        raise UserError(f"{output}: statistics are a .npz file; use -o {output.stem}.npz")
-    config = Config.of(data=data, **given(options))
+        raise UserError(f"{output}: statistics are written to a .npz file; use -o {output.stem}.npz")
+    config = Config.of(data=data, **named(options))
     backend = compute_on(config)
-    tell_choice(backend)
-    dataset = open_dataset(config, output.parent / "cache", showing("preparing"), tell_skipped)
+    dataset = open_data(config, output.parent / "cache")
     compare.check_images(dataset.shape)
     network = compare.open_network(config.run.inception, backend.xp)
     found = compare.dataset_statistics(dataset, network, progress=showing("images"))

@@ -1,4 +1,4 @@
-"""`minicoulomb train`: start a run or go on with one."""
+"""`minicoulomb train`: start or continue a run."""
 
 import sys
 from functools import partial
@@ -7,70 +7,68 @@ from pathlib import Path
 
 import click
 
-from minicoulomb import pictures
-from minicoulomb.arrays.rng import rng_for
-from minicoulomb.cli.common import PATH, compute_on, load, run_directory
-from minicoulomb.cli.console import Console, showing, table, tell_skipped, warn
-from minicoulomb.cli.options import config_options, flag, given
-from minicoulomb.data.sources import image_shape, kind, open_dataset
+from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, run_directory
+from minicoulomb.cli.console import Console, showing, table, warn
+from minicoulomb.cli.options import config_options, flag, named
+from minicoulomb.data.sources import find
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import EVALUATED, SMALL, has_modes, mode_metrics
 from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
 from minicoulomb.fid import compare
 from minicoulomb.models import SampleSpace, build
-from minicoulomb.presets import PRESETS, resolve
+from minicoulomb.pictures import save
+from minicoulomb.pictures.training_picture import IMAGES, training_picture
+from minicoulomb.presets import PRESETS
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import train as train_run
 from minicoulomb.training.run import RunDirectory, find_checkpoint
 from minicoulomb.training.sampling import samples
 from minicoulomb.training.signals import StopRequest
 
-PICTURE_IMAGES = 64
-# What may differ when a run goes on; all else is the run's identity.
+# The settings that a resumed run may change; all others identify the run.
 RESUMABLE = {"steps", "data", "backend", "device", "tf32", "threads", "batch_statistics"}
 RESUMABLE |= {"log_every", "sample_every", "checkpoint_every", "keep_checkpoints"}
 RESUMABLE |= {"fid_every", "fid_samples", "fid_reference", "inception"}
 
 
 @click.command()
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="settings to start from; grid, or what suits --data")
-@click.option("--out", type=PATH, default=Path("runs"), help="where the numbered run directory is made  [runs]")
-@click.option("--resume", type=PATH, metavar="RUN", help="go on with a run, exactly as if it had not stopped")
-@click.option("--init-from", type=PATH, metavar="CKPT", help="start a new run from a checkpoint's (or run's) weights")
-@click.option(
-    "--until", type=click.IntRange(1), metavar="STEP", help="stop and save at this step; schedules go by --steps"
-)
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="settings to start from  [grid, or as fits --data]")
+@click.option("--out", type=PATH, default=Path("runs"), help="folder for the numbered run directory  [runs]")
+@click.option("--resume", type=PATH, metavar="RUN", help="continue a run, exactly as if it had not stopped")
+@click.option("--init-from", type=PATH, metavar="CKPT", help="start a new run from the weights of a checkpoint or run")
+@click.option("--until", type=click.IntRange(1), metavar="STEP", help="stop and save here; schedules end at --steps")
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration as JSON and stop")
 @config_options()
 def train(preset, out, resume, init_from, until, dry_run, **options):
-    """Train a Coulomb GAN; without options, on 25 Gaussians in the plane, in about two minutes.
+    """Train a Coulomb GAN, by default on 25 Gaussians in the plane.
 
-    In brackets are the defaults of settings that the preset leaves alone.
+    The default takes about two minutes. Brackets hold the defaults of settings that the preset does not change.
     """
-    chosen = given(options)
+    chosen, found = named(options), None
     if resume:
         _check_resumable(preset, init_from, chosen)
         backend, checkpoint = load(resume, chosen)
         config = checkpoint.config
-        if checkpoint.state.step > config.algorithm.steps:
-            raise UserError(
-                f"steps {config.algorithm.steps}: the run is at step {checkpoint.state.step}; use --steps above that"
-            )
+        if (step := checkpoint.state.step) > config.algorithm.steps:
+            raise UserError(f"steps {config.algorithm.steps}: the run is at step {step}; use a larger --steps")
     else:
-        config = resolve(preset, **chosen)
+        config, found = configure(preset, chosen)
     if dry_run:
         click.echo(config.to_json())
         return
 
-    if kind(config.data.data) == "images":  # before they are decoded, see whether their size fits the networks
-        build(config.networks, SampleSpace(image_shape(config)))
+    found = found or find(config.data.data)
+    if found.kind == "images":  # check that their size fits the networks before they are decoded
+        build(config.networks, SampleSpace(found.shape(config)))
     cache = (run_directory(resume).parent if resume else out) / "cache"
-    dataset = open_dataset(config, cache, showing("preparing"), tell_skipped)
+    dataset = open_data(config, cache, found)
     space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
     if resume:
         if space != checkpoint.space:
-            raise UserError(f"data {config.data.data}: not the run's: {space} where {checkpoint.space} was; use --data")
-        fid = _periodic_fid(checkpoint, backend, cache)
+            raise UserError(
+                f"data {config.data.data}: its samples are {space}, those of the run {checkpoint.space}; use --data"
+            )
+        fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.open(run_directory(resume))
         run.rewind(config, checkpoint.state.step)
     else:
@@ -78,20 +76,20 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
         checkpoint = checkpoints.initial(config, space, backend.xp)
         if init_from:
             checkpoints.copy_weights(checkpoints.load(find_checkpoint(init_from)).to(backend.xp), checkpoint)
-        fid = _periodic_fid(checkpoint, backend, cache)
+        fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.create(out, dataset.name, checkpoint)
     _train(run, checkpoint, dataset, backend, min(until or config.algorithm.steps, config.algorithm.steps), fid)
 
 
-def _periodic_fid(checkpoint, backend, cache):
-    """A function of what asks to stop, for the FID of the checkpoint's state, or None."""
+def _periodic_fid(checkpoint, backend, dataset, cache):
+    """A function from a request to stop to the FID of the checkpoint's state, or None."""
     config, state = checkpoint.config, checkpoint.state
     if not config.run.fid_every:
         return None
     network = compare.open_network(config.run.inception, backend.xp)
+    opened = lambda config, found: open_data(config, cache, found)
     reference = compare.open_reference(
-        config.run.fid_reference or config.data.data,
-        *(config, network, ("fid",), cache, showing("reference"), showing("preparing"), tell_skipped),
+        config.run.fid_reference or dataset, config, network, ("fid",), opened, showing("reference")
     )
     measure, seeing = compare.Comparison(network, reference), showing("FID")
     warn(compare.too_few(config.run.fid_samples, "--fid-samples"))
@@ -107,7 +105,7 @@ def _train(run, checkpoint, dataset, backend, until, fid):
     state, config = checkpoint.state, checkpoint.config
     console = Console(run, state.step, until)
     if backend.choice:
-        console.line(backend.choice)
+        run.log(backend.choice)
     console.line(
         f"{run.path}: {dataset.name}, step {state.step} to {until}, "
         f"{backend.name}{', TF32' * backend.tf32}, {config.run.dtype}, seed {config.run.seed}"
@@ -116,7 +114,7 @@ def _train(run, checkpoint, dataset, backend, until, fid):
     with StopRequest() as stop:
         train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid and partial(fid, stop))
     if state.step < config.algorithm.steps:
-        console.line(f"stopped and saved at step {state.step}; go on with: minicoulomb train --resume {run.path}")
+        console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")
         sys.exit(stop.exit_status if stop else 0)
     if prod(dataset.shape) <= SMALL:
         x = samples(checkpoint.G, state, EVALUATED, config.run.seed, config.run.batch_statistics)
@@ -126,25 +124,16 @@ def _train(run, checkpoint, dataset, backend, until, fid):
 
 
 def _look(checkpoint, dataset, path):
-    """Draw what the generator makes now, always of the same z; how its samples cover modes or classes."""
+    """Draw samples of the same z at every step, and return how they cover modes or classes."""
     config, space, G, _, state = checkpoint
-    # As many as a picture shows, or as it takes to count modes.
-    n = EVALUATED if len(space.shape) < 3 or has_modes(dataset) else PICTURE_IMAGES
+    n = EVALUATED if len(space.shape) < 3 or has_modes(dataset) else IMAGES
     x = samples(G, state, n, config.run.seed, config.run.batch_statistics)
-    pictures.save(_picture(checkpoint, dataset, x), path)
+    save(training_picture(checkpoint, dataset, x), path)
     return mode_metrics(x, dataset)
-
-
-def _picture(checkpoint, dataset, x):
-    """Generated points x (n, m) over as many real ones, or a grid of the first images of x (n, h, w, c)."""
-    if x.ndim == 4:
-        return pictures.image_grid(x[:PICTURE_IMAGES])
-    real = dataset.draw(rng_for(checkpoint.config.run.seed, "picture"), len(x))
-    return pictures.scatter(real, x, title=f"{dataset.name}, step {checkpoint.state.step:,}")
 
 
 def _check_resumable(preset, init_from, chosen):
     fixed = [flag(name) for name in chosen if name not in RESUMABLE]
     fixed += ["--preset"] * bool(preset) + ["--init-from"] * bool(init_from)
     if fixed:
-        raise click.UsageError(f"{', '.join(fixed)}: cannot change when a run goes on; use --init-from for a new run")
+        raise click.UsageError(f"{', '.join(fixed)}: cannot change in a resumed run; use --init-from for a new run")

@@ -1,4 +1,4 @@
-"""Convolution with fewer multiplications: the trilinear form T through the decomposition of toom_cook.py.
+"""Convolution with fewer multiplications: the trilinear form T through the decomposition of winograd_plan.py.
 
     T(x, w, dy) = sum_a (B x)_a (G w)_a (C dy)_a        for every tile of outputs, points a of both axes
 
@@ -20,17 +20,46 @@ from itertools import product
 from math import prod
 
 from minicoulomb.arrays.backend import array_module, on_gpu
+from minicoulomb.arrays.blocks import blocks
 from minicoulomb.arrays.matmul import batched_matmul
 from minicoulomb.arrays.threads import for_each
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.conv import winograd_cuda as kernels
 
 # Numbers in a block of transformed tiles (64 MB in float32): each point's matrix product then has hundreds of rows.
-# A GPU has tens of thousands of threads to feed (1 GB).
-BLOCK_ELEMENTS, GPU_BLOCK_ELEMENTS = 2**24, 2**28
-# Numbers that one call of NumPy makes in a transform (1 MB in float32): they should stay in the processor's cache, and
-# take long enough that several threads rarely wait for the interpreter.
+BLOCK_ELEMENTS = 2**24
+# Numbers that one call of NumPy makes in a transform (1 MB in float32).
 PART_ELEMENTS = 2**18
+
+
+class Kernel:
+    """A kernel for the passes of one step, which share its transform; valid while the array w does not change.
+
+    It takes the place of w in `correlate` and `correlate_input`. Work buffers come from `workspace`; with `keep` off,
+    every pass transforms anew.
+    """
+
+    def __init__(self, w, workspace=NoWorkspace, keep: bool = True):
+        self.w, self.workspace, self._keep = w, workspace, keep
+        self._transforms = {}
+
+    @classmethod
+    def of(cls, w) -> "Kernel":
+        """The kernel of one pass, for an array or a kernel."""
+        if not isinstance(w, Kernel):
+            return cls(w)
+        return w if w._keep else cls(w.w, w.workspace)
+
+    def on_images(self) -> "Kernel":
+        """The kernel (k, c, o) of sequences as one of images of height 1, (1, k, c, o)."""
+        return Kernel(self.w[None], self.workspace)
+
+    def transformed(self, plan):
+        """U of `transform_kernel` for this plan."""
+        if plan.key not in self._transforms:
+            U = self.workspace.borrow(transformed_shape(self.w, plan), self.w, owner=self)
+            self._transforms[plan.key] = transform_kernel(self.w, plan, out=U)
+        return self._transforms[plan.key]
 
 
 def correlate(x, U, plan, padding, size, workspace=NoWorkspace):
@@ -41,15 +70,11 @@ def correlate(x, U, plan, padding, size, workspace=NoWorkspace):
     xp, c, c_out = array_module(x), x.shape[-1], U.shape[-1]
     tiles = plan.tiles(size)
     y = xp.empty((len(x), *size, c_out), x.dtype)
-
-    def block_of_images(block):
+    for block in blocks(len(x), prod(tiles) * U[..., 0].size, x, BLOCK_ELEMENTS):
         V = _transform_inputs(x[block], plan, padding, tiles, workspace)  # (a, t, p c)
         M = workspace.empty("products", (*V.shape[:2], c_out), x)  # (a, t, o)
-        batched_matmul((V[points, :, own], U[points, own], M[points]) for points, own in _bands(plan, c))
+        batched_matmul((V[points, :, band], U[points, band], M[points]) for points, band in _bands(plan, c))
         _collect_outputs(M, y[block], plan, tiles, workspace)
-
-    for block in _images(x, prod(tiles) * U[..., 0].size):
-        block_of_images(block)
     return y
 
 
@@ -61,16 +86,12 @@ def correlate_input(dy, U, plan, padding, size, workspace=NoWorkspace):
     xp, c = array_module(dy), U.shape[1] // plan.phases
     tiles = plan.tiles(dy.shape[1:3])
     dx = xp.empty((len(dy), *size, c), dy.dtype)
-
-    def block_of_images(block):
+    for block in blocks(len(dy), prod(tiles) * U[..., 0].size, dy, BLOCK_ELEMENTS):
         dM = _transform_outputs(dy[block], plan, tiles, workspace)  # (a, t, o)
         dV = workspace.empty("inputs", (*dM.shape[:2], U.shape[1]), dy)  # (a, t, p c)
-        transposed = U.swapaxes(1, 2)  # (a, o, p c)
-        batched_matmul((dM[points], transposed[points, :, own], dV[points, :, own]) for points, own in _bands(plan, c))
+        transposed, bands = U.swapaxes(1, 2), _bands(plan, c)  # (a, o, p c)
+        batched_matmul((dM[points], transposed[points, :, band], dV[points, :, band]) for points, band in bands)
         _collect_inputs(dV, dx[block], plan, padding, tiles, workspace)
-
-    for block in _images(dy, prod(tiles) * U[..., 0].size):
-        block_of_images(block)
     return dx
 
 
@@ -81,22 +102,16 @@ def correlate_kernel(x, dy, plan, kernel_size, padding, workspace=NoWorkspace):
     """
     xp, c, c_out, tiles = array_module(x), x.shape[-1], dy.shape[-1], plan.tiles(dy.shape[1:3])
     dw = xp.zeros((*kernel_size, c, c_out), x.dtype)
-
-    def block_of_channels(x, dM, dw):
-        V = _transform_inputs(x, plan, padding, tiles, workspace)  # (a, t, p c)
-        dU = workspace.empty("kernel", (len(V), V.shape[2], c_out), x)  # (a, p c, o)
-        transposed = V.swapaxes(1, 2)  # (a, p c, t)
-        batched_matmul(
-            (transposed[points, own], dM[points], dU[points, own]) for points, own in _bands(plan, x.shape[-1])
-        )
-        _collect_kernel(dU, dw, plan)
-
     numbers = len(plan.points) * max(c_out, plan.phases * c if on_gpu(x) else 0)
-    for block in _images(x, prod(tiles) * numbers):
+    for block in blocks(len(x), prod(tiles) * numbers, x, BLOCK_ELEMENTS):
         dM = _transform_outputs(dy[block], plan, tiles, workspace)  # (a, t, o)
-        channels = BLOCK_ELEMENTS // (len(plan.points) * plan.phases * max(dM.shape[1], c_out))
-        for part in _blocks(c, c if on_gpu(x) else channels):
-            block_of_channels(x[block][..., part], dM, dw[..., part, :])
+        limit = BLOCK_ELEMENTS // (len(plan.points) * plan.phases * max(dM.shape[1], c_out))
+        for part in [slice(c)] if on_gpu(x) else blocks(c, 1, x, limit):
+            V = _transform_inputs(x[block][..., part], plan, padding, tiles, workspace)  # (a, t, p c)
+            dU = workspace.empty("kernel", (len(V), V.shape[2], c_out), x)  # (a, p c, o)
+            bands = _bands(plan, V.shape[2] // plan.phases)
+            batched_matmul((V[points, :, band].swapaxes(1, 2), dM[points], dU[points, band]) for points, band in bands)
+            _collect_kernel(dU, dw[..., part, :], plan)
     return dw
 
 
@@ -115,10 +130,10 @@ def transform_kernel(w, plan, out):
     def transform(part):
         (group, phase, offset), channels = part
         taps = xp.ascontiguousarray(_taps(w, offset, plan.stride)[:, :, channels])
-        own = out[group.points, phase * c : (phase + 1) * c][:, channels]
-        xp.matmul(group.G, taps.reshape(group.G.shape[1], -1), out=own.reshape(len(own), -1))
+        U = out[group.points, phase * c : (phase + 1) * c][:, channels]
+        xp.matmul(group.G, taps.reshape(group.G.shape[1], -1), out=U.reshape(len(U), -1))
 
-    for_each(transform, product(_phases(plan), _blocks(c, PART_ELEMENTS // c_out)))
+    for_each(transform, product(_phases(plan), blocks(c, c_out, w, PART_ELEMENTS)))
     return out
 
 
@@ -130,9 +145,9 @@ def _collect_kernel(dU, dw, plan):
 
     def collect(part):
         group, phase, offset = part
-        own = dU[group.points, phase * c : (phase + 1) * c]
+        of_phase = dU[group.points, phase * c : (phase + 1) * c]
         taps = _taps(dw, offset, plan.stride)
-        taps += (group.G.T @ own.reshape(len(own), -1)).reshape(taps.shape)
+        taps += (group.G.T @ of_phase.reshape(len(of_phase), -1)).reshape(taps.shape)
 
     for_each(collect, _phases(plan))
 
@@ -145,17 +160,17 @@ def _transform_inputs(x, plan, padding, tiles, workspace):
         kernels.transform_inputs(xp.ascontiguousarray(x), V, plan, padding, tiles)
         return V
 
-    def transform(images, own_tiles):
+    def transform(images, tiles_of_images):
         xpad = workspace.empty("padded", (len(x[images]), *_padded_size(x, plan, padding, tiles), c), x)
         _copy_padded(x[images], xpad, padding)
         for group in plan.groups:
             windows = _windows(xpad, group, plan, tiles)  # (n, ty, tx, q0, q1, p0, p1, c)
             gathered = workspace.empty("gathered", windows.shape, x)
             gathered[...] = windows
-            out = V[group.points, own_tiles, group.channels(c)].swapaxes(0, 1)  # (t, a, p c)
+            out = V[group.points, tiles_of_images, group.channels(c)].swapaxes(0, 1)  # (t, a, p c)
             xp.matmul(group.B, gathered.reshape(len(out), group.B.shape[1], -1), out=out)
 
-    _for_each_part(transform, len(x), tiles, V[:, 0].size // len(plan.groups))
+    _for_each_part(transform, x, tiles, V[:, 0].size // len(plan.groups))
     return V
 
 
@@ -166,21 +181,20 @@ def _collect_inputs(dV, dx, plan, padding, tiles, workspace):
     xp, c = array_module(dV), dx.shape[-1]
     (top, _), (left, _) = padding
 
-    def collect(images, own_tiles):
-        own = dx[images]
-        dxpad = workspace.empty("padded", (len(own), *_padded_size(dx, plan, padding, tiles), c), dx)
+    def collect(images, tiles_of_images):
+        dxpad = workspace.empty("padded", (len(dx[images]), *_padded_size(dx, plan, padding, tiles), c), dx)
         dxpad[...] = 0
         for group in plan.groups:
             windows = _windows(dxpad, group, plan, tiles)  # (n, ty, tx, q0, q1, p0, p1, c)
             gathered = workspace.empty("gathered", windows.shape, dx)
-            given = dV[group.points, own_tiles, group.channels(c)].swapaxes(0, 1)  # (t, a, p c)
-            xp.matmul(group.B.T, given, out=gathered.reshape(len(given), group.B.shape[1], -1))
+            at_points = dV[group.points, tiles_of_images, group.channels(c)].swapaxes(0, 1)  # (t, a, p c)
+            xp.matmul(group.B.T, at_points, out=gathered.reshape(len(at_points), group.B.shape[1], -1))
             # Windows start a tile apart: within a tile's length they do not overlap.
-            for i, j in product(*(_blocks(q, m) for q, m in zip(group.inputs, plan.tile))):
+            for i, j in product(*(blocks(q, 1, dx, m) for q, m in zip(group.inputs, plan.tile))):
                 windows[:, :, :, i, j] += gathered[:, :, :, i, j]
-        own[...] = dxpad[:, top : top + dx.shape[1], left : left + dx.shape[2]]
+        dx[images] = dxpad[:, top : top + dx.shape[1], left : left + dx.shape[2]]
 
-    _for_each_part(collect, len(dx), tiles, dV[:, 0].size // len(plan.groups))
+    _for_each_part(collect, dx, tiles, dV[:, 0].size // len(plan.groups))
 
 
 def _transform_outputs(dy, plan, tiles, workspace):
@@ -191,7 +205,7 @@ def _transform_outputs(dy, plan, tiles, workspace):
         kernels.transform_outputs(xp.ascontiguousarray(dy), dM, plan, tiles)
         return dM
 
-    def transform(images, own_tiles):
+    def transform(images, tiles_of_images):
         whole = dy[images]
         if whole.shape[1:3] != _covered(plan, tiles):
             whole = workspace.empty("padded", (len(whole), *_covered(plan, tiles), c), dy)
@@ -199,32 +213,31 @@ def _transform_outputs(dy, plan, tiles, workspace):
         outputs = _outputs(whole, plan, tiles)  # (n, ty, tx, m0, m1, o)
         gathered = workspace.empty("gathered", outputs.shape, dy)
         gathered[...] = outputs
-        out = dM[:, own_tiles].swapaxes(0, 1)  # (t, a, o)
+        out = dM[:, tiles_of_images].swapaxes(0, 1)  # (t, a, o)
         xp.matmul(plan.C, gathered.reshape(len(out), -1, c), out=out)
 
-    _for_each_part(transform, len(dy), tiles, dM[:, 0].size)
+    _for_each_part(transform, dy, tiles, dM[:, 0].size)
     return dM
 
 
 def _collect_outputs(M, y, plan, tiles, workspace):
-    """y = C^T M, the adjoint; what tiles make beyond y is dropped."""
+    """y = C^T M, the adjoint; outputs of the tiles beyond y are dropped."""
     if on_gpu(y):
         return kernels.collect_outputs(M, y, plan, tiles)
     xp, (_, u, v, c) = array_module(M), y.shape
 
-    def collect(images, own_tiles):
+    def collect(images, tiles_of_images):
         exact = (u, v) == _covered(plan, tiles)
-        own = y[images]
-        whole = own if exact else workspace.empty("padded", (len(own), *_covered(plan, tiles), c), y)
+        whole = y[images] if exact else workspace.empty("padded", (len(y[images]), *_covered(plan, tiles), c), y)
         outputs = _outputs(whole, plan, tiles)  # (n, ty, tx, m0, m1, o)
         gathered = workspace.empty("gathered", outputs.shape, y)
-        given = M[:, own_tiles].swapaxes(0, 1)  # (t, a, o)
-        xp.matmul(plan.C.T, given, out=gathered.reshape(len(given), -1, c))
+        at_points = M[:, tiles_of_images].swapaxes(0, 1)  # (t, a, o)
+        xp.matmul(plan.C.T, at_points, out=gathered.reshape(len(at_points), -1, c))
         outputs[...] = gathered
         if not exact:
-            own[...] = whole[:, :u, :v]
+            y[images] = whole[:, :u, :v]
 
-    _for_each_part(collect, len(y), tiles, M[:, 0].size)
+    _for_each_part(collect, y, tiles, M[:, 0].size)
 
 
 def _windows(xpad, group, plan, tiles):
@@ -243,7 +256,7 @@ def _outputs(y, plan, tiles):
 
 
 def _taps(w, offset, stride):
-    """A phase's own taps as a view of w, (r0, r1, c, o)."""
+    """A phase's taps as a view of w, (r0, r1, c, o)."""
     return w[offset[0] :: stride[0], offset[1] :: stride[1]]
 
 
@@ -262,7 +275,7 @@ def _copy_padded(x, xpad, padding):
 
 
 def _padded_size(x, plan, padding, tiles):
-    """What all inputs of the tiles and x itself take up."""
+    """The size that holds all inputs of the tiles, and x."""
     needed = [s * (m * t + r - 1) for s, m, t, r in zip(plan.stride, plan.tile, tiles, plan.taps)]
     return tuple(max(n, p[0] + h) for n, p, h in zip(needed, padding, x.shape[1:3]))
 
@@ -273,22 +286,12 @@ def _covered(plan, tiles):
 
 
 def _bands(plan, c):
-    """(points, channels of their phases), for points that multiply the same ones."""
+    """(points, channels of their phases): the points that multiply the same channels, in one piece each."""
     return [(points, slice(phases.start * c, phases.stop * c)) for points, phases in plan.bands]
 
 
-def _for_each_part(function, n, tiles, numbers):
-    """function(images, their tiles) for parts of n images with about PART_ELEMENTS, at `numbers` for each tile."""
+def _for_each_part(function, x, tiles, numbers):
+    """function(images, their tiles) on parts of the images x with about PART_ELEMENTS, `numbers` in each tile."""
     count = prod(tiles)
-    parts = _blocks(n, PART_ELEMENTS // (count * numbers))
+    parts = blocks(len(x), count * numbers, x, PART_ELEMENTS)
     for_each(lambda part: function(part, slice(part.start * count, part.stop * count)), parts)
-
-
-def _images(x, numbers):
-    """Slices of the images of x that make a block each, at so many numbers for an image."""
-    return _blocks(len(x), (GPU_BLOCK_ELEMENTS if on_gpu(x) else BLOCK_ELEMENTS) // numbers)
-
-
-def _blocks(n, length):
-    length = max(1, length)
-    return [slice(start, min(n, start + length)) for start in range(0, n, length)]

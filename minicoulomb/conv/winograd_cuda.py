@@ -1,16 +1,16 @@
 """The transforms of winograd.py on a GPU, each in one pass over memory.
 
-A thread has one tile (or one kernel) and one channel. It reads its numbers from where they lie, in x, w or the space
-of points, multiplies them by the small matrix, and writes the results to where they belong: nothing is padded or
-gathered in between. The matrix is part of the code, number by number, without its zeros. Neighbouring threads have
-neighbouring channels, so all of them read and write neighbouring numbers.
+A thread has one tile (or one kernel) and one channel. It reads its numbers from x, w or the space of points,
+multiplies them by the small matrix, and writes the results to their place: nothing is padded or gathered in between.
+The matrix is part of the code, number by number, without its zeros. Neighbouring threads have neighbouring channels,
+so all of them read and write neighbouring numbers.
 
     transform_inputs     V = B x          collect_inputs     dx = B^T dV      its adjoint
     transform_outputs    dM = C dy        collect_outputs    y = C^T M
     transform_kernel     U = G w          collect_kernel     dw += G^T dU
 
-Tiles of inputs overlap. Their adjoint is computed from the side of dx: a thread adds up what the tiles before its
-own along each axis say of its numbers, so no two threads write the same one, and the order of the sum is fixed.
+Tiles of inputs overlap. Their adjoint is computed from the side of dx: a thread adds up the contributions of all tiles
+that cover its numbers. So no two threads write the same number, and the order of the sum is fixed.
 """
 
 from functools import lru_cache
@@ -22,8 +22,8 @@ import numpy as np
 from minicoulomb.arrays.cuda import ElementwiseKernel
 from minicoulomb.conv.winograd_plan import make_plan
 
-# What kernels for images are told: their sizes, the tiles of each, and how far the first tile begins outside. `step` is
-# how many numbers lie between a point and the next.
+# Parameters of kernels for images: their sizes, the tiles of each, and how far outside the first tile begins. `step` is
+# the distance of neighbouring points in memory.
 _IMAGES = "int32 height, int32 width, int32 channels, int32 tiles0, int32 tiles1, int32 top, int32 left, int64 step"
 
 
@@ -71,7 +71,7 @@ def transform_kernel(w, U, plan):
 
 
 def collect_kernel(dU, dw, plan):
-    """dw (kh, kw, c, o) += what dU (points, phases * c, o) says of it."""
+    """dw (kh, kw, c, o) += G^T dU, dU (points, phases * c, o)."""
     _, width, c, c_out = dw.shape
     for group, kernel in zip(plan.groups, _kernel_adjoints(*plan.key)):
         kernel(dU, width, c, c_out, dU[0].size, dw, size=prod(group.count) * c * c_out)
@@ -125,18 +125,19 @@ def _input_adjoints(*key):
 
 
 def _reach(plan, group):
-    """How many tiles reach into the block of a tile's length that begins where the last of them does, on each axis."""
+    """How many tiles overlap a block of a tile's length, along each axis; the last one begins with the block."""
     return (-(-q // m) for q, m in zip(group.inputs, plan.tile))
 
 
 def _sums_of_tile(plan, group, back):
-    """C++ that adds to the sums of a block what one tile says of them: the one so many tiles back."""
+    """C++ that adds the contributions of one tile, `back` tiles before the block, to the block's sums."""
     terms = []
     for a, row in zip(_range(group.points), group.B):
-        own = row.reshape(group.inputs)[tuple(slice(k * m, (k + 1) * m) for k, m in zip(back, plan.tile))]
-        if own.any():
+        factors = row.reshape(group.inputs)[tuple(slice(k * m, (k + 1) * m) for k, m in zip(back, plan.tile))]
+        if factors.any():
             terms.append(f"const T point{a} = dV[{a} * step + at];")
-            terms += [f"sum{i}_{j} += T({f!r}) * point{a};" for (i, j), f in np.ndenumerate(own.astype(object)) if f]
+            factors = np.ndenumerate(factors.astype(object))
+            terms += [f"sum{i}_{j} += T({f!r}) * point{a};" for (i, j), f in factors if f]
     return f"""
             if (ty >= {back[0]} && ty - {back[0]} < tiles0 && tx >= {back[1]} && tx - {back[1]} < tiles1) {{
               {_point(plan, group, f"ty - {back[0]}", f"tx - {back[1]}")}
@@ -222,14 +223,14 @@ def _lines(lines):
 
 
 def _thread(*axes):
-    """The number of a thread taken apart into (name, size), the fastest first; `image` is what is left."""
+    """C++ that splits a thread's number into (name, size), the fastest first; the rest is `image`."""
     return "unsigned image = i;" + "".join(
         f"const int {name} = image % {size}; image /= {size};" for name, size in axes
     )
 
 
 def _first_input(plan, group):
-    """Where the first input of this tile and phase lies in x."""
+    """C++: the place in x of the first input of this tile and phase."""
     (o0, o1), count = group.offset, group.count[1]
     length0, length1 = (s * m for s, m in zip(plan.stride, plan.tile))
     return f"""
@@ -238,7 +239,7 @@ def _first_input(plan, group):
 
 
 def _point(plan, group, ty, tx):
-    """Where the numbers of a tile and this phase lie at a point."""
+    """C++: the place of the numbers of a tile and this phase, at a point."""
     tile = f"((image * ptrdiff_t(tiles0) + {ty}) * tiles1 + {tx})"
     return f"const ptrdiff_t at = ({tile} * {plan.phases} + {group.start} + phase) * channels + k;"
 
@@ -256,7 +257,7 @@ def _is_inside(i, j):
 
 
 def _at(name, i, j):
-    """A number of the thread's image."""
+    """C++: a number of the thread's image."""
     return f"{name}[((image * ptrdiff_t(height) + row + {i}) * width + column + {j}) * channels + k]"
 
 
@@ -277,7 +278,7 @@ def _kernel_thread(group):
 
 
 def _taps(plan, group):
-    """Where each of a phase's taps lies in w."""
+    """C++: the places of a phase's taps in w."""
     kernel_size = plan.key[0]
     taps = (range(0, k - offset, s) for k, offset, s in zip(kernel_size, group.offset, plan.stride))
     return [f"(((tap0 + {i}) * width + tap1 + {j}) * ptrdiff_t(channels) + k) * outputs + o" for i, j in product(*taps)]
@@ -288,7 +289,7 @@ def _load(places):
 
 
 def _store(matrix, statements):
-    """Writes matrix @ from, a row by each statement."""
+    """C++ that writes matrix @ from, a row in each statement."""
     terms = ([f"T({f!r}) * from{j}" for j, f in enumerate(row) if f] for row in matrix.tolist())
     return _lines(statement.format(" + ".join(row) or "T(0)") for statement, row in zip(statements, terms, strict=True))
 

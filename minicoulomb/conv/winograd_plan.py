@@ -43,6 +43,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minicoulomb.errors import UserError
+
+ALGORITHMS = ("auto", "direct", "winograd")
+
 # With infinity the best six for float32 (errors grow with more): largest error 2e-6 to 6e-6 of the largest output.
 POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 
@@ -62,7 +66,7 @@ def matrices(taps: int, outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _coefficients(roots):
-    """Of prod (t - root), lowest power first."""
+    """The coefficients of prod (t - root), lowest power first."""
     coefficients = [Fraction(1)]
     for root in roots:
         coefficients = [low - root * high for low, high in zip([0, *coefficients], [*coefficients, 0])]
@@ -85,11 +89,11 @@ class Group(NamedTuple):
     G: np.ndarray  # (points, taps)
 
     def channels(self, c: int) -> slice:
-        """Where its phases' channels stand, c for each."""
+        """The channels of its phases, c for each."""
         return slice(self.start * c, (self.start + prod(self.count)) * c)
 
     def phases(self):
-        """(index, offset) of each."""
+        """(index, offset) of each phase."""
         for number, (i, j) in enumerate(np.ndindex(self.count)):
             yield self.start + number, (self.offset[0] + i, self.offset[1] + j)
 
@@ -97,7 +101,7 @@ class Group(NamedTuple):
 class Plan(NamedTuple):
     """The decomposition of one geometry, its matrices in one dtype, on the host."""
 
-    key: tuple  # what it was made from
+    key: tuple  # the arguments of make_plan, but dtype
     stride: tuple[int, int]
     taps: tuple[int, int]  # r along each axis
     tile: tuple[int, int]  # m along each axis
@@ -108,7 +112,7 @@ class Plan(NamedTuple):
 
     @property
     def multiplications(self) -> int:
-        """Of a tile, for each pair of channels."""
+        """The number of multiplications of a tile, for each pair of channels."""
         return sum(phases.stop - phases.start for phases in self.points)
 
     @property
@@ -124,7 +128,7 @@ class Plan(NamedTuple):
 
 
 def applies(kernel_size, stride) -> bool:
-    """Whether the points are enough: up to 5 taps along each axis, in each phase."""
+    """Whether POINTS are enough: up to 5 taps along each axis, in each phase."""
     return all(-(-k // s) <= len(POINTS) for k, s in zip(kernel_size, stride))
 
 
@@ -136,7 +140,7 @@ def plan_for(x, kernel_size, stride, size) -> Plan:
 
 def _tile_size(kernel_size, stride, outputs):
     taps, groups = _axis_groups(kernel_size, stride)
-    cost = lambda m: -(-outputs // m) * sum(count * (m + own - 1) for _, count, own in groups)
+    cost = lambda m: -(-outputs // m) * sum(count * (m + r - 1) for _, count, r in groups)
     return min(range(1, len(POINTS) + 3 - taps), key=cost)
 
 
@@ -166,11 +170,11 @@ def make_plan(kernel_size: tuple[int, int], stride: tuple[int, int], tile: tuple
     for group in sorted(product(groups0, groups1), key=lambda group: PHASE_ORDER[is_full(group)]):
         (p0, n0, t0), (p1, n1, t1) = group
         inputs = len(B0) - (t0 < r0), len(B1) - (t1 < r1)
-        own = _range(meet(group, point) for point in points)
-        B = np.kron(B0[:, : inputs[0]], B1[:, : inputs[1]])[rows][own]
-        G = np.kron(G0[:, :t0], G1[:, :t1])[rows][own]
-        groups.append(Group(start, (n0, n1), (p0, p1), inputs, own, in_dtype(B), in_dtype(G)))
-        for phases in of_points[own]:
+        multiplied = _range(meet(group, point) for point in points)
+        B = np.kron(B0[:, : inputs[0]], B1[:, : inputs[1]])[rows][multiplied]
+        G = np.kron(G0[:, :t0], G1[:, :t1])[rows][multiplied]
+        groups.append(Group(start, (n0, n1), (p0, p1), inputs, multiplied, in_dtype(B), in_dtype(G)))
+        for phases in of_points[multiplied]:
             phases += [start, start + n0 * n1]
         start += n0 * n1
     ranges = tuple(slice(min(phases), max(phases)) for phases in of_points)
@@ -183,6 +187,42 @@ PHASE_ORDER = {(False, True): 0, (True, True): 1, (True, False): 2, (False, Fals
 
 
 def _range(flags) -> slice:
-    """Where flags are true, which they are in one piece."""
+    """The range in which flags are true, one piece."""
     where = [i for i, flag in enumerate(flags) if flag]
     return slice(where[0], where[-1] + 1)
+
+
+# The cost model counts multiplications of large matrix products and weighs other work against them.
+MOVE = 20  # a number gathered into a matrix, or added back from one
+SMALL = 2  # a multiplication by one of Winograd's small matrices
+
+
+def direct_cost(n: int, kernel_shape, size) -> int:
+    """The cost of im2col and one product, for n images, a kernel (kh, kw, c_in, c_out) and outputs of `size`."""
+    *numbers, c_out = kernel_shape
+    return n * prod(size) * prod(numbers) * (c_out + MOVE)
+
+
+def winograd_cost(n: int, kernel_shape, size, plan: Plan) -> int:
+    """The cost of the products at the points and of the transforms of inputs, outputs and kernel."""
+    *_, c_in, c_out = kernel_shape
+    tiles = n * prod(plan.tiles(size))
+    inputs = sum(prod(group.count) * (SMALL * group.B.size + MOVE * group.B.shape[1]) for group in plan.groups) * c_in
+    outputs = (SMALL * plan.C.size + MOVE * plan.C.shape[1]) * c_out
+    kernel = SMALL * sum(prod(group.count) * group.G.size for group in plan.groups) * c_in * c_out
+    return tiles * (plan.multiplications * c_in * c_out + inputs + outputs) + kernel
+
+
+def choose(algorithm: str, x, kernel_shape, stride, size) -> Plan | None:
+    """Winograd's plan for images x and outputs of `size`, or None for the direct algorithm."""
+    if algorithm not in ALGORITHMS:
+        raise UserError(f"algorithm {algorithm!r}: must be one of {', '.join(ALGORITHMS)}")
+    kernel_size = kernel_shape[:2]
+    possible = applies(kernel_size, stride)
+    if algorithm == "winograd" and not possible:
+        raise UserError(f"kernel {kernel_size} with stride {stride}: too large for winograd; use algorithm auto")
+    if algorithm == "direct" or not possible:
+        return None
+    plan = plan_for(x, kernel_size, stride, size)
+    pays = winograd_cost(len(x), kernel_shape, size, plan) < direct_cost(len(x), kernel_shape, size)
+    return plan if pays or algorithm == "winograd" else None

@@ -6,192 +6,329 @@
             = -d ( 1/n_y sum_j (a - y_j) k_{d+2}(a, y_j) - 1/n_x sum_i (a - x_i) k_{d+2}(a, x_i) )
     F       = 1/2 mean_j Phi(y_j) - 1/2 mean_i Phi(x_i)     >= 0                  a number; 2 F is the squared MMD
 
-Both charges make the same: with u_y(a) = mean_j k(a, y_j) is Phi = u_y - u_x and E = grad u_y - grad u_x. Where both
-are wanted, `mean_kernel` gives u and grad u in one pass over the pairs.
+All of them are two sums over charges q_j at points p_j:
 
-Real samples attract: Phi is high where real charge outweighs generated charge, and a generated sample moves
-along +E. Every array (n, ...) is flattened to n points of dimension m; d > 0 is any real number, eps >= 0.
-With eps = 0 coincident pairs are left out of every sum, a point's own self-term among them.
+    kernel_sums(a, p, q, d, eps) = sum_j q_j k(a_i, p_j)                          (n_a,)
+    offset_sums(a, p, q, d, eps) = sum_j q_j (a_i - p_j) k(a_i, p_j)              (n_a, m)
 
-The official code writes the exponent as -(dimension - 2)/2, so its `dimension` is d + 2 (its default 3 is
-d = 1 here), and its potential has the opposite sign.
+They stand here as plain formulas, which store every pair; for many pairs, and on a GPU, pairs.py computes the same.
 
-Pairs are taken in tiles (kernel_tiles.py), so memory stays bounded for any number of points; on a GPU, sums over
-points with few coordinates store nothing for a pair (pair_sums.py).
+Real samples attract: Phi is high where real charge outweighs generated charge, and a generated sample moves along
+our E, which is the force on it: the paper's field is E = -grad Phi, the opposite sign. Every array (n, ...) is
+flattened to n points of dimension m; d > 0 is any real number, eps >= 0. Theorem 1 of the paper needs eps > 0 and
+d <= m - 2, which no d > 0 satisfies in the plane; particles.py proves a step for any d and m. With eps = 0 coincident
+pairs are left out of every sum, a point's self-term among them.
 
-Source: Unterthiner et al., Coulomb GANs, ICLR 2018. Sign and factors are the paper's.
+The official code writes the exponent as -(dimension - 2)/2, so its `dimension` is d + 2 (its default 3 is d = 1 here),
+and its potential has the opposite sign.
+
+Source: Unterthiner et al., Coulomb GANs, ICLR 2018, section 2. Sign and factors of k, Phi and F are the paper's.
 """
 
 import numpy as np
 
 from minicoulomb.arrays.backend import array_module
-from minicoulomb.arrays.threads import for_each
-from minicoulomb.coulomb.pairs import (
-    by_pairs,
-    for_each_tile,
-    kernel_of,
-    memory_for,
-    parts_of,
-    plummer,
-    squared_distances_of,
-    tiles_of,
-)
-from minicoulomb.coulomb.pairs_cuda import offset_sums, pair_sums
+from minicoulomb.coulomb import pairs
 from minicoulomb.errors import UserError
 
 
 def plummer_kernel(a, b, d: float, eps: float):
-    """k(a_i, b_j) = (||a_i - b_j||^2 + eps^2)^(-d/2), (n_a, n_b); with eps = 0 coincident pairs give 0."""
-    a, b = _points(d, eps, a, b)
-    k, kernel = array_module(a).empty((len(a), len(b)), a.dtype), kernel_of(a, b, d, eps)
+    """Plummer kernel of all pairs of points.
 
-    def fill(rows, columns):
-        k[rows, columns] = kernel(rows, columns)
+    k(a_i, b_j) = (||a_i - b_j||^2 + eps^2)^(-d/2)
 
-    for_each_tile(fill, a, b)
-    return k
+    Parameters
+    ----------
+    a : array (n_a, ...)
+    b : array (n_b, ...)
+        Points of the same dimension.
+    d : float
+        Exponent, d > 0: far away the kernel falls as r^-d.
+    eps : float
+        Width, eps >= 0, in the units of the points. With eps = 0 the kernel of coincident points is 0.
+
+    Returns
+    -------
+    array (n_a, n_b)
+        In the floating dtype of the points; float64 for integers.
+
+    Raises
+    ------
+    UserError
+        For d <= 0, eps < 0, no points, or points of different dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> a, b = np.array([[0.0, 0.0]]), np.array([[0.0, 0.0], [3.0, 4.0]])
+    >>> plummer_kernel(a, b, d=1, eps=0.5).round(3)
+    array([[2.   , 0.199]])
+
+    References
+    ----------
+    Unterthiner et al., Coulomb GANs, ICLR 2018, section 2.3.
+    """
+    d, eps, a, b = _checked(d, eps, a, b)
+    if pairs.are_many(a, b):
+        return pairs.kernel(a, b, d, eps)
+    s = ((a[:, None] - b) ** 2).sum(axis=-1) + eps**2  # (n_a, n_b)
+    return array_module(s).where(s == 0, np.inf, s) ** (-d / 2)
+
+
+def kernel_sums(a, p, q, d, eps):
+    """sum_j q_j k(a_i, p_j), (n_a,), at points a (n_a, m) of charges q (n_p,) at p (n_p, m)."""
+    if pairs.are_many(a, p):
+        return pairs.kernel_sums(a, p, q, d, eps)
+    return plummer_kernel(a, p, d, eps) @ q
+
+
+def offset_sums(a, p, q, d, eps):
+    """sum_j q_j (a_i - p_j) k(a_i, p_j), (n_a, m), at points a (n_a, m) of charges q (n_p,) at p (n_p, m)."""
+    if pairs.are_many(a, p):
+        return pairs.offset_sums(a, p, q, d, eps)
+    return ((q * plummer_kernel(a, p, d, eps))[:, None] @ (a[:, None] - p))[:, 0]  # (n_a, 1, n_p) @ (n_a, n_p, m)
 
 
 def potential(a, y, x, d: float, eps: float):
-    """Phi(a_i) = mean_j k(a_i, y_j) - mean_j k(a_i, x_j), (n_a,), of real charges y and generated charges x."""
-    a, y, x = _points(d, eps, a, y, x)
-    return _row_means(a, y, d, eps) - _row_means(a, x, d, eps)
+    """Potential of real charges y and generated charges x at the points a.
+
+    Phi(a_i) = 1/n_y sum_j k(a_i, y_j) - 1/n_x sum_j k(a_i, x_j)
+
+    Parameters
+    ----------
+    a : array (n_a, ...)
+        Where the potential is evaluated.
+    y : array (n_y, ...)
+        Real samples, which make it high.
+    x : array (n_x, ...)
+        Generated samples, which make it low.
+    d, eps : float
+        Exponent and width of the kernel, as in `plummer_kernel`.
+
+    Returns
+    -------
+    array (n_a,)
+        In units of eps^-d, the kernel's largest value.
+
+    Raises
+    ------
+    UserError
+        As `plummer_kernel` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, x = np.array([[1.0, 0.0]]), np.array([[-1.0, 0.0]])
+    >>> potential(np.array([[1.0, 0.0], [0.0, 0.0]]), y, x, d=2, eps=1).round(3)
+    array([0.8, 0. ])
+
+    References
+    ----------
+    Unterthiner et al., Coulomb GANs, ICLR 2018, section 2.4: Phi > 0 where real charge outweighs generated.
+    """
+    d, eps, a, y, x = _checked(d, eps, a, y, x)
+    return _mean(kernel_sums, a, y, d, eps) - _mean(kernel_sums, a, x, d, eps)
 
 
 def potentials(x, y, d: float, eps: float):
-    """(Phi(x_i), Phi(y_j)), shapes (n_x,) and (n_y,): Algorithm 1's minibatch potential.
+    """Potentials of generated and real samples at the samples themselves: Algorithm 1's mini-batch potential.
 
-    Both are one sum over all n_x + n_y points p_j with charges q_j = -1/n_x or 1/n_y, and each k is used twice:
-    Phi(p_i) = sum_j q_j k(p_i, p_j),  k(p_i, p_j) = k(p_j, p_i).
-    The self-terms k(x_i, x_i) = eps^-d are kept, as in the official code.
+    (Phi(x_i), Phi(y_i)),    Phi(p_i) = sum_j q_j k(p_i, p_j)
+
+    over all n_x + n_y samples p, with charges q_j = -1/n_x at x and 1/n_y at y. One sum makes use of k(a, b) = k(b, a).
+
+    Parameters
+    ----------
+    x : array (n_x, ...)
+        Generated samples.
+    y : array (n_y, ...)
+        Real samples.
+    d, eps : float
+        Exponent and width of the kernel, as in `plummer_kernel`.
+
+    Returns
+    -------
+    tuple of array (n_x,) and array (n_y,)
+        Self-terms k(x_i, x_i) = eps^-d are kept, as in the official code.
+
+    Raises
+    ------
+    UserError
+        As `plummer_kernel` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> phi_x, phi_y = potentials(np.array([[-1.0, 0.0]]), np.array([[1.0, 0.0]]), d=2, eps=1)
+    >>> phi_x.round(3), phi_y.round(3)
+    (array([-0.8]), array([0.8]))
+
+    References
+    ----------
+    Unterthiner et al., Coulomb GANs, ICLR 2018, section 2.4.
     """
-    x, y = _points(d, eps, x, y)
-    xp, n_x, n_y = array_module(x), len(x), len(y)
-    q = xp.concatenate((xp.full(n_x, -1 / n_x, x.dtype), xp.full(n_y, 1 / n_y, x.dtype)))
-    phi = _own_potentials(xp.concatenate((x, y)), q, d, eps)
-    return phi[:n_x], phi[n_x:]
+    d, eps, x, y = _checked(d, eps, x, y)
+    xp = array_module(x)
+    p = xp.concatenate((x, y))
+    q = xp.concatenate((xp.full(len(x), -1 / len(x), x.dtype), xp.full(len(y), 1 / len(y), y.dtype)))
+    phi = kernel_sums(p, p, q, d, eps)
+    return phi[: len(x)], phi[len(x) :]
 
 
 def field(a, y, x, d: float, eps: float):
-    """E(a_i) = grad Phi(a_i), the force on a generated sample at a_i, (n_a, m).
+    """Force on a generated sample at the points a: the gradient of the potential.
 
-    = -d ( mean_j (a - y_j) k_{d+2}(a, y_j) - mean_j (a - x_j) k_{d+2}(a, x_j) )
+    E(a_i) = -d ( 1/n_y sum_j (a_i - y_j) k_{d+2}(a_i, y_j) - 1/n_x sum_j (a_i - x_j) k_{d+2}(a_i, x_j) )
+
+    The paper's field is -grad Phi, the force on a real charge; a generated one moves along +grad Phi.
+
+    Parameters
+    ----------
+    a : array (n_a, ...)
+        Where the field is evaluated.
+    y : array (n_y, ...)
+        Real samples, which attract.
+    x : array (n_x, ...)
+        Generated samples, which repel.
+    d, eps : float
+        Exponent and width of the kernel, as in `plummer_kernel`.
+
+    Returns
+    -------
+    array (n_a, m)
+        m numbers for each point, in units of eps^-(d+1).
+
+    Raises
+    ------
+    UserError
+        As `plummer_kernel` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, x = np.array([[1.0, 1.0]]), np.array([[-1.0, -1.0]])
+    >>> field(np.array([[0.0, 0.0]]), y, x, d=2, eps=1).round(3)
+    array([[0.444, 0.444]])
+
+    References
+    ----------
+    Unterthiner et al., Coulomb GANs, ICLR 2018, section 2.3, with the opposite sign.
     """
-    a, y, x = _points(d, eps, a, y, x)
-    return -d * (_row_mean_offsets(a, y, d + 2, eps) - _row_mean_offsets(a, x, d + 2, eps))
+    d, eps, a, y, x = _checked(d, eps, a, y, x)
+    return -d * (_mean(offset_sums, a, y, d + 2, eps) - _mean(offset_sums, a, x, d + 2, eps))
 
 
 def energy(x, y, d: float, eps: float) -> float:
-    """F = 1/2 mean Phi(y) - 1/2 mean Phi(x) >= 0, zero only where the samples agree; half the squared MMD."""
-    phi_x, phi_y = potentials(x, y, d, eps)
-    return float(phi_y.mean() - phi_x.mean()) / 2
+    """Energy of real and generated charges, which is 0 only where the samples agree.
+
+    F = 1/2 mean_j Phi(y_j) - 1/2 mean_i Phi(x_i) >= 0
+
+    A generated sample follows -n_x times its gradient: E(x_i) = -n_x dF/dx_i.
+
+    Parameters
+    ----------
+    x : array (n_x, ...)
+        Generated samples.
+    y : array (n_y, ...)
+        Real samples.
+    d, eps : float
+        Exponent and width of the kernel, as in `plummer_kernel`.
+
+    Returns
+    -------
+    float
+        In units of eps^-d.
+
+    Raises
+    ------
+    UserError
+        As `plummer_kernel` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(energy(np.array([[-1.0, 0.0]]), np.array([[1.0, 0.0]]), d=2, eps=1), 3)
+    0.8
+
+    References
+    ----------
+    Unterthiner et al., Coulomb GANs, ICLR 2018, section 2.3.
+    """
+    return mmd2(x, y, d, eps) / 2
+
+
+def mmd2(x, y, d: float, eps: float) -> float:
+    """Squared maximum mean discrepancy of two samples under the Plummer kernel: twice the energy.
+
+    2 F = mean_ij k(x_i, x_j) + mean_ij k(y_i, y_j) - 2 mean_ij k(x_i, y_j) = mean_j Phi(y_j) - mean_i Phi(x_i) >= 0
+
+    Parameters
+    ----------
+    x : array (n_x, ...)
+    y : array (n_y, ...)
+    d, eps : float
+        Exponent and width of the kernel, as in `plummer_kernel`.
+
+    Returns
+    -------
+    float
+        In units of eps^-d. Self-terms are kept, so two samples of one distribution have more than 0.
+
+    Raises
+    ------
+    UserError
+        As `plummer_kernel` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(mmd2(np.array([[-1.0, 0.0]]), np.array([[1.0, 0.0]]), d=2, eps=1), 3)
+    1.6
+    """
+    return float(mmd2_of(*potentials(x, y, d, eps)))
+
+
+def mmd2_of(phi_x, phi_y):
+    """mean_j Phi(y_j) - mean_i Phi(x_i), one number where the potentials (n_x,), (n_y,) are: the squared MMD."""
+    return phi_y.mean() - phi_x.mean()
 
 
 def mean_kernel(a, y, d: float, eps: float):
-    """(u, du) of the charge of y alone: u(a_i) = mean_j k(a_i, y_j), (n_a,), and du = grad u, (n_a, m).
+    """(u, grad u) of the charge of y alone: u(a_i) = 1/n_y sum_j k(a_i, y_j), (n_a,), and its gradient (n_a, m).
 
-    Phi = u_y - u_x and E = du_y - du_x. One pass over the pairs gives both, from k = (r^2 + eps^2) k_{d+2}.
+    Phi = u_y - u_x and E = grad u_y - grad u_x. Both sums come from one pass over the pairs.
     """
-    a, y = _points(d, eps, a, y)
-    if by_pairs(a):
-        return _row_means(a, y, d, eps), -d * _row_mean_offsets(a, y, d + 2, eps)
-    xp, squared_distances, workspace = array_module(a), squared_distances_of(a, y, eps), memory_for(a, y)
-    u, du, ones = xp.zeros(len(a), a.dtype), xp.zeros(a.shape, a.dtype), xp.ones(len(y), a.dtype)
-
-    def add(rows, columns):
-        r2 = squared_distances(rows, columns)
-        k = xp.add(r2, eps * eps, out=workspace.empty("k", r2.shape, like=r2))
-        steep = plummer(r2, d + 2, eps)
-        k *= steep
-        u[rows] += k @ ones[columns]
-        du[rows] += _weighted_offsets(a[rows], y[columns], y[0], steep)
-
-    for_each_tile(add, a, y)
-    u /= len(y)
-    du *= -d / len(y)
-    return u, du
+    d, eps, a, y = _checked(d, eps, a, y)
+    u, offsets = pairs.both_sums(a, y, array_module(y).ones(len(y), y.dtype), d, eps)
+    return u / len(y), -d / len(y) * offsets
 
 
 def mean_self_kernel(y, d: float, eps: float):
-    """mean_ij k(y_i, y_j), self-terms included, as an array of one number; of each pair of points k is taken once."""
-    (y,) = _points(d, eps, y)
-    return _own_potentials(y, array_module(y).full(len(y), 1 / len(y), y.dtype), d, eps).mean()
+    """mean_ij k(y_i, y_j), self-terms included, as an array of one number."""
+    return mean_kernel(y, y, d, eps)[0].mean()
 
 
-def _own_potentials(p, q, d, eps):
-    """sum_j q_j k(p_i, p_j), (n,), of the points p where they are themselves, with charges q."""
-    if by_pairs(p):
-        return pair_sums(p, p, q, d, eps)
-    kernel, parts = kernel_of(p, p, d, eps), parts_of(p)
-    sums = array_module(p).zeros((len(parts), len(p)), p.dtype)
-
-    def add(part):
-        for rows in parts[part]:
-            for columns in tiles_of(p, rows.start):
-                k = kernel(rows, columns)
-                sums[part, rows] += k @ q[columns]
-                if columns != rows:
-                    sums[part, columns] += q[rows] @ k
-
-    for_each(add, range(len(parts)))
-    return sums.sum(axis=0)
+def _mean(sums, a, p, d, eps):
+    """The sums of unit charges at p, over their number: 1/n is no float, and would round every charge alike."""
+    return sums(a, p, array_module(p).ones(len(p), p.dtype), d, eps) / len(p)
 
 
-def _row_means(a, b, d, eps):
-    """mean_j k(a_i, b_j), (n_a,)."""
-    xp, kernel = array_module(a), kernel_of(a, b, d, eps)
-    if by_pairs(a):
-        return pair_sums(a, b, xp.full(len(b), 1 / len(b), b.dtype), d, eps)
-    means, ones = xp.zeros(len(a), a.dtype), xp.ones(len(b), a.dtype)
+def _checked(d, eps, *arrays):
+    """(d, eps, *points): plain numbers, and the arrays as (n, m) of one native float dtype; the same array stays one.
 
-    def add(rows, columns):
-        means[rows] += kernel(rows, columns) @ ones[columns]
-
-    for_each_tile(add, a, b)
-    means /= len(b)
-    return means
-
-
-def _row_mean_offsets(a, b, d, eps):
-    """mean_j (a_i - b_j) k_d(a_i, b_j), (n_a, m)."""
-    xp = array_module(a)
-    if by_pairs(a):
-        return offset_sums(a, b, xp.full(len(b), 1 / len(b), b.dtype), d, eps)
-    means, kernel = xp.zeros(a.shape, a.dtype), kernel_of(a, b, d, eps)
-
-    def add(rows, columns):
-        means[rows] += _weighted_offsets(a[rows], b[columns], b[0], kernel(rows, columns))
-
-    for_each_tile(add, a, b)
-    means /= len(b)
-    return means
-
-
-def _weighted_offsets(a, b, origin, k):
-    """sum_j (a_i - b_j) k_ij, (n_a, m), as a_i sum_j k_ij - (k b)_i.
-
-    That cancels where points nearly coincide, so it is taken in float64, about one of them.
+    UserError unless d > 0, eps >= 0 and all points have the same m.
     """
-    xp = array_module(a)
-    k = k.astype(np.float64, copy=False)
-    from_a, from_b = (xp.subtract(points, origin, dtype=np.float64) for points in (a, b))
-    return from_a * k.sum(axis=1)[:, None] - k @ from_b
-
-
-def _points(d, eps, *arrays):
-    """The arrays as (n, m) of one float dtype; UserError unless d > 0, eps >= 0 and all have the same m."""
     if not d > 0:
         raise UserError(f"d = {d}: the kernel's exponent is -d/2 with d > 0; use --d 1 for images, 2 for the plane")
     if not eps >= 0:
-        raise UserError(f"eps = {eps}: the kernel's width must be >= 0")
+        raise UserError(f"eps = {eps}: the kernel's width must be >= 0; use --eps 1 for images")
     dtype = np.result_type(*(array.dtype for array in arrays))
-    dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
-    flat = []
+    dtype = dtype if dtype.kind == "f" else np.float64
     for array in arrays:
         if array.size == 0:
-            raise UserError(f"array of shape {array.shape}: no points; pass at least one")
-        flat.append(array.reshape(len(array), -1).astype(dtype, copy=False))
-    sizes = {array.shape[1] for array in flat}
+            raise UserError(f"array of shape {array.shape}: contains no points; pass at least one")
+    points = {id(array): array.reshape(len(array), -1).astype(dtype, copy=False) for array in arrays}
+    sizes = {array.shape[1] for array in points.values()}
     if len(sizes) > 1:
         raise UserError(f"points of dimensions {sorted(sizes)}: all must live in the same space")
-    return flat
+    return float(d), float(eps), *(points[id(array)] for array in arrays)

@@ -1,25 +1,34 @@
-"""The Plummer kernel of many pairs of points, a tile of pairs at a time, so that memory stays bounded.
+"""Sums over pairs of points on the host, a tile of pairs at a time, on several threads, in bounded memory.
 
-    kernel_of(a, b, d, eps)(rows, columns) = (||a_i - b_j||^2 + eps^2)^(-d/2)        for i in rows, j in columns
+    kernel(a, b, d, eps)              k(a_i, b_j)                                   (n_a, n_b)
+    kernel_sums(a, p, q, d, eps)      sum_j q_j k(a_i, p_j)                         (n_a,)
+    offset_sums(a, p, q, d, eps)      sum_j q_j (a_i - p_j) k(a_i, p_j)             (n_a, m)
+    both_sums(a, p, q, d, eps)        kernel_sums with d, offset_sums with d + 2, from k_{d+2} = k / (r^2 + eps^2)
+
+with k(a, b) = (r^2 + eps^2)^(-d/2), r = ||a - b||. Points are (n, m), charges q (n_p,); `rows` is a slice of the a_i,
+`columns` one of the p_j. Where p is a, each pair is evaluated once and counts twice: k(a, b) = k(b, a).
 
 Squared distances come from differences where points have few coordinates or eps = 0, and else from one matrix product,
 |a|^2 + |b|^2 - 2 a.b, always in float64: in float32 that cancellation makes k wrong by 80% at m = 12288, eps = 0.1 and
-nearly coincident points, and collapsed generators produce just such points. Points are (n, m), slices are of rows.
+nearly coincident points, and collapsed generators produce just such points.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from math import prod
 
 import numpy as np
 
 from minicoulomb.arrays.backend import array_module, on_gpu
-from minicoulomb.arrays.cuda import ElementwiseKernel
 from minicoulomb.arrays.threads import for_each
 from minicoulomb.arrays.workspace import NoWorkspace, Workspace
+from minicoulomb.coulomb import pairs_cuda
 
+# Numbers in the differences of all pairs, up to which the plain formulas of formulas.py are as fast.
+FEW = 2**12
 # Points on a side of a tile: 1 MB for each float32 array of pairs, which stays in the processor's cache, and work
 # enough that threads rarely wait for the interpreter. A GPU fills its cores with 16 MB.
 TILE, GPU_TILE = 2**9, 2**11
-# Shares of the tiles that threads take, each with sums of its own; on a GPU there is one.
+# Shares of the tiles, each with sums of its own; a GPU has one.
 PARTS = 16
 # Up to this many coordinates, differences cost less than a float64 matrix product.
 FEW_COORDINATES = 4
@@ -27,66 +36,131 @@ FEW_COORDINATES = 4
 COORDINATES = 2**12
 
 
-def kernel_of(a, b, d, eps) -> Callable:
-    """The function (rows, columns) -> k(a_i, b_j) of one tile."""
-    squared_distances = squared_distances_of(a, b, eps)
-    return lambda rows, columns: plummer(squared_distances(rows, columns), d, eps)
+def are_many(a, p) -> bool:
+    """Whether the sums over these pairs belong here: the plain formulas would be slow, or store too much."""
+    return on_gpu(a) or a.size * len(p) > FEW
 
 
-def plummer(r2, d, eps):
-    """(r^2 + eps^2)^(-d/2), overwriting r2; 0 where both are 0. Roots and products, where d allows, for `power`."""
-    xp, s = array_module(r2), r2
-    if on_gpu(s):
-        return _PLUMMER(s, eps * eps, -d / 2, s)
-    if eps == 0:
-        s[s == 0] = np.inf
-    else:
-        s += eps * eps
-    if d == 1:
-        xp.sqrt(s, out=s)
-    elif d == 3:
-        s *= xp.sqrt(s)
-    elif d == 4:
-        s *= s
-    if d in (1, 2, 3, 4):
-        xp.divide(1, s, out=s)
-    else:
-        xp.power(s, -d / 2, out=s)
-    return s
+def kernel(a, b, d, eps):
+    """k(a_i, b_j), (n_a, n_b)."""
+    k, powers = array_module(a).empty((len(a), len(b)), a.dtype), _powers_of(a, b, d, eps)
+
+    def fill(_, rows, columns):
+        k[rows, columns] = next(powers(rows, columns))
+
+    _for_each_tile(fill, a, b)
+    return k
 
 
-_PLUMMER = ElementwiseKernel(
-    "T r2, T eps2, T exponent",
-    "T k",
+def kernel_sums(a, p, q, d, eps):
+    """sum_j q_j k(a_i, p_j), (n_a,)."""
+    if _fused(a):
+        return pairs_cuda.kernel_sums(a, p, q, d, eps)
+    return _sums(a, p, q, d, eps, _charges)[0]
+
+
+def offset_sums(a, p, q, d, eps):
+    """sum_j q_j (a_i - p_j) k(a_i, p_j), (n_a, m)."""
+    if _fused(a):
+        return pairs_cuda.offset_sums(a, p, q, d, eps)
+    return _sums(a, p, q, d, eps, _offsets)[0]
+
+
+def both_sums(a, p, q, d, eps):
+    """(kernel_sums with d, offset_sums with d + 2) in one pass over the pairs."""
+    if _fused(a):
+        return kernel_sums(a, p, q, d, eps), offset_sums(a, p, q, d + 2, eps)
+    return _sums(a, p, q, d, eps, _charges, _offsets)
+
+
+def _fused(points) -> bool:
+    """Whether pairs_cuda.py computes these sums: points with few coordinates, on a GPU."""
+    return on_gpu(points) and points.shape[1] <= FEW_COORDINATES
+
+
+def _sums(a, p, q, d, eps, *terms):
+    """The sums over all tiles of term(a_i, p_j, q_j, k_ij), for the n-th of the terms with k_{d+2n}."""
+    shapes = [a.shape if term is _offsets else a.shape[:1] for term in terms]
+    symmetric = p is a and prod(shapes[-1]) <= FEW_COORDINATES * len(a)  # else the parts' sums would fill the memory
+    powers, parts = _powers_of(a, p, d, eps, len(terms)), len(_parts_of(a)) if symmetric else 1
+    totals = [array_module(a).zeros((parts, *shape), a.dtype) for shape in shapes]
+
+    def add(part, rows, columns):
+        for total, term, k in zip(totals, terms, powers(rows, columns), strict=True):
+            total[part, rows] += term(a[rows], p[columns], q[columns], k)
+            if symmetric and columns != rows:
+                total[part, columns] += term(p[columns], a[rows], q[rows], k.T)
+
+    _for_each_tile(add, a, p, symmetric)
+    return [total.sum(axis=0) for total in totals]
+
+
+def _charges(a, p, q, k):
+    """sum_j q_j k_ij, (n_a,), of one tile."""
+    return k @ q
+
+
+def _offsets(a, p, q, k):
+    """sum_j q_j (a_i - p_j) k_ij, (n_a, m), of one tile, as a_i sum_j q_j k_ij - sum_j q_j p_j k_ij.
+
+    That cancels where points nearly coincide, so it is computed in float64, relative to p_0.
     """
-    const T s = r2 + eps2;
-    k = s == 0 ? T(0) : pow(s, exponent);
-    """,
-    "plummer_kernel",
-)
+    k = k.astype(np.float64, copy=False)
+    from_a, from_p = (array_module(a).subtract(points, p[0], dtype=np.float64) for points in (a, p))
+    return from_a * (k @ q)[:, None] - k @ (q[:, None] * from_p)
 
 
-def squared_distances_of(a, b, eps) -> Callable:
-    """The function (rows, columns) -> ||a_i - b_j||^2 of one tile, a thread's to write in until its next."""
+def _powers_of(a, b, d, eps, count=1) -> Callable[[slice, slice], Iterator]:
+    """The function (rows, columns) -> k_d, k_{d+2}, ... of one tile, `count` in all, each in the memory of the last."""
+    squared_distances, workspace = _squared_distances_of(a, b, eps), _memory_for(a, b)
+
+    def powers(rows, columns):
+        s = squared_distances(rows, columns)
+        if eps:
+            s += eps * eps
+        else:
+            s[s == 0] = np.inf  # the kernel of coincident points is left out
+        k = _power(s, d, s if count == 1 else workspace.empty("k", s.shape, like=s))
+        yield k
+        for _ in range(1, count):
+            k /= s
+            yield k
+
+    return powers
+
+
+def _power(s, d, out):
+    """s^(-d/2); on the host by roots and products, where d allows."""
+    xp = array_module(s)
+    if on_gpu(s) or d not in (1, 2, 3, 4):
+        return xp.power(s, -d / 2, out=out)
+    if d == 1:
+        s = xp.sqrt(s, out=out)
+    elif d > 2:
+        s = xp.multiply(s, xp.sqrt(s) if d == 3 else s, out=out)
+    return xp.divide(1, s, out=out)
+
+
+def _squared_distances_of(a, b, eps) -> Callable:
+    """The function (rows, columns) -> ||a_i - b_j||^2 of one tile, which its thread may overwrite."""
     if a.shape[1] <= FEW_COORDINATES:
-        differences = _differences(a, b)
-        return lambda rows, columns: _sum_of_squares(differences(rows, columns))
+        return _by_few_differences_of(a, b)
 
     def tile(rows, columns):
-        some_a = a[rows]
-        some_b = some_a if b is a and columns == rows else b[columns]
-        return _by_differences(some_a, some_b) if eps == 0 else _by_products(some_a, some_b)
+        tile_a = a[rows]
+        tile_b = tile_a if b is a and columns == rows else b[columns]
+        return _by_differences(tile_a, tile_b) if eps == 0 else _by_products(tile_a, tile_b)
 
     return tile
 
 
-def _differences(a, b) -> Callable:
-    """The function (rows, columns) -> a_i - b_j of one tile, (m, rows, columns), in memory of the thread's last.
+def _by_few_differences_of(a, b) -> Callable:
+    """The same for few coordinates, from differences a_i - b_j, (m, rows, columns), in the thread's memory.
 
-    As matrix products [a_i, 1] . [1, -b_j], one for each coordinate: rounded once, just as a - b is, and faster
+    These are matrix products [a_i, 1] . [1, -b_j], one for each coordinate: rounded once, just as a - b is, and faster
     than NumPy's broadcasting.
     """
-    xp, m, workspace = array_module(a), a.shape[1], memory_for(a, b)
+    xp, m, workspace = array_module(a), a.shape[1], _memory_for(a, b)
     left, right = xp.ones((m, len(a), 2), a.dtype), xp.ones((m, 2, len(b)), a.dtype)
     left[:, :, 0] = a.T
     xp.negative(b.T, out=right[:, 1])
@@ -94,38 +168,33 @@ def _differences(a, b) -> Callable:
     def tile(rows, columns):
         factors = left[:, rows], right[:, :, columns]
         shape = m, factors[0].shape[1], factors[1].shape[2]
-        return xp.matmul(*factors, out=workspace.empty("offsets", shape, like=a))
+        squares = xp.matmul(*factors, out=workspace.empty("differences", shape, like=a))
+        squares *= squares
+        for square in squares[1:]:
+            squares[0] += square
+        return squares[0]
 
     return tile
 
 
-def _sum_of_squares(offsets):
-    """Over the first axis, overwriting them."""
-    offsets *= offsets
-    total = offsets[0]
-    for square in offsets[1:]:
-        total += square
-    return total
-
-
 def _by_products(a, b):
-    """||a_i - b_j||^2 = |a_i|^2 + |b_j|^2 - 2 a_i . b_j in float64, about one of the points so that less cancels."""
+    """||a_i - b_j||^2 = |a_i|^2 + |b_j|^2 - 2 a_i . b_j in float64, relative to a_0 so that less cancels."""
     xp, m = array_module(a), a.shape[1]
     r2 = xp.zeros((len(a), len(b)))
     for start in range(0, m, COORDINATES):
-        some = slice(start, start + COORDINATES)
-        a64 = xp.subtract(a[:, some], a[0, some], dtype=np.float64)
-        b64 = a64 if b is a else xp.subtract(b[:, some], a[0, some], dtype=np.float64)  # a a^T costs half of a b^T
+        part = slice(start, start + COORDINATES)
+        a64 = xp.subtract(a[:, part], a[0, part], dtype=np.float64)
+        b64 = a64 if b is a else xp.subtract(b[:, part], a[0, part], dtype=np.float64)  # a a^T costs half of a b^T
         r2 += xp.einsum("ij,ij->i", a64, a64)[:, None]
         r2 += xp.einsum("ij,ij->i", b64, b64)
         products = a64 @ b64.T
         products *= 2
         r2 -= products
-    return xp.maximum(r2, 0, out=r2).astype(a.dtype, copy=False)
+    return xp.maximum(r2, 0, out=xp.empty(r2.shape, a.dtype))
 
 
 def _by_differences(a, b):
-    """Without cancellation: where eps = 0, k is singular at coincident points and nothing softens an error."""
+    """||a_i - b_j||^2 without cancellation: where eps = 0, k is singular at coincident points and amplifies errors."""
     xp = array_module(a)
     r2 = xp.empty((len(a), len(b)), a.dtype)
     for i, point in enumerate(a):
@@ -134,35 +203,34 @@ def _by_differences(a, b):
     return r2
 
 
-def by_pairs(points) -> bool:
-    """Whether sums over pairs are pair_sums.py's: points with few coordinates, on a GPU."""
-    return on_gpu(points) and points.shape[1] <= FEW_COORDINATES
+def _for_each_tile(function, a, p, symmetric=False) -> None:
+    """Call function(part, rows, columns) for every tile of pairs (a_i, p_j); two threads never share a part's rows.
+
+    With `symmetric`, p is a: only tiles on and right of the diagonal are visited. Otherwise part is 0.
+    """
+    parts = _parts_of(a)
+
+    def strips(number):
+        for rows in parts[number]:
+            for columns in _tiles_of(p, rows.start if symmetric else 0):
+                function(number if symmetric else 0, rows, columns)
+
+    for_each(strips, range(len(parts)))
 
 
-def for_each_tile(function, a, b) -> None:
-    """Call function(rows, columns) for every tile of pairs (a_i, b_j); two threads never meet in the same rows."""
-
-    def strips(part):
-        for rows in part:
-            for columns in tiles_of(b):
-                function(rows, columns)
-
-    for_each(strips, parts_of(a))
-
-
-def parts_of(points) -> list[list[slice]]:
+def _parts_of(points) -> list[list[slice]]:
     """The tiles of points, dealt out to parts of about the same size."""
-    tiles = tiles_of(points)
-    parts = min(PARTS, len(tiles)) if array_module(points) is np else 1
+    tiles = _tiles_of(points)
+    parts = 1 if on_gpu(points) else min(PARTS, len(tiles))
     return [tiles[part::parts] for part in range(parts)]
 
 
-def tiles_of(points, start: int = 0) -> list[slice]:
+def _tiles_of(points, start: int = 0) -> list[slice]:
     """The rows of points from `start` on, a tile's side at a time."""
-    side = TILE if array_module(points) is np else GPU_TILE
+    side = GPU_TILE if on_gpu(points) else TILE
     return [slice(first, first + side) for first in range(start, len(points), side)]
 
 
-def memory_for(a, b):
-    """Memory for tiles of pairs; a single one takes its own, which costs less than looking it up."""
-    return NoWorkspace if len(tiles_of(a)) == len(tiles_of(b)) == 1 else Workspace()
+def _memory_for(a, b):
+    """Memory for tiles of pairs; a single tile allocates afresh, which costs less than a look-up."""
+    return NoWorkspace if len(_tiles_of(a)) == len(_tiles_of(b)) == 1 else Workspace()

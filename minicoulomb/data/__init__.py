@@ -1,1 +1,1 @@
-"""Where real samples come from: mixtures drawn on the fly, the digits, folders of images, arrays."""
+"""The real samples: mixtures that are drawn, the digits, arrays, and images in folders and archives."""

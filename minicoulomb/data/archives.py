@@ -1,16 +1,15 @@
-"""Archives of images, read without unpacking: zip, and tar as it is or compressed.
+"""Archives of images, read without unpacking: zip, and tar with or without compression.
 
-A zip archive ends in a directory, which is read record by record: Python's zipfile keeps an object of half a kilobyte
-for each file, in every process. An entry's `where` is what the directory says: position, bytes, CRC-32, method. A
-tar archive is a chain of headers; `where` is the position of a file's bytes in the (decompressed) archive.
+A zip archive ends in a directory, which is read record by record, because Python's zipfile keeps an object of half a
+kilobyte for each file, in every process: 110 MiB for 200,000 files. An entry's `where` is position, bytes, CRC-32 and
+method from the directory. A tar archive is a chain of headers, which Python's tarfile reads; `where` is the position
+of a file's bytes in the (decompressed) archive.
 
-Nothing is ever written, so a name cannot lead anywhere. One that would lead out of the archive when unpacked is
-refused nevertheless, as are links, encrypted files, and files that inflate to more than they declare: whoever made
-such an archive meant something else than images.
+Nothing is ever written, so a name cannot lead anywhere. Nevertheless names that would lead out of the archive when
+unpacked are refused, as are links, encrypted files, and files that inflate to more than they declare: an archive with
+them was not made to hold images.
 """
 
-import bz2
-import gzip
 import io
 import lzma
 import stat
@@ -32,7 +31,8 @@ STORED, DEFLATED = 0, 8
 ENCRYPTED, UTF8 = 0x1 | 0x40 | 0x2000, 0x800
 UNIX = 3
 
-STREAMS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+# tarfile's name for the compression of a file that begins so.
+COMPRESSED = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz"}
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
 DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError, struct.error)
 
@@ -73,7 +73,7 @@ class Zip(Source):
 
 
 def zip_names(file) -> list[str]:
-    """The first names in a zip archive that is open; none if it is damaged."""
+    """The first names in an open zip archive; none if it is damaged."""
     try:
         return [name for (name, *_), _ in zip(_zip_directory(file), range(16))]
     except DAMAGED:
@@ -83,7 +83,7 @@ def zip_names(file) -> list[str]:
 def _zip_directory(file):
     """Each record of the directory at the end of a zip archive: (name, size, where, why it is refused)."""
     end = file.seek(0, io.SEEK_END)
-    start = max(0, end - END.size - 2**16)  # a comment follows, of up to 64 KiB
+    start = max(0, end - END.size - 2**16)  # a comment of up to 64 KiB may follow
     file.seek(start)
     tail = file.read()
     at = tail.rfind(b"PK\5\6")
@@ -95,7 +95,7 @@ def _zip_directory(file):
         end = LOCATOR64.unpack_from(tail, at - LOCATOR64.size)[2]
         file.seek(end)
         *_, n, length, position = END64.unpack(file.read(END64.size))
-    before = end - length - position  # bytes of something else before the archive
+    before = end - length - position  # bytes of something else in front of the archive
     if before < 0:
         raise ValueError("its directory is not where it should be: it is cut short")
     file.seek(before + position)
@@ -111,7 +111,6 @@ def _zip_record(file, before):
         raise ValueError("its directory is damaged")
     name, extra, _ = (file.read(length) for length in lengths)
     size, packed, position = _zip64(extra, size, packed, position)
-    name = name.decode("utf-8" if flags & UTF8 else "cp437", "backslashreplace")
     refused = ""
     if flags & ENCRYPTED:
         refused = "encrypted; make the archive again without a password"
@@ -119,11 +118,12 @@ def _zip_record(file, before):
         refused = "a link; put the file itself into the archive"
     elif method not in (STORED, DEFLATED):
         refused = f"compressed by method {method}: must be stored or deflated; make the archive again"
+    name = name.decode("utf-8" if flags & UTF8 else "cp437", "backslashreplace")
     return name, size, [before + position, packed, crc, method], refused
 
 
 def _zip64(extra, *sizes):
-    """The sizes, with those that are at the limit of 32 bits from the record's extra field (APPNOTE 4.5.3)."""
+    """The sizes; one at the limit of 32 bits is replaced by that in the record's extra field (APPNOTE 4.5.3)."""
     while len(extra) >= 4:
         field, length = struct.unpack_from("<2H", extra)
         if field == 1:
@@ -134,7 +134,7 @@ def _zip64(extra, *sizes):
 
 
 def _zip_member(file, entry):
-    """The bytes of a file, as many as were declared and with the declared CRC."""
+    """The bytes of a file, as many as are declared and with the declared CRC."""
     position, packed, crc, method = entry.where
     try:
         file.seek(position)
@@ -142,84 +142,37 @@ def _zip_member(file, entry):
         if signature != b"PK\3\4":
             raise ValueError("not where the directory says")
         file.seek(name + extra, io.SEEK_CUR)
-        # Deflate adds at most a few bytes to a block, so a file never takes much more space than it has bytes.
+        # Deflate adds at most a few bytes to a block, so a packed file is never much longer than its content.
         content = file.read(min(packed, 2 * LARGEST))
         if method == DEFLATED:
             content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, entry.size + 1)
     except DAMAGED as error:
         raise UserError(f"damaged in the archive ({error}); fetch the archive again") from error
     if len(content) != entry.size:
-        more = "more" if len(content) > entry.size else f"{len(content):,}"
-        raise UserError(f"{entry.size:,} bytes are declared and {more} are there; fetch the archive again")
+        raise _wrong_size(entry.size, "more" if len(content) > entry.size else f"{len(content):,}")
     if zlib.crc32(content) != crc:
         raise UserError("damaged in the archive (wrong CRC-32); fetch the archive again")
     return content
+
+
+def _wrong_size(declared, actual):
+    return UserError(f"{declared:,} bytes are declared and {actual} are there; fetch the archive again")
 
 
 # Tar
 
 
 class Tar(Source):
-    """The images in a tar archive, as it is or compressed with gzip, bzip2 or xz.
+    """The images in a tar archive, uncompressed or compressed with gzip, bzip2 or xz.
 
-    In a compressed one only reading forward is quick. Each process decompresses it for itself, which takes a small
-    part of the time that decoding images takes.
+    In a compressed one only reading forward is quick. Each process decompresses it again, which is a small part of
+    the time that decoding images needs.
     """
 
     kind = "tar"
 
     def __init__(self, path):
         super().__init__(path)
-        self.forward = self._opener() is not open
-
-    def entries(self):
-        with self.opened() as stream:
-            for member in self.members(stream):
-                if is_image(member.name) and not member.isdir():
-                    yield Entry(member.name, member.size, [member.offset_data], _tar_refusal(member))
-
-    @contextmanager
-    def reader(self):
-        with self.opened() as stream:
-            yield lambda entry: self.content(stream, *entry.where, entry.size)
-
-    @contextmanager
-    def opened(self):
-        """The archive as a stream, decompressed."""
-        try:
-            stream = self._opener()(self.path, "rb")
-        except OSError as error:
-            raise self.unreadable(error) from error
-        with stream:
-            yield stream
-
-    def members(self, stream):
-        """A tarfile.TarInfo for each member, in their order."""
-        try:
-            with tarfile.open(fileobj=stream, mode="r:") as archive:
-                while member := archive.next():
-                    yield member
-                    archive.members.clear()  # else all of them stay in memory
-                # tarfile takes a damaged or missing header for the end of the archive, which zeros must mark.
-                stream.seek(archive.offset)
-                rest = stream.read(tarfile.BLOCKSIZE)
-            if rest != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"cut short: neither a header nor the end at byte {archive.offset:,}")
-        except DAMAGED as error:
-            raise self.unreadable(error) from error
-
-    def content(self, stream, position, size):
-        """`size` bytes of the decompressed archive from `position`; UserError if they are not there."""
-        try:
-            stream.seek(position)
-            content = stream.read(size)
-        except DAMAGED as error:
-            raise UserError(f"damaged in the archive ({error}); fetch the archive again") from error
-        if len(content) < size:
-            raise UserError(f"{size:,} bytes are declared and {len(content):,} are there; fetch the archive again")
-        return content
-
-    def _opener(self):
         try:
             with self.path.open("rb") as file:
                 start = file.read(8)
@@ -227,7 +180,53 @@ class Tar(Source):
             raise self.unreadable(error) from error
         if start.startswith(ZSTANDARD):
             raise UserError(f"{self.path}: compressed with zstd: must be gzip, bzip2, xz or none; use zstd -d first")
-        return next((opener for magic, opener in STREAMS.items() if start.startswith(magic)), open)
+        self.compression = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), "")
+        self.forward = bool(self.compression)
+
+    def entries(self):
+        with self.opened() as archive:
+            for member in self.members(archive):
+                if is_image(member.name) and not member.isdir():
+                    yield Entry(member.name, member.size, [member.offset_data], _tar_refusal(member))
+
+    @contextmanager
+    def reader(self):
+        with self.opened() as archive:
+            yield lambda entry: self.content(archive, *entry.where, entry.size)
+
+    @contextmanager
+    def opened(self):
+        """The archive as a tarfile.TarFile."""
+        try:
+            archive = tarfile.open(self.path, f"r:{self.compression}")  # noqa: SIM115, it is closed below
+        except DAMAGED as error:
+            raise self.unreadable(error) from error
+        with archive:
+            yield archive
+
+    def members(self, archive):
+        """A tarfile.TarInfo for each member, in their order."""
+        try:
+            while member := archive.next():
+                yield member
+                archive.members.clear()  # otherwise all of them stay in memory
+            # tarfile takes a damaged or missing header for the end of the archive, which zeros must mark.
+            archive.fileobj.seek(archive.offset)
+            if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"cut short: neither a header nor the end at byte {archive.offset:,}")
+        except DAMAGED as error:
+            raise self.unreadable(error) from error
+
+    def content(self, archive, position, size):
+        """`size` bytes of the decompressed archive from `position`; UserError if they are not there."""
+        try:
+            archive.fileobj.seek(position)
+            content = archive.fileobj.read(size)
+        except DAMAGED as error:
+            raise UserError(f"damaged in the archive ({error}); fetch the archive again") from error
+        if len(content) < size:
+            raise _wrong_size(size, f"{len(content):,}")
+        return content
 
 
 def _tar_refusal(member):

@@ -18,52 +18,49 @@ from minicoulomb.errors import UserError
 MAGIC = (b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")  # .npy, .npz, and a .npz without arrays
 KEYS = ("images", "x", "data", "arr_0")
 DTYPES = (np.uint8, np.float16, np.float32, np.float64)
-BLOCK = 2**20  # entries checked at a time: 8 MiB of float64
+BLOCK = 2**20  # numbers checked at a time: 8 MiB of float64
 
 
-def load_array(path: Path, key: str | None = None) -> np.ndarray:
-    """The array in a .npy file (memory-mapped) or the one called `key` in a .npz file, checked.
+def array_dataset(path: Path) -> ArrayDataset:
+    """The data set of the array in `path`, named after the file."""
+    array = load_array(path)
+    scale, bound = (1.0, 1.0) if array.ndim == 4 else _spread(path, array)
+    return ArrayDataset(Path(path).stem, array, scale=scale, bound=bound)
 
-    Images come as (n, h, w, c), points as (n, m). Without `key`, a .npz file must hold a single array, or one
-    called images, x, data or arr_0. Raises UserError for whatever cannot be trained on.
+
+def load_array(path: Path) -> np.ndarray:
+    """The array in a .npy file (memory-mapped) or a .npz file, checked: images as (n, h, w, c), points as (n, m).
+
+    A .npz file must hold a single array, or one called images, x, data or arr_0. Raises UserError for an array that
+    no network can be trained on.
     """
-    array = _read(Path(path), key)
+    array = _read(Path(path))
     _check_layout(path, array)
     _check_values(path, array)
     return array[..., None] if array.ndim == 3 else array
 
 
-def array_dataset(path: Path, hold_out_every: int = 10) -> ArrayDataset:
-    """The data set of the array in `path`, named after the file."""
-    array = load_array(path)
-    scale, bound = (1.0, 1.0) if array.ndim == 4 else _spread(path, array)
-    return ArrayDataset(Path(path).stem, array, scale=scale, bound=bound, hold_out_every=hold_out_every)
-
-
-def _read(path, key):
+def _read(path):
     try:
         with path.open("rb") as file:
             start = file.read(6)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a .npy or .npz file") from error
-    if not start.startswith(MAGIC):
-        raise UserError(f"{path}: not a .npy or .npz file; write one with numpy.save")
-    try:
-        if start.startswith(b"PK"):
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return archive[_choose(path, archive.files, key)]
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+            if not start.startswith(MAGIC):
+                raise UserError(f"{path}: not a .npy or .npz file; write one with numpy.save")
+            if start.startswith(b"PK"):
+                file.seek(0)
+                with np.load(file, allow_pickle=False) as archive:
+                    return archive[_choose(path, archive.files)]
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except UserError:
         raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); use a .npy or .npz file") from error
     except Exception as error:  # damaged headers and archives raise nearly anything
         raise UserError(f"{path}: not a whole array of numbers ({error}); write it again with numpy.save") from error
-    if key is not None:
-        raise UserError(f"{path}: holds one array without a name, not {key!r}; leave the name out")
-    return loaded
 
 
-def _choose(path, names, key):
-    wanted = (key,) if key is not None else tuple(names) if len(names) == 1 else KEYS
+def _choose(path, names):
+    wanted = tuple(names) if len(names) == 1 else KEYS
     for name in wanted:
         if name in names:
             return name
@@ -100,25 +97,25 @@ def _check_values(path, array):
             row = start + int(finite.argmin())
             raise UserError(f"{path}: row {row} is not finite: values must be numbers; remove rows with NaN or inf")
         if array.ndim > 2 and np.abs(rows).max() > 1:
-            row = start + int((np.abs(rows) > 1).any(axis=1).argmax())
+            row = int((np.abs(rows) > 1).any(axis=1).argmax())
             raise UserError(
-                f"{path}: row {row} reaches from {rows[row - start].min():g} to {rows[row - start].max():g}: "
+                f"{path}: row {start + row} reaches from {rows[row].min():g} to {rows[row].max():g}: "
                 "float pixels must lie in [-1, 1]; scale 0..255 by x / 127.5 - 1"
             )
 
 
 def _spread(path, points):
-    """Standard deviation about the mean of each column, over all entries; and twice the largest |value|."""
+    """Standard deviation of a coordinate about its column's mean, over all columns; and twice the largest |value|."""
     with np.errstate(over="ignore", invalid="ignore"):
         mean = sum(block.sum(axis=0, dtype=np.float64) for _, block in _blocks(points)) / len(points)  # (m,)
         variance = sum(float(((block - mean) ** 2).sum()) for _, block in _blocks(points)) / points.size
     if not 0 < variance < math.inf:
-        raise UserError(f"{path}: variance {variance:g}: must be positive and finite; give points that differ")
+        raise UserError(f"{path}: variance {variance:g}: must be positive and finite; use points that differ")
     return math.sqrt(variance), 2 * max(float(np.abs(block).max()) for _, block in _blocks(points))
 
 
 def _blocks(array):
-    """Pairs (index of the first row, some consecutive rows), in order."""
+    """Pairs (index of the first row, consecutive rows), in order."""
     size = max(1, BLOCK * len(array) // array.size)
     for start in range(0, len(array), size):
         yield start, array[start : start + size]

@@ -7,13 +7,13 @@
 The cache is reused only if the settings, the source and the array are still what the manifest says: an archive by its
 size and time, a folder by the name, size and time of every file in it.
 
-While the work is under way it is in .faces.npy.partial/, from where it goes on after an interruption (partial.py):
-whatever moment a process is killed at, the end has the bytes of an uninterrupted run. Lists and rows are streams, so
-memory does not grow with the number of images.
+The work in progress lies in .faces.npy.partial/, from where it goes on after an interruption (partial.py): whenever a
+process is killed, the result has the bytes of an uninterrupted run. Lists and rows are streams, so memory does not
+grow with the number of images.
 
 At the end the files are renamed to their places, the array last. A crash in between leaves a manifest that describes
-an array which is not there (the old one has another time), and the renaming is done again; an array without a
-manifest is never ours, so it is never overwritten.
+an array that is missing (an old one has another time), and the renaming is done again. An array without a manifest
+was not made here, so it is never overwritten.
 """
 
 import hashlib
@@ -25,11 +25,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import PIL
 
-from minicoulomb.data.arrays import load_array
-from minicoulomb.data.decoding import BATCH, Job, decoded
+from minicoulomb.data.decoding import BATCH, Job, check_main_guard, decoded
 from minicoulomb.data.images import FILTER, check_geometry
 from minicoulomb.data.listing import by_position, in_order, read_listing, without_twins, write_listing
 from minicoulomb.data.partial import Partial
@@ -60,11 +58,30 @@ def prepare(
     workers: int = 1,
     progress: Callable[[int, int], object] | None = None,
 ) -> PrepareReport:
-    """Decode the images of `source` into `target`, unless it already holds just that.
+    """Decode the images of `source` into `target`, unless it already holds exactly these.
 
-    An image that cannot be decoded stops the work, or is left out with `skip_bad`. `workers` processes decode, or
-    this one alone; the result does not depend on that. `progress(done, total)` is called after each batch of images.
+    Parameters
+    ----------
+    source
+        the images, as data/sources.py finds them
+    target
+        the .npy file; its manifest and list are put beside it
+    size, crop, channels
+        the geometry of data/images.py: (size, size, channels) from the central crop x crop square
+    skip_bad
+        leave out an image that cannot be decoded, instead of stopping
+    workers
+        processes that decode; the result does not depend on their number. They are spawned, so a script that asks for
+        more than one calls this under `if __name__ == "__main__":`.
+    progress
+        is called with (done, total) after each batch of images
+
+    Raises
+    ------
+    UserError
+        if the source or an image cannot be read, or the target cannot be written or is not a cache
     """
+    check_main_guard()
     check_geometry(size, crop, channels)
     target = Path(target)
     if target.suffix != ".npy":
@@ -74,11 +91,11 @@ def prepare(
     with _written(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Partial(target)
-        is_left = partial.folder.exists()
-        if not is_left and (report := _reusable(source, target, about, skip_bad)):
+        interrupted = partial.folder.exists()
+        if not interrupted and (report := _reusable(source, target, about, skip_bad)):
             return report
         with partial:
-            if (is_left or partial.waited) and (report := _reusable(source, target, about, skip_bad)):
+            if (interrupted or partial.waited) and (report := _reusable(source, target, about, skip_bad)):
                 partial.discard()
                 return report
             job = Job(source, partial.files, BATCH, size, crop, channels)
@@ -92,13 +109,8 @@ def cache_path(source: Path, size: int, crop: int | None, channels: int, root: P
     return Path(root) / f"{resolved.name[:40]}-{hashlib.sha256(settings).hexdigest()[:12]}.npy"
 
 
-def open_cache(path: Path) -> np.ndarray:
-    """The prepared images (n, size, size, channels), uint8, read-only and memory-mapped."""
-    return load_array(path)
-
-
 def _make(job, partial, target, about, skip_bad, workers, progress):
-    """List, decode, and move what is done to its place."""
+    """List, decode, and move the files to their places."""
     source, shape = job.source, (job.size, job.size, job.channels)
     listing = write_listing(_sorted(source, target), partial.files, BATCH)
     if not listing.n:
@@ -115,8 +127,8 @@ def _make(job, partial, target, about, skip_bad, workers, progress):
 
     path, digest = partial.finish(shape, source.forward)
     about |= {"skipped": partial.skipped, "array": {"n": partial.rows, "sha256": digest, "stamp": file_stamp(path)}}
-    partial.files.replace(_list_path(target))
-    with atomic_write(_manifest_path(target)) as file:
+    partial.files.replace(_beside(target, ".files"))
+    with atomic_write(_beside(target, ".json")) as file:
         file.write(json.dumps(about, indent=1).encode())
     path.replace(target)
     partial.discard()
@@ -124,7 +136,7 @@ def _make(job, partial, target, about, skip_bad, workers, progress):
 
 
 def _decode(job, partial, listing, skip_bad, workers, progress):
-    """Append all entries that the journal does not have yet; the first bad one's error is raised unless `skip_bad`."""
+    """Append all entries that the journal does not have yet; raise the first bad one's error unless `skip_bad`."""
 
     def check(bad):
         if bad and not skip_bad:
@@ -134,7 +146,7 @@ def _decode(job, partial, listing, skip_bad, workers, progress):
     check(partial.skipped)
     positions = listing.batches[-(-partial.done // BATCH) :]
     bad = partial.skipped[:1]
-    # Closed at once, else its processes would live as long as an exception.
+    # Closed at once; otherwise its processes would live as long as an exception.
     with closing(decoded(job, positions, listing.n - partial.done, workers)) as batches:
         for batch in batches:
             check(batch.bad)
@@ -150,19 +162,19 @@ def _decode(job, partial, listing, skip_bad, workers, progress):
 
 
 def _reusable(source, target, about, skip_bad):
-    """The report of the cache in `target` if it holds what is asked for, else None."""
-    stored = _load_manifest(target)
+    """The report of the cache in `target` if it holds what is wanted, else None."""
     if not target.exists():
         return None
-    if stored is None:
-        raise UserError(f"{target}: exists and is not a cache; remove it or choose another name")
     try:
+        stored = json.loads(_beside(target, ".json").read_bytes())
         same = all(stored[key] == about[key] for key in about)
-        same &= stored["array"]["stamp"] == file_stamp(target) and _list_path(target).exists()
+        same &= stored["array"]["stamp"] == file_stamp(target) and _beside(target, ".files").exists()
         if same and about["source"]["stamp"] is None:
             same = stored["files"]["sha256"] == write_listing(_sorted(source, target), None, BATCH).sha256
         report = PrepareReport(target, stored["array"]["n"], [(a, b) for a, b in stored["skipped"]], reused=True)
-    except (LookupError, TypeError, ValueError):  # of another version, or damaged
+    except FileNotFoundError:
+        raise UserError(f"{target}: exists and is not a cache; remove it or choose another name") from None
+    except (OSError, LookupError, TypeError, ValueError):  # a manifest of another version, or a damaged one
         return None
     return report if same and (skip_bad or not report.skipped) else None
 
@@ -171,23 +183,8 @@ def _sorted(source, target):
     return without_twins(in_order(source.entries(), target.parent))
 
 
-def _manifest_path(target):
-    return target.with_name(target.name + ".json")
-
-
-def _list_path(target):
-    return target.with_name(target.name + ".files")
-
-
-def _load_manifest(target):
-    """The manifest as a dict, {} if damaged, None if there is none."""
-    try:
-        stored = json.loads(_manifest_path(target).read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        return {}
-    return stored if isinstance(stored, dict) else {}
+def _beside(target, suffix):
+    return target.with_name(target.name + suffix)
 
 
 @contextmanager
@@ -198,7 +195,8 @@ def _written(target):
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
-            f"{target}: cannot be written ({reason}); free some space or choose another place, and run the same again"
+            f"{target}: cannot be written ({reason}); free some space or choose another place, and run the same "
+            "command again"
         ) from error
 
 
@@ -206,6 +204,6 @@ def _check_space(folder, needed):
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{folder}: the cache takes {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free; "
+            f"{folder}: the cache needs {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free; "
             "free some space or use a smaller --size"
         )

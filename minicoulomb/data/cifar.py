@@ -1,13 +1,14 @@
-"""CIFAR-10 as its page gives it, in the binary and in the Python format, as a folder or as the .tar.gz.
+"""CIFAR-10 as its web page distributes it, in the binary and in the Python format, as a folder or as the .tar.gz.
 
     data_batch_1.bin    records of 3073 bytes: a label 0..9, then 32x32 reds row by row, greens, blues
     data_batch_1        a pickled dict: `data` (n, 3072) uint8, a row as above without its label; `labels`, a list
 
 The five training batches are read, 50,000 images; the test batch is left for tests. An entry is one image, its name
-batch/row and its `where` the position and size of its batch in the archive (0 in a folder), its row and its label.
+batch/row and its `where` the position and size of its batch in the archive (position 0 in a folder), its row and its
+label.
 
-A pickle is a program, and unpickling runs it. Here it may build dicts, lists, numbers, strings, and arrays, and
-nothing else: every other name that it asks for is refused, and not even NumPy's own reconstruction is called.
+A pickle is a program, and unpickling runs it. Here it can build dicts, lists, numbers, strings and arrays, and nothing
+else: every other name that it asks for is refused, and not even NumPy's reconstruction is called.
 """
 
 import io
@@ -24,8 +25,8 @@ from minicoulomb.errors import UserError
 
 SIDE, CLASSES = 32, 10
 PIXELS = 3 * SIDE * SIDE
-BATCH = re.compile(r"(?:.*/)?(data_batch_\d+(?:\.bin)?)")
-# How the archives call the folder that they hold.
+BATCH_NAME = re.compile(r"(?:.*/)?(data_batch_\d+(?:\.bin)?)")
+# The folders in the two archives.
 FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
 
 
@@ -43,10 +44,10 @@ class Cifar(Source):
         return None if self.folder else super().stamp()
 
     def entries(self):
-        with self._opened() as stream:
-            for name, position, size in self._batches(stream):
+        with self._opened() as archive:
+            for name, position, size in self._batches(archive):
                 try:
-                    images, labels, rest = _parse(name, self._content(stream, name, position, size))
+                    images, labels, rest = _parse(name, self._content(archive, name, position, size))
                 except UserError as error:
                     yield Entry(name, size, [position, size, 0], str(error))
                     continue
@@ -60,37 +61,38 @@ class Cifar(Source):
 
     @contextmanager
     def reader(self):
-        read_batch, images = None, None
-        with self._opened() as stream:
+        batch, images = None, None
+        with self._opened() as archive:
 
             def read(entry):
-                nonlocal read_batch, images
-                name = entry.name.split("/")[0]
-                if name != read_batch:
-                    images, *_ = _parse(name, self._content(stream, name, *entry.where[:2]))
-                    read_batch = name
-                return images[entry.where[2]].reshape(3, SIDE, SIDE).transpose(1, 2, 0)  # (32, 32, 3)
+                nonlocal batch, images
+                name, (position, size, row, *_) = entry.name.split("/")[0], entry.where
+                if name != batch:
+                    images, *_ = _parse(name, self._content(archive, name, position, size))
+                    batch = name
+                return images[row].reshape(3, SIDE, SIDE).transpose(1, 2, 0)  # (32, 32, 3)
 
             yield read
 
     def _opened(self):
         return nullcontext() if self.folder else Tar(self.path).opened()
 
-    def _batches(self, stream):
-        """(name, position, size) of each batch; of the binary ones alone where both formats are there."""
+    def _batches(self, archive):
+        """(name, position, size) of each batch; only of the binary ones if both formats are present."""
         if self.folder:
-            found = [(path.name, 0, path.stat().st_size) for path in self.folder.iterdir() if _is_batch(path.name)]
+            paths = [path for path in self.folder.iterdir() if holds_batches([path.name])]
+            found = [(path.name, 0, path.stat().st_size) for path in paths]
         else:
-            members = ((member, BATCH.fullmatch(member.name)) for member in Tar(self.path).members(stream))
+            members = ((member, BATCH_NAME.fullmatch(member.name)) for member in Tar(self.path).members(archive))
             found = [(match[1], m.offset_data, m.size) for m, match in members if match and m.isreg()]
         binary = [batch for batch in found if batch[0].endswith(".bin")]
         return binary or found
 
-    def _content(self, stream, name, position, size):
+    def _content(self, archive, name, position, size):
         if size > LARGEST:
-            raise UserError(f"{size:,} bytes: no batch takes more than {LARGEST:,}; fetch it again")
-        if self.folder is None:
-            return Tar(self.path).content(stream, position, size)
+            raise UserError(f"{size:,} bytes: no batch may have more than {LARGEST:,}; fetch it again")
+        if archive:
+            return Tar(self.path).content(archive, position, size)
         try:
             return (self.folder / name).read_bytes()
         except OSError as error:
@@ -99,19 +101,15 @@ class Cifar(Source):
 
 def batches_folder(path: Path) -> Path | None:
     """The folder with batches: `path` itself, or the one in it that has the name from the archive."""
-    for folder in (path, *(path / name for name in FOLDERS)):
-        if folder.is_dir() and any(_is_batch(item.name) for item in folder.iterdir()):
-            return folder
-    return None
+    names = [f"data_batch_{number}{suffix}" for number in range(1, 6) for suffix in ("", ".bin")]
+    folders = [path, *(path / name for name in FOLDERS)]
+    # A folder of images may hold millions of files, so it is not listed.
+    return next((folder for folder in folders if any((folder / name).is_file() for name in names)), None)
 
 
-def holds_batches(names) -> bool:
-    """Whether one of the first names in an archive is that of a batch."""
-    return any(BATCH.fullmatch(name) for name in names)
-
-
-def _is_batch(name):
-    return BATCH.fullmatch(name) is not None
+def holds_batches(names: list[str]) -> bool:
+    """Whether one of the names is that of a batch."""
+    return any(BATCH_NAME.fullmatch(name) for name in names)
 
 
 def _parse(name, content):
@@ -123,7 +121,7 @@ def _parse(name, content):
     batch = unpickle(content)
     if not isinstance(batch, dict):
         raise UserError(f"holds a {type(batch).__name__}: must be a dict of data and labels; fetch it again")
-    # Python 2 wrote the keys as bytes, which is what comes back; another program may have written text.
+    # Python 2 wrote the keys as bytes; another program may have written text.
     batch = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
     images, labels = batch.get("data"), batch.get("labels")
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (PIXELS,):
@@ -134,9 +132,9 @@ def _parse(name, content):
 
 
 def unpickle(content: bytes):
-    """What a pickle builds of dicts, lists, numbers, strings and uint8 arrays, as NumPy wrote them in protocol 2.
+    """The dicts, lists, numbers, strings and uint8 arrays in a pickle, as NumPy wrote them in protocol 2.
 
-    Raises UserError where it asks for anything else, or is damaged.
+    Raises UserError if the pickle asks for anything else, or is damaged.
     """
     try:
         return _arrays(_Unpickler(io.BytesIO(content), encoding="bytes").load())
@@ -147,7 +145,7 @@ def unpickle(content: bytes):
 
 
 class _Array:
-    """What numpy's _reconstruct returns, and then is given (version, shape, dtype, Fortran order, bytes)."""
+    """Stands in for numpy's _reconstruct, whose result receives (version, shape, dtype, Fortran order, bytes)."""
 
     array = None
 
@@ -176,27 +174,27 @@ def _latin1(text, encoding):
     return text.encode("latin-1")
 
 
-STANDS_FOR = {
+STAND_INS = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Array,
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("_codecs", "encode"): _latin1,  # how Python 3 writes bytes for Python 2
+    ("_codecs", "encode"): _latin1,  # Python 3 writes bytes for Python 2 in this way
 }
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
-        if (module, name) not in STANDS_FOR:
+        if (module, name) not in STAND_INS:
             raise UserError(
-                f"asks for {module}.{name}, which a CIFAR-10 batch does not need: it may hold arrays, lists, numbers "
-                "and strings alone; do not trust where it came from"
+                f"asks for {module}.{name}, which a CIFAR-10 batch does not need: it may hold only arrays, lists, "
+                "numbers and strings; do not trust its origin"
             )
-        return STANDS_FOR[module, name]
+        return STAND_INS[module, name]
 
 
 def _arrays(value):
-    """The value, with arrays in place of what was built for them, at the top or in a dict."""
+    """The value with arrays in place of their stand-ins, at the top or in a dict."""
     if isinstance(value, dict):
         return {key: _arrays(item) for key, item in value.items()}
     return value.array if isinstance(value, _Array) else value

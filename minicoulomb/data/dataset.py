@@ -1,10 +1,10 @@
-"""A data set is a source of real samples y: draw n of them at random, as stored; decode them on the device.
+"""A data set is a source of real samples y: draw n of them at random as stored, then decode them on the device.
 
     stored: uint8 pixels in 0..255, or floats       decoded: floats, pixels in [-1, 1] by y = pixel / 127.5 - 1
 
-Samples are drawn independently and with replacement, so a batch depends on its random stream alone: nothing to
-save in a checkpoint, nothing to shuffle. Every `hold_out_every`-th item of a finite data set is never trained
-on; it is what `minicoulomb evaluate` compares with.
+Samples are drawn independently and with replacement, so a batch depends on its random numbers alone: nothing to save
+in a checkpoint, nothing to shuffle. Every `hold_out_every`-th item of a finite data set is kept out of training;
+`minicoulomb evaluate` compares with these.
 """
 
 from abc import ABC, abstractmethod
@@ -15,9 +15,9 @@ from minicoulomb.errors import UserError
 
 
 def decode(stored, dtype):
-    """Stored samples (n, ...), uint8 or float, as floats of `dtype`; uint8 pixels come to [-1, 1].
+    """Stored samples (n, ...), uint8 or float, as floats of `dtype`; uint8 pixels are mapped to [-1, 1].
 
-    Works on NumPy and CuPy arrays alike, so that pixels travel to a device as bytes.
+    Works on NumPy and CuPy arrays, so pixels are sent to a device as bytes.
     """
     if stored.dtype == np.uint8:
         pixels = stored.astype(dtype)
@@ -28,7 +28,7 @@ def decode(stored, dtype):
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:
-    """Floats in [-1, 1] as uint8, round(127.5 (x + 1)); beyond, as a scaled tanh reaches, clipped. uint8 as it is."""
+    """Floats as uint8, round(127.5 (x + 1)), clipped outside [-1, 1] (a scaled tanh can leave it); uint8 unchanged."""
     if images.dtype == np.uint8:
         return images
     return np.rint(np.clip(127.5 * (images + 1), 0, 255)).astype(np.uint8)
@@ -50,7 +50,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, n: int, held_out: bool = False) -> np.ndarray:
-        """n independent samples (n, *shape) as stored; from the part never trained on if `held_out`."""
+        """n independent samples (n, *shape) as stored; from the part kept out of training if `held_out`."""
+
+    def holding_out(self, every: int) -> "Dataset":
+        """The same samples with every `every`-th kept out of training; an endless data set needs no such part."""
+        return self
 
 
 class ArrayDataset(Dataset):
@@ -61,11 +65,11 @@ class ArrayDataset(Dataset):
 
     def __init__(self, name, array, *, scale=1.0, bound=1.0, labels=None, hold_out_every=10):
         if len(array) < 2:
-            raise UserError(f"{name}: {len(array)} samples: training takes at least 2; add data")
+            raise UserError(f"{name}: {len(array)} samples: training needs at least 2; add data")
         self.name, self.array, self.labels = name, array, labels
         self.shape = tuple(array.shape[1:])
         self.scale, self.bound = float(scale), float(bound)
-        # Tiny sets are trained on whole: a held-out part of one or two images would measure nothing.
+        # A tiny set is used whole for training: a held-out part of one or two images would measure nothing.
         self.hold_out_every = hold_out_every if hold_out_every and len(array) >= 2 * hold_out_every else 0
 
     @property
@@ -75,6 +79,11 @@ class ArrayDataset(Dataset):
     @property
     def n_train(self) -> int:
         return len(self.array) - self.n_held_out
+
+    def holding_out(self, every):
+        return ArrayDataset(
+            self.name, self.array, scale=self.scale, bound=self.bound, labels=self.labels, hold_out_every=every
+        )
 
     def train_index(self, j):
         """Row of the j-th training sample: with k = hold_out_every, rows k-1, 2k-1, ... are left out."""

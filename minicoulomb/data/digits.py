@@ -10,9 +10,8 @@ import numpy as np
 from minicoulomb.data.dataset import ArrayDataset
 
 
-def digits(hold_out_every: int = 10) -> ArrayDataset:
+def digits() -> ArrayDataset:
     """Images (1797, 8, 8, 1) float32 in [-1, 1], from ink 0..16, and labels (1797,) 0..9."""
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
-    images = (images[..., None] / 8 - 1).astype(np.float32)
-    return ArrayDataset("digits", images, labels=labels, hold_out_every=hold_out_every)
+    return ArrayDataset("digits", (images[..., None] / 8 - 1).astype(np.float32), labels=labels)

@@ -1,4 +1,4 @@
-"""A folder of images, with all folders in it: CelebA unpacked, LSUN exported, one's own photographs."""
+"""A folder of images with all its subfolders: CelebA unpacked, LSUN exported, the user's photographs."""
 
 import os
 from contextlib import contextmanager
@@ -27,11 +27,10 @@ class Folder(Source):
                 # Item by item, since a single folder may hold millions.
                 with os.scandir(self.path / folder) as items:
                     for item in items:
-                        name = folder + item.name
                         if item.is_dir(follow_symlinks=False):
-                            folders += [name + "/"] * (not item.name.startswith("."))
+                            folders += [f"{folder}{item.name}/"] * (not item.name.startswith("."))
                         elif is_image(item.name) and not item.is_dir():
-                            yield _entry(name, item)
+                            yield _entry(folder + item.name, item)
             except OSError as error:
                 raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from error
 

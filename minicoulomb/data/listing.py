@@ -3,7 +3,7 @@
     ["img_align_celeba/000001.jpg", 11440, [1443490838000000000]]         name, size in bytes, where (see source.py)
 
 The order is that of the names' code points, the same on every machine. A list is sorted in parts that fit into
-memory, and the parts are merged; none but the last step of a list of up to CHUNK images touches the disk.
+memory, and the parts are merged. A list of fewer than CHUNK images is sorted without touching the disk.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 from minicoulomb.data.source import Entry
 
-# Entries sorted at a time, of which each takes half a kilobyte.
+# Entries sorted at a time; each needs half a kilobyte of memory.
 CHUNK = 2**15
 
 
 class Listing(NamedTuple):
-    """n: the entries; sha256: of the lines; batches: where in the file each batch of lines begins."""
+    """n: number of entries; sha256: of the lines; batches: position in the file at which each batch of lines begins."""
 
     n: int
     sha256: str
@@ -40,7 +40,7 @@ def by_position(entry: Entry) -> Any:
 
 
 def in_order(entries: Iterable[Entry], folder: Path, key: Callable[[Entry], Any] = by_name) -> Iterator[Entry]:
-    """The entries sorted; parts of them lie in `folder` meanwhile, in files without a name."""
+    """The entries, sorted; meanwhile parts of them lie in `folder`, in files without a name."""
     entries = iter(entries)
     parts = []
     with ExitStack() as stack:
@@ -52,24 +52,24 @@ def in_order(entries: Iterable[Entry], folder: Path, key: Callable[[Entry], Any]
             file.writelines(map(_to_line, chunk))
             file.seek(0)
             parts.append(map(_from_line, file))
-            del chunk  # else it stays while the next one is sorted
+            del chunk  # otherwise it stays in memory while the next one is sorted
         yield from heapq.merge(*parts, key=key)
 
 
 def without_twins(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Sorted entries with names that differ: an archive may hold one several times, of which the first is kept."""
+    """Sorted entries with distinct names: an archive may repeat a name, and only its first entry is kept."""
     before, times = None, 1
     for entry in entries:
         times = times + 1 if entry.name == before else 1
         before = entry.name
         if times > 1:
-            reason = entry.refused or "a name that is there before; rename or remove one"
+            reason = entry.refused or "a name that an earlier file has; rename or remove one"
             entry = entry._replace(name=f"{entry.name} ({times})", refused=reason)
         yield entry
 
 
 def write_listing(entries: Iterable[Entry], path: Path | None, batch: int) -> Listing:
-    """Write the entries in the order in which they come; without a path, only tell what would be written."""
+    """Write the entries in their order; without a path, only return what would be written."""
     n, position, digest, batches = 0, 0, hashlib.sha256(), array("q")
     with ExitStack() as stack:
         file = stack.enter_context(path.open("wb")) if path else None
@@ -91,13 +91,13 @@ def read_listing(path: Path) -> Iterator[Entry]:
 
 
 def read_batch(file, position: int, batch: int) -> list[Entry]:
-    """The entries of a batch, or as many as are left, from a position in a list that is open in binary mode."""
+    """The entries of a batch, or as many as are left, from a position in a list opened in binary mode."""
     file.seek(position)
     return [_from_line(line) for line in islice(file, batch)]
 
 
 def _to_line(entry):
-    # Names may hold what is no text, which JSON's escapes keep.
+    # A name may hold bytes that are no text; JSON's escapes keep them.
     return json.dumps(entry if entry.refused else entry[:3]) + "\n"
 
 

@@ -1,7 +1,7 @@
 """LSUN as it is distributed: an LMDB of encoded images, bedroom_train_lmdb/data.mdb.
 
 A key is 40 hexadecimal digits, a value one JPEG or WebP file. LMDB keeps its keys sorted and maps its file into
-memory, so listing reads no image. Reading it takes the package lmdb.
+memory, so listing reads no image. The package lmdb does the reading.
 """
 
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ from minicoulomb.data.source import Entry, Source, file_stamp
 from minicoulomb.errors import UserError
 
 FILE = "data.mdb"
-# Where the first page's magic number lies, in the byte order of the machine that wrote it.
+# Position of the magic number in the first page, which has the byte order of the machine that wrote it.
 MAGIC_AT, MAGIC = 16, (0xBEEFC0DE.to_bytes(4, "little"), 0xBEEFC0DE.to_bytes(4, "big"))
 
 
 class Lmdb(Source):
-    """The values of an LMDB, a folder with data.mdb or such a file alone. An entry's name is its key, byte by byte."""
+    """The values of an LMDB, a folder with data.mdb or that file alone. An entry's name is its key, byte by byte."""
 
     kind = "lmdb"
 
@@ -46,10 +46,10 @@ class Lmdb(Source):
             import lmdb
         except ImportError as error:
             raise UserError(
-                f"{self.path}: an LMDB, which takes the package lmdb: pip install 'minicoulomb[lsun]'"
+                f"{self.path}: an LMDB, for which the package lmdb is missing; pip install 'minicoulomb[lsun]'"
             ) from error
         try:
-            # Nobody writes to it, so no lock file is needed, and the folder may be read-only.
+            # Nothing is written, so no lock file is needed, and the folder may be read-only.
             environment = lmdb.open(str(_file(self.path)), subdir=False, readonly=True, lock=False, readahead=False)
             with environment, environment.begin(buffers=True) as transaction:
                 yield transaction

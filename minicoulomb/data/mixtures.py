@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians in the plane, drawn on the fly: the paper's grid of 25 and the ring of 8.
+"""Mixtures of Gaussians in the plane, drawn afresh for every batch: the paper's grid of 25 and the ring of 8.
 
 y = mode + sigma N(0, I),   the mode uniform among (n_modes, 2)
 """
@@ -14,11 +14,11 @@ class Mixture(Dataset):
     def __init__(self, name: str, modes: np.ndarray, sigma: float, bound: float):
         self.name, self.modes, self.sigma = name, modes, sigma
         self.shape, self.bound = (2,), bound
-        # Over both coordinates: the variance between the modes and within.
+        # Over both coordinates: the variance between the modes and the variance within.
         self.scale = float(np.sqrt(modes.var(axis=0).mean() + sigma**2))
 
     def draw(self, rng, n, held_out=False):
-        """n fresh points (n, 2), float64; nothing is ever seen twice, so held-out ones are no different."""
+        """n fresh points (n, 2), float64; no point is drawn twice, so held-out points are no different."""
         modes = self.modes[rng.integers(0, len(self.modes), n)]
         return modes + self.sigma * rng.standard_normal((n, 2))
 

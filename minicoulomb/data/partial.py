@@ -1,13 +1,13 @@
-"""Work that may be interrupted at any moment, and goes on where it was: rows in a file, and a journal beside it.
+"""Work that may be interrupted at any moment and goes on where it was: rows in a file, and a journal beside it.
 
     .faces.npy.partial/
         array      room for the header of a .npy file, then the rows so far
-        journal    a line that says which work this is, then [entries done, rows, [name, reason] of each bad entry]
+        journal    a line that identifies the work, then [entries done, rows, [[name, reason] of each bad entry]]
         files      the list of all entries, and `forward`, the same in the order of the archive, where that matters
-        sorted     the rows in the order of the names, where they were not decoded in it
+        sorted     the rows in the order of the names, where they were not decoded in that order
 
-A line of the journal is written after the rows that it tells of are on disk, so rows beyond the last whole line are
-dropped, and made again. The name is that of no cache: a folder, hidden, without .npy at its end.
+A line of the journal is written after its rows are on disk. Rows beyond the last whole line are dropped, and made
+again. The folder's name is not that of a cache: hidden, without .npy at its end.
 """
 
 import hashlib
@@ -20,22 +20,22 @@ from pathlib import Path
 
 import numpy as np
 
-from minicoulomb.data.decoding import Batch
+from minicoulomb.data.decoding import DecodedBatch
 from minicoulomb.data.listing import read_listing
 
-# Seconds between two lines of the journal, each of which waits for the disk. Less work than that is not kept.
+# Seconds between two lines of the journal, each of which waits for the disk. Work of less time is not kept.
 JOURNAL_EVERY = 1.0
-# Of a .npy file of version 1.0 and few axes, whatever the number of rows: NumPy leaves room for it to grow.
+# Bytes of the header of a .npy file of version 1.0 and few axes, for any number of rows: NumPy leaves room for it.
 HEADER = 128
 
 
 class Partial:
-    """The work on the cache `target`: a context in which one process at a time can be; others wait.
+    """The work on the cache `target`: a context that one process at a time can enter; others wait.
 
-    done       entries of the list that are dealt with
+    done       entries of the list that are decoded or skipped
     rows       how many of them have a row in the array
     skipped    [name, reason] of the others
-    waited     whether another process was in it before
+    waited     whether another process was in the context when this one came
     """
 
     def __init__(self, target: Path):
@@ -66,36 +66,35 @@ class Partial:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def discard(self) -> None:
-        """Nothing of the work is to be kept when the context ends."""
+        """Remove the work when the context ends."""
         self._kept = False
 
     def begin(self, identity: dict, row_bytes: int) -> None:
-        """Go on after the last line of the journal if it is of just this work, else from the start."""
+        """Go on after the last line of the journal if it is of exactly this work, otherwise from the start."""
         self._row_bytes = row_bytes
         self.done, self.rows, self.skipped, self._new = 0, 0, [], []
         head = json.dumps(identity, sort_keys=True).encode() + b"\n"
         self._journal.seek(0)
         end = len(head) if self._journal.readline() == head else 0
-        for line in self._journal if end else ():
-            done, rows, bad = _parse(line)
-            if done is None or self.array.stat().st_size < self._end(rows):
-                break
-            self.done, self.rows, end = done, rows, end + len(line)
-            self.skipped += bad
+        with suppress(ValueError, TypeError, OSError):  # a torn line, or no array
+            for line in self._journal if end else ():
+                done, rows, bad = json.loads(line)
+                if not line.endswith(b"\n") or self.array.stat().st_size < self._end(rows):
+                    break
+                self.done, self.rows, end = done, rows, end + len(line)
+                self.skipped += bad
         self._kept = self.done > 0
         self._journal.truncate(end if self._kept else 0)
         if not self._kept:
             self._journal.write(head)
         self._rows = self.array.open("r+b" if self._kept else "w+b")
         self._rows.truncate(self._end(self.rows))
-        self._digest = _digest(self._rows)
         self._rows.seek(self._end(self.rows))
         self._noted = time.monotonic()
 
-    def append(self, batch: Batch) -> None:
-        """The next entries of the list, decoded."""
+    def append(self, batch: DecodedBatch) -> None:
+        """Add the next entries of the list, decoded."""
         self._rows.write(batch.pixels)
-        self._digest.update(batch.pixels)
         self.done += batch.n
         self.rows += len(batch.pixels) // self._row_bytes
         self._new += batch.bad
@@ -114,7 +113,7 @@ class Partial:
     def finish(self, shape: tuple[int, ...], forward: bool) -> tuple[Path, str]:
         """The whole array as a .npy file of rows of `shape`, on disk; and the SHA-256 of its rows.
 
-        `forward` tells that they were decoded in the order of the archive; then they are put in the order of names.
+        With `forward` the rows were decoded in the order of the archive; they are put in the order of names.
         """
         self._rows.close()
         path = self._sort() if forward else self.array
@@ -123,7 +122,7 @@ class Partial:
             np.lib.format.write_array_header_1_0(file, header)
             file.flush()
             os.fsync(file.fileno())
-        return path, self._digest.hexdigest()
+            return path, hashlib.file_digest(file, "sha256").hexdigest()
 
     def _sort(self):
         """Copy the rows in the order of the names; only their positions are held in memory."""
@@ -133,11 +132,9 @@ class Partial:
             for path in (self.forward, self.files)
         )
         rows = np.memmap(self.array, np.uint8, "r", HEADER, (self.rows, self._row_bytes))
-        self._digest = hashlib.sha256()
         with self.sorted.open("wb") as file:
             file.seek(HEADER)
             for row in np.searchsorted(decoded, named):
-                self._digest.update(rows[row])
                 file.write(rows[row])
         return self.sorted
 
@@ -145,25 +142,8 @@ class Partial:
         return HEADER + rows * self._row_bytes
 
 
-def _parse(line):
-    """[entries done, rows, bad] of a line of the journal; None instead where it is torn."""
-    try:
-        return json.loads(line) if line.endswith(b"\n") else (None, 0, [])
-    except ValueError:
-        return None, 0, []
-
-
-def _digest(file):
-    """SHA-256 of the rows in an open array."""
-    digest = hashlib.sha256()
-    file.seek(HEADER)
-    for block in iter(lambda: file.read(2**20), b""):
-        digest.update(block)
-    return digest
-
-
 def _lock(file):
-    """Wait until no other process has the file locked; whether that was so at once. The lock ends with the process."""
+    """Wait until no other process has locked the file; whether there was none. The lock ends with the process."""
     try:
         import fcntl
     except ImportError:  # on Windows two processes must not prepare the same cache at once

@@ -1,9 +1,9 @@
 """Where images lie: a source lists its images and reads them one by one.
 
-    entries()    every image: its name, its size in bytes, and where it lies
-    reader()     a context that gives read(entry) -> the bytes of a file, or pixels (h, w, 3)
+    entries()    every image: its name, its size in bytes, and its place
+    reader()     a context with a function read(entry) -> the bytes of a file, or pixels (h, w, 3)
 
-A source holds a path and nothing that is open, so it can be sent to other processes, which open it for themselves.
+A source holds a path and no open file, so it can be sent to other processes, each of which opens it again.
 """
 
 import os
@@ -18,7 +18,7 @@ import numpy as np
 from minicoulomb.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-# Pillow refuses pictures of more than 179 megapixels, and none of the rest takes more bytes than this.
+# Pillow refuses pictures of more than 179 megapixels, and no smaller picture needs more bytes than this.
 LARGEST = 2**29
 
 
@@ -27,8 +27,8 @@ class Entry(NamedTuple):
 
     name      unique in its source, with / between folders; images are ordered by it
     size      bytes
-    where     what the source takes to find it again: a position in an archive, a time of modification
-    refused   why it must not be read, "" for nearly all
+    where     place of the image in the source, or its time of modification: numbers that the source reads it by
+    refused   why it must not be read; "" for nearly all
     """
 
     name: str
@@ -41,7 +41,7 @@ class Source(ABC):
     """Images in one place.
 
     kind      the format in a word, for the manifest
-    size      side that its images are brought to where nothing else is said
+    size      side of the decoded images by default
     forward   reading is quick only in the order of `where`, not in the order of names
     """
 
@@ -53,15 +53,15 @@ class Source(ABC):
         self.path = Path(path)
 
     def stamp(self) -> Any:
-        """What has changed if the images have: [bytes, modification time in ns] of the file that holds them all.
+        """[bytes, modification time in ns] of the file that holds all images; it changes when the images do.
 
-        None where only the list of entries tells.
+        None if the images are files of their own, whose list must be compared instead.
         """
         return file_stamp(self.path)
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
-        """Every image, in any order. UserError where the whole source cannot be read."""
+        """Every image, in any order. UserError if the whole source cannot be read."""
 
     @abstractmethod
     def reader(self) -> AbstractContextManager[Callable[[Entry], bytes | np.ndarray]]:
@@ -76,10 +76,10 @@ class Source(ABC):
 
 
 def is_image(name: str) -> bool:
-    """Whether a name with / between folders is that of a JPEG, PNG or WebP file, neither hidden nor in a hidden folder.
+    """Whether a name with / between folders is that of a JPEG, PNG or WebP file that is not hidden.
 
-    Hidden too is what macOS puts beside each file of an archive, as __MACOSX/._000001.jpg. The steps . and .. hide
-    nothing.
+    Hidden files begin with a dot, or lie in a folder that does; so do the files that macOS adds to archives, such as
+    __MACOSX/._000001.jpg. The steps . and .. hide nothing.
     """
     parts = name.replace("\\", "/").split("/")
     hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)

@@ -1,18 +1,20 @@
-"""`--data` -> a data set: a built-in name, images in whatever form they come, or a .npy / .npz file.
+"""`--data` -> a data set: a built-in name, images in any form, or a .npy / .npz file.
 
-What a path is, is told by what is there, not by its name: the first bytes of a file, the first names in an archive.
+`find` looks once at what lies at a path, and `open_dataset` uses what it found. The content decides, not the name: the
+first bytes of a file, the first names in an archive.
 """
 
 import tarfile
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from minicoulomb.arrays.threads import available_cores
 from minicoulomb.config import Config
-from minicoulomb.data.archives import STREAMS, ZSTANDARD, Tar, Zip, zip_names
-from minicoulomb.data.arrays import array_dataset
-from minicoulomb.data.cache import cache_path, open_cache, prepare
+from minicoulomb.data.archives import COMPRESSED, ZSTANDARD, Tar, Zip, zip_names
+from minicoulomb.data.arrays import array_dataset, load_array
+from minicoulomb.data.cache import cache_path, prepare
 from minicoulomb.data.cifar import Cifar, batches_folder, holds_batches
 from minicoulomb.data.dataset import ArrayDataset, Dataset
 from minicoulomb.data.digits import digits
@@ -22,27 +24,53 @@ from minicoulomb.data.mixtures import grid, ring
 from minicoulomb.data.source import Source
 from minicoulomb.errors import UserError
 
-BUILT_IN = ("grid", "ring", "digits")
-# What images become where nothing else is said, in colour as in the paper.
+BUILT_IN = {"grid": grid, "ring": ring, "digits": digits}
+# Images become colour images by default, as in the paper.
 CHANNELS = 3
-# Names of an archive that are looked at to tell what it holds.
+# How many names of an archive are read to see what it holds.
 FIRST = 16
 FORMS = "a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy / .npz file"
 
 
-def kind(data: str) -> str:
-    """ "grid", "ring" or "digits", "images" to be decoded, or "array"; UserError if `data` is none of them."""
+class Found(NamedTuple):
+    """What `--data` names: a data set, or a source whose images must still be decoded."""
+
+    data: str
+    content: Dataset | Source
+
+    @property
+    def kind(self) -> str:
+        """ "grid", "ring", "digits", "points", "array" (of images), or "images" (files to decode)."""
+        if self.data in BUILT_IN:
+            return self.data
+        if isinstance(self.content, Source):
+            return "images"
+        return "array" if len(self.content.shape) == 3 else "points"
+
+    @property
+    def scale(self) -> float | None:
+        """Standard deviation of a coordinate; None for images that must still be decoded."""
+        return getattr(self.content, "scale", None)
+
+    def shape(self, config: Config) -> tuple[int, ...]:
+        """Shape of one sample; images to decode are (size, size, channels) as configured."""
+        if not isinstance(self.content, Source):
+            return self.content.shape
+        size = config.data.size or self.content.size
+        return size, size, config.data.channels or CHANNELS
+
+
+def find(data: str) -> Found:
+    """What lies at `data`. An array is checked and measured; UserError if it is none of the forms."""
     if data in BUILT_IN:
-        return data
-    path = Path(data)
-    if not path.exists():
-        raise UserError(f"data {data!r}: must be {', '.join(BUILT_IN)}, {FORMS}; nothing is there")
-    return "images" if image_source(path) else "array"
+        return Found(data, BUILT_IN[data]())
+    return Found(data, image_source(Path(data)) or array_dataset(Path(data)))
 
 
 def image_source(path: Path) -> Source | None:
-    """The images at a path; None if it is a file that is to be read as an array."""
-    path = Path(path)
+    """The images at a path; None if it is a file to be read as an array."""
+    if not path.exists():
+        raise UserError(f"data {str(path)!r}: must be {', '.join(BUILT_IN)}, {FORMS}; nothing is there")
     if is_lmdb(path):
         return Lmdb(path)
     if path.is_dir():
@@ -52,15 +80,15 @@ def image_source(path: Path) -> Source | None:
             start = file.read(8)
             if start.startswith(b"PK"):
                 names = zip_names(file)
-                # A .npz file is a zip archive of arrays. One that cannot be read goes by its name.
+                # A .npz file is a zip archive of arrays. The suffix decides about an archive that cannot be read.
                 is_arrays = all(name.endswith(".npy") for name in names) if names else path.suffix != ".zip"
                 return None if is_arrays else Zip(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
-    if start.startswith((*STREAMS, ZSTANDARD)) or tarfile.is_tarfile(path):
+    if start.startswith((*COMPRESSED, ZSTANDARD)) or tarfile.is_tarfile(path):
         source = Tar(path)
-        with source.opened() as stream:
-            names = [member.name for member in islice(source.members(stream), FIRST)]
+        with source.opened() as archive:
+            names = [member.name for member in islice(source.members(archive), FIRST)]
         return Cifar(path) if holds_batches(names) else source
     return None
 
@@ -70,55 +98,63 @@ def open_dataset(
     cache: Path,
     progress: Callable[[int, int], object] | None = None,
     skipped: Callable[[str, str], object] = lambda name, reason: None,
+    found: Found | None = None,
 ) -> Dataset:
     """The data set that a configuration names.
 
-    Images are decoded once into `cache`, by a process for each thread of the configuration, telling
-    progress(done, total), and skipped(name, reason) of each image left out. UserError where the data do not have the
-    configured size or channels.
+    Parameters
+    ----------
+    config
+        its `data` part names the data, their size, crop and channels, and how many samples are held out
+    cache
+        folder for decoded images. They are decoded once, by one process for each configured thread.
+    progress
+        is called with (done, total) after each batch of decoded images
+    skipped
+        is called with (name, reason) for each image that is left out
+    found
+        what `find` returned for `config.data.data`; by default it is called here
+
+    Raises
+    ------
+    UserError
+        if the data cannot be read, or do not have the configured size or channels
     """
-    what = kind(config.data.data)
-    if what == "images":
-        return _images(config, cache, progress, skipped)
-    if what == "array":
-        dataset = array_dataset(Path(config.data.data), config.data.hold_out_every)
-    else:
-        dataset = digits(config.data.hold_out_every) if what == "digits" else {"grid": grid, "ring": ring}[what]()
-    _check_shape(config, dataset)
-    return dataset
+    found = found or find(config.data.data)
+    if isinstance(found.content, Source):
+        return _decode(config, found, cache, progress, skipped)
+    _check_shape(config, found.content.shape)
+    return found.content.holding_out(config.data.hold_out_every)
 
 
-def image_shape(config: Config) -> tuple[int, int, int]:
-    """(size, size, channels) of what configured images will be decoded to."""
-    size = config.data.size or image_source(Path(config.data.data)).size
-    return size, size, config.data.channels or CHANNELS
-
-
-def _images(config, cache, progress, skipped):
-    size, _, channels = image_shape(config)
+def _decode(config, found, cache, progress, skipped):
+    path, (size, _, channels) = Path(found.data).resolve(), found.shape(config)
     settings = {"size": size, "crop": config.data.crop, "channels": channels}
-    target = cache_path(Path(config.data.data), **settings, root=cache)
-    workers = config.run.threads or available_cores()
-    source = image_source(Path(config.data.data))
-    report = prepare(source, target, **settings, skip_bad=config.data.skip_bad, workers=workers, progress=progress)
+    report = prepare(
+        found.content,
+        cache_path(path, **settings, root=cache),
+        **settings,
+        skip_bad=config.data.skip_bad,
+        workers=config.run.threads or available_cores(),
+        progress=progress,
+    )
     for name, reason in report.skipped:
         skipped(name, reason)
-    path = Path(config.data.data).resolve()
     name = path.name if path.is_dir() else path.name.split(".")[0]
-    return ArrayDataset(name or "images", open_cache(report.path), hold_out_every=config.data.hold_out_every)
+    return ArrayDataset(name or "images", load_array(report.path), hold_out_every=config.data.hold_out_every)
 
 
-def _check_shape(config, dataset):
+def _check_shape(config, shape):
+    data, size, channels = config.data.data, config.data.size, config.data.channels
     if config.data.crop:
-        raise UserError(f"crop {config.data.crop}: {config.data.data} holds no image files; leave --crop out")
-    if len(dataset.shape) != 3:
-        if config.data.size or config.data.channels:
-            raise UserError(f"{config.data.data}: holds points, not images; leave --size and --channels out")
+        raise UserError(f"crop {config.data.crop}: {data} holds no image files; leave --crop out")
+    if len(shape) != 3:
+        if size or channels:
+            raise UserError(f"{data}: holds points, not images; leave --size and --channels out")
         return
-    height, width, channels = dataset.shape
-    for option, value, own in (("size", config.data.size, height), ("channels", config.data.channels, channels)):
-        if value not in (None, own):
+    for option, value, actual in (("size", size, shape[0]), ("channels", channels, shape[2])):
+        if value not in (None, actual):
             raise UserError(
-                f"{option} {value}: {config.data.data} holds {height}x{width} images with {channels} channels; leave "
+                f"{option} {value}: {data} holds {shape[0]}x{shape[1]} images with {shape[2]} channels; leave "
                 f"--{option} out, or prepare the data again"
             )

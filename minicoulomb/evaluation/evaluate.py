@@ -1,11 +1,11 @@
-"""What `minicoulomb evaluate` measures: samples against the data that they should look like.
+"""The metrics of `minicoulomb evaluate`, which compare samples with the data.
 
 Mixtures         modes, modes20, high_quality, spread, reverse_kl, forward_kl (metrics.py), mmd2 and its floor
 Finite sets      mmd2 and its floor, the nearest-neighbour ratio, for small images the Frechet distance of the
                  pixels, and with labels the classes and their entropy
 
-mmd2 compares samples with real ones kept out of training; its floor compares as many real training samples with
-the same ones. Both are in the units of training's mmd2 (gan.py). The nearest-neighbour ratio is the median
+mmd2 (coulomb.mmd2) compares samples with real ones kept out of training; its floor compares as many real training
+samples with the same ones. Both are in the units of training's mmd2. The nearest-neighbour ratio is the median
 distance from a sample to the nearest training sample, over the same median for held-out real samples: about 1 for
 fresh samples, towards 0 for copies.
 """
@@ -16,6 +16,7 @@ import numpy as np
 
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.config import Config
+from minicoulomb.coulomb import mmd2
 from minicoulomb.data.dataset import ArrayDataset, Dataset, decode
 from minicoulomb.data.mixtures import Mixture
 from minicoulomb.errors import UserError
@@ -24,25 +25,24 @@ from minicoulomb.evaluation.metrics import (
     frechet_distance,
     k_nearest,
     mixture_metrics,
-    mmd2,
     nearest_neighbours,
 )
 from minicoulomb.gan import potential_unit
 
-# How many samples are measured where nothing else is said.
+# Number of samples by default.
 EVALUATED = 2500
-# Where samples have at most so many numbers, all of this takes seconds.
+# Samples of at most so many numbers are evaluated within seconds.
 SMALL = 512
-# Above this many pixels a covariance matrix takes more samples than anybody draws.
+# A covariance matrix of more pixels needs more samples than anybody draws.
 FRECHET_DIMENSIONS = 512
 # Training samples compared at a time.
 BLOCK = 1024
-# Their numbers at a time, where more samples may be asked for: 32 MB in float64.
+# Numbers in the training samples compared at a time by nearest_training: 32 MB in float64.
 NEIGHBOUR_NUMBERS = 2**22
 
 
 def evaluate(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, Any]:
-    """The metrics of samples x (n, *shape) by name; the real samples drawn depend on the configured seed."""
+    """Metrics of samples x (n, *shape) by name; the configured seed chooses the real samples to compare with."""
     if isinstance(dataset, Mixture):
         return {"samples": len(x), **mode_metrics(x, dataset), **_mmd2(x, dataset, config)}
     result: dict[str, Any] = {"samples": len(x)}
@@ -54,9 +54,9 @@ def evaluate(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, Any]:
 
 
 def mode_metrics(x: np.ndarray, dataset: Dataset) -> dict[str, float]:
-    """How samples x (n, *shape) cover the modes of a mixture, or the classes of labelled data (metrics.py).
+    """Coverage of a mixture's modes, or of labelled data's classes, by samples x (n, *shape), as in metrics.py.
 
-    Nothing where the data have neither. It takes milliseconds, so that it can be followed while training.
+    Empty for other data. It takes milliseconds, so training can log it.
     """
     if isinstance(dataset, Mixture):
         return mixture_metrics(x, dataset.modes, dataset.sigma)
@@ -66,7 +66,7 @@ def mode_metrics(x: np.ndarray, dataset: Dataset) -> dict[str, float]:
 
 
 def has_modes(dataset: Dataset) -> bool:
-    """Whether the data have modes or classes to be counted."""
+    """Whether the data have modes or classes."""
     return isinstance(dataset, Mixture) or dataset.labels is not None
 
 
@@ -82,15 +82,15 @@ def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float:
 
 
 def nearest_training(x: np.ndarray, dataset: ArrayDataset, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(images, distances): for samples x (n, *shape) the k nearest training samples, nearest first.
+    """The k training samples nearest to each of the samples x (n, *shape), nearest first, and their distances.
 
-    Images (n, k, *shape) as stored, distances (n, k) of their coordinates, pixels in [-1, 1]. The data pass through
-    memory in blocks. Raises UserError where x has another shape, or there are less than k.
+    Images (n, k, *shape) as stored, and Euclidean distances (n, k) of coordinates, pixels in [-1, 1]. One block of data
+    is in memory at a time. Raises UserError where x has another shape, or the data have fewer than k samples.
     """
     if x.shape[1:] != dataset.shape:
-        raise UserError(f"data {dataset.name}: of shape {dataset.shape}, the samples of {x.shape[1:]}; use --data")
+        raise UserError(f"data {dataset.name}: has shape {dataset.shape}, the samples have {x.shape[1:]}; use --data")
     if k > dataset.n_train:
-        raise UserError(f"neighbours {k}: {dataset.name} has {dataset.n_train} training samples; use at most those")
+        raise UserError(f"neighbours {k}: {dataset.name} has {dataset.n_train} training samples; use at most as many")
     blocks = dataset.train_blocks(max(1, NEIGHBOUR_NUMBERS // x[0].size))
     index = k_nearest(x, (decode(block, np.dtype(np.float64)) for block in blocks), k)
     images = dataset.array[dataset.train_index(index)]  # (n, k, *shape)
@@ -99,7 +99,7 @@ def nearest_training(x: np.ndarray, dataset: ArrayDataset, k: int) -> tuple[np.n
 
 
 def _mmd2(x, dataset, config):
-    """The squared MMD of samples and fresh or held-out real ones, and of as many real ones with the same."""
+    """Squared MMD of samples and fresh or held-out real ones, and of equally many other real ones and the same."""
     eps = config.algorithm.eps_end or config.algorithm.eps
     n = len(x)
     if isinstance(dataset, ArrayDataset):

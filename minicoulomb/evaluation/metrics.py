@@ -1,13 +1,12 @@
-"""How good samples are: modes and histograms for mixtures, distances between sets for everything else.
+"""The quality of samples: modes and histograms for mixtures, distances between sets for everything else.
 
     high quality   within 3 sigma of a mode's centre (after PacGAN, Lin et al., 2018)
     reverse KL     sum_k q_k log(q_k / p_k),  q the histogram of the nearest mode of each generated sample, p = 1/K
     forward KL     sum_k p_k log(p_k / q_k)
-    Frechet        |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)): the distance of two Gaussians, squared
-    squared MMD    mean Phi(y) - mean Phi(x), in the Plummer kernel that training used (coulomb.py)
+    Frechet        |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)): the squared distance of two Gaussians
     kernel distance   the squared MMD of features under the kernel (x.y / m + 1)^3: KID, Binkowski et al., ICLR 2018
 
-Sets of samples are (n, ...), flattened to (n, m).
+Sets of samples are (n, ...), flattened to (n, m). The squared MMD under the Plummer kernel is coulomb.mmd2.
 """
 
 from collections.abc import Iterable
@@ -15,7 +14,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from minicoulomb.arrays.threads import for_each
-from minicoulomb.coulomb import potentials
 from minicoulomb.errors import UserError
 
 # Rows of one block of pairwise distances.
@@ -23,25 +21,25 @@ BLOCK = 256
 
 
 def mixture_metrics(samples, modes, sigma: float) -> dict[str, float]:
-    """How samples (n, m) cover `modes` (K, m), each a Gaussian of standard deviation sigma.
+    """Coverage of `modes` (K, m), each a Gaussian of standard deviation sigma, by samples (n, m).
 
-    modes          modes with at least one high-quality sample
-    modes20        modes with at least 20% of their fair share of high-quality samples
+    modes          number of modes with at least one high-quality sample
+    modes20        number of modes with at least 20% of their fair share of high-quality samples
     high_quality   share of samples within 3 sigma of a mode
-    spread         median distance to the nearest mode / sigma; sqrt(2 ln 2) = 1.18 for the mixture itself in 2-D:
-                   high quality alone can be bought by shrinking within the modes
+    spread         median distance to the nearest mode / sigma: sqrt(2 ln 2) = 1.18 for the mixture itself in the plane,
+                   less where samples shrink within the modes, which high_quality rewards
     reverse_kl, forward_kl   of the histogram of nearest modes. An empty mode counts as half a sample in forward_kl,
                              which would be infinite.
     """
     nearest, distance = nearest_neighbours(samples, modes)
     n, n_modes = len(samples), len(modes)
     high_quality = distance <= 3 * sigma
-    good = np.bincount(nearest[high_quality], minlength=n_modes)
+    hits = np.bincount(nearest[high_quality], minlength=n_modes)
     counts = np.bincount(nearest, minlength=n_modes)
     q = counts / n
     return {
-        "modes": int((good > 0).sum()),
-        "modes20": int((good >= 0.2 * n / n_modes).sum()),
+        "modes": int((hits > 0).sum()),
+        "modes20": int((hits >= 0.2 * n / n_modes).sum()),
         "high_quality": float(high_quality.mean()),
         "spread": float(np.median(distance) / sigma),
         "reverse_kl": float((q[q > 0] * np.log(q[q > 0] * n_modes)).sum()),
@@ -50,7 +48,7 @@ def mixture_metrics(samples, modes, sigma: float) -> dict[str, float]:
 
 
 def nearest_neighbours(a, b) -> tuple[np.ndarray, np.ndarray]:
-    """For each a_i (n_a, ...) the index of its nearest b_j and their Euclidean distance, (n_a,) each."""
+    """Index of the b_j nearest to each a_i (n_a, ...), and their Euclidean distance, (n_a,) each."""
     a, b = _flat(a), _flat(b)
     centre = b.mean(axis=0)
     b = b - centre
@@ -62,18 +60,18 @@ def nearest_neighbours(a, b) -> tuple[np.ndarray, np.ndarray]:
 
 
 def k_nearest(a, blocks: Iterable, k: int) -> np.ndarray:
-    """For each a_i (n, ...) the k nearest of all rows of `blocks`, arrays (m, ...), nearest first, (n, k).
+    """Indices (n, k) of the k rows of `blocks`, arrays (m, ...), nearest to each a_i (n, ...), nearest first.
 
-    Rows are counted through all blocks, and equally near ones come in their order. One block is in memory at a time.
+    Indices count the rows of all blocks; equally near rows keep their order. One block is in memory at a time.
     """
     a = _flat(a)
     index, squares, start = np.empty((len(a), 0), np.intp), np.empty((len(a), 0)), 0
     for block in blocks:
         b = _flat(block)
-        # |a - b|^2 without |a|^2, which all have
-        own = np.einsum("ij,ij->i", b, b) - 2 * a @ b.T  # (n, m)
-        numbers = np.broadcast_to(np.arange(start, start + len(b)), own.shape)
-        squares, index = np.hstack([squares, own]), np.hstack([index, numbers])
+        # |a - b|^2 without |a|^2, which is the same for all b
+        further = np.einsum("ij,ij->i", b, b) - 2 * a @ b.T  # (n, m)
+        rows = np.broadcast_to(np.arange(start, start + len(b)), further.shape)
+        squares, index = np.hstack([squares, further]), np.hstack([index, rows])
         nearest = squares.argsort(axis=1, kind="stable")[:, :k]
         squares, index = (np.take_along_axis(array, nearest, axis=1) for array in (squares, index))
         start += len(b)
@@ -81,27 +79,26 @@ def k_nearest(a, blocks: Iterable, k: int) -> np.ndarray:
 
 
 def frechet_distance(a, b) -> float:
-    """The squared Frechet distance of the Gaussians with the means and covariances of a (n_a, ...) and b (n_b, ...)."""
+    """Squared Frechet distance of the Gaussians with the means and covariances of a (n_a, ...) and b (n_b, ...)."""
     a, b = _flat(a), _flat(b)
     s_1, s_2 = np.atleast_2d(np.cov(a, rowvar=False)), np.atleast_2d(np.cov(b, rowvar=False))
     return frechet_distance_of(a.mean(axis=0), s_1, b.mean(axis=0), s_2)
 
 
 def frechet_distance_of(mu_1, s_1, mu_2, s_2) -> float:
-    """The same of means (m,) and covariances (m, m), float64.
+    """Squared Frechet distance of the Gaussians with means (m,) and covariances (m, m), float64.
 
     With S_k = R_k R_k^T, R_k = V_k diag(sqrt(lambda_k)) from the eigenvalues of S_k, tr (S_1 S_2)^(1/2) is the sum of
-    the singular values of R_1^T R_2. Their squares are the eigenvalues of S_1^(1/2) S_2 S_1^(1/2), which is symmetric
-    too; but the root of an eigenvalue that should be 0 and is 1e-16 would be 1e-8, 2048 times in a covariance of
-    Inception's features.
+    the singular values of R_1^T R_2. Their squares are the eigenvalues of the symmetric S_1^(1/2) S_2 S_1^(1/2), but
+    the root of an eigenvalue that is 1e-16 instead of 0 is 1e-8, and a covariance of Inception's features has 2048.
     """
     roots = {}
 
-    def take_root(number):
+    def find_root(number):
         values, vectors = np.linalg.eigh((s_1, s_2)[number])
         roots[number] = vectors * np.sqrt(np.maximum(values, 0))  # (m, m)
 
-    for_each(take_root, range(2))
+    for_each(find_root, range(2))
     cross = np.linalg.svd(roots[0].T @ roots[1], compute_uv=False).sum()
     offset = mu_1 - mu_2
     return float(offset @ offset + np.trace(s_1) + np.trace(s_2) - 2 * cross)
@@ -112,22 +109,22 @@ def kernel_distance(x, y, rng: np.random.Generator, subsets: int = 100, size: in
 
     k(a, b) = (a.b / m + 1)^3,   sum_{i != j} (k(x_i, x_j) + k(y_i, y_j)) / (n (n - 1)) - 2 mean_{i, j} k(x_i, y_j)
 
-    x (n_x, m), y (n_y, m); where there are fewer than `size`, subsets are all of the smaller set. Products are in the
-    features' dtype, sums in float64.
+    x (n_x, m), y (n_y, m); subsets have at most as many samples as the smaller set. Products are in the features'
+    dtype, sums in float64.
     """
     n = min(size, len(x), len(y))
     if n < 2:
-        raise UserError(f"{n} samples: the kernel distance takes at least 2 of each; give more")
+        raise UserError(f"{n} samples: the kernel distance needs at least 2 of each; use more")
     rows = [(rng.choice(len(x), n, replace=False), rng.choice(len(y), n, replace=False)) for _ in range(subsets)]
-    found = np.empty(subsets)
+    distances = np.empty(subsets)
 
     def measure(number):
         a, b = x[rows[number][0]], y[rows[number][1]]
         within = sum(k.sum() - np.trace(k) for k in (_cubic(a, a), _cubic(b, b)))
-        found[number] = within / (n * (n - 1)) - 2 * _cubic(a, b).mean()
+        distances[number] = within / (n * (n - 1)) - 2 * _cubic(a, b).mean()
 
     for_each(measure, range(subsets))
-    return float(found.mean()), float(found.std())
+    return float(distances.mean()), float(distances.std())
 
 
 def _cubic(a, b):
@@ -139,21 +136,15 @@ def _cubic(a, b):
 
 
 def class_metrics(samples, images, labels) -> dict[str, float]:
-    """How samples (n, ...) are spread over the classes of labelled `images`, by the nearest image's label.
+    """Spread of samples (n, ...) over the classes of labelled `images`, by the label of the nearest image.
 
-    classes   with at least 2% of the samples
+    classes   number of classes with at least 2% of the samples
     entropy   of the class shares, in nats; at most log(number of classes)
     """
     nearest, _ = nearest_neighbours(samples, images)
     shares = np.bincount(labels[nearest], minlength=int(labels.max()) + 1) / len(samples)
     entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum()
     return {"classes": int((shares >= 0.02).sum()), "entropy": float(entropy)}
-
-
-def mmd2(x, y, d: float, eps: float) -> float:
-    """The squared MMD of x and y under the Plummer kernel: mean Phi(y) - mean Phi(x) = 2 F >= 0."""
-    phi_x, phi_y = potentials(_flat(x), _flat(y), d, eps)
-    return float(phi_y.mean() - phi_x.mean())
 
 
 def _flat(array):

@@ -1,1 +1,1 @@
-"""Inception-v3 as FID takes it, forward alone, and the files that its weights come in."""
+"""FID and KID: Inception-v3, forward only, the files of its weights, and statistics of its features."""

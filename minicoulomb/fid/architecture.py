@@ -1,13 +1,13 @@
 """Inception-v3 with the changes that FID's weights need, as one table; names are those of the state dict.
 
-    steps     a tuple, taken one after another
-    Conv      convolution, batch normalization, ReLU
-    Pool      3x3, the largest or the average
-    Branches  each its own steps on the same input; the results are concatenated along the channels
+    steps           a tuple, applied one after another
+    ConvNormRelu    convolution, batch normalization, ReLU
+    Pool            3x3, the largest or the average
+    Branches        several tuples of steps on the same input; the results are concatenated along the channels
 
-The changes against torchvision's Inception-v3: averages leave the padding out of their count (blocks A, C, E), and
-the last block pools the largest. After it the average over all positions is the 2048 features; the layer that maps
-them to 1008 classes is not used.
+The changes to torchvision's Inception-v3: averages leave the padding out of their count (blocks A, C, E), and the last
+block pools the largest. After it the average over all positions is the 2048 features; the layer that maps them to
+1008 classes is not used.
 
 Source: Szegedy et al., Rethinking the Inception architecture, CVPR 2016; the graph inception-2015-12-05 of TensorFlow,
 in the form that pytorch-fid (M. Seitzer, 2020) gave it.
@@ -16,12 +16,12 @@ in the form that pytorch-fid (M. Seitzer, 2020) gave it.
 from typing import NamedTuple
 
 FEATURES = 2048
-# Batch normalization's, for all layers.
+# Epsilon of every batch normalization.
 EPSILON = 1e-3
 
 
-class Conv(NamedTuple):
-    """Kernel (kh, kw) to so many channels; padded where the output is to have the input's size."""
+class ConvNormRelu(NamedTuple):
+    """Kernel (kh, kw) to this many channels; padded where the output has the input's size."""
 
     name: str
     channels: int
@@ -35,107 +35,86 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """ "max" or "average" over 3x3; with stride 1 of the same size, what lies outside being left out."""
+    """ "max" or "average" over 3x3; with stride 1 it keeps the size and leaves out what lies outside."""
 
     kind: str
     stride: int = 1
 
 
 class Branches(NamedTuple):
-    """Their outputs one behind the other."""
+    """Steps side by side, whose outputs are concatenated."""
 
     branches: tuple[tuple, ...]
 
 
 def conv(name, channels, kh, kw, **options):
-    return Conv(name, channels, (kh, kw), **options)
+    return ConvNormRelu(name, channels, (kh, kw), **options)
+
+
+def block(name, *branches):
+    """Branches of a block: a tuple (part, channels, kh, kw[, stride]) is a convolution, unpadded with stride 2."""
+
+    def step(item):
+        if isinstance(item, Pool | Branches):
+            return item
+        part, channels, kh, kw, *stride = item
+        return conv(f"{name}.{part}", channels, kh, kw, **({"stride": 2, "padded": False} if stride else {}))
+
+    return Branches(tuple(tuple(map(step, branch)) for branch in branches))
 
 
 def block_a(name, pool):
-    return Branches(
-        (
-            (conv(f"{name}.branch1x1", 64, 1, 1),),
-            (conv(f"{name}.branch5x5_1", 48, 1, 1), conv(f"{name}.branch5x5_2", 64, 5, 5)),
-            (
-                conv(f"{name}.branch3x3dbl_1", 64, 1, 1),
-                conv(f"{name}.branch3x3dbl_2", 96, 3, 3),
-                conv(f"{name}.branch3x3dbl_3", 96, 3, 3),
-            ),
-            (Pool("average"), conv(f"{name}.branch_pool", pool, 1, 1)),
-        )
+    return block(
+        name,
+        [("branch1x1", 64, 1, 1)],
+        [("branch5x5_1", 48, 1, 1), ("branch5x5_2", 64, 5, 5)],
+        [("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 3), ("branch3x3dbl_3", 96, 3, 3)],
+        [Pool("average"), ("branch_pool", pool, 1, 1)],
     )
 
 
 def block_b(name):
-    return Branches(
-        (
-            (conv(f"{name}.branch3x3", 384, 3, 3, stride=2, padded=False),),
-            (
-                conv(f"{name}.branch3x3dbl_1", 64, 1, 1),
-                conv(f"{name}.branch3x3dbl_2", 96, 3, 3),
-                conv(f"{name}.branch3x3dbl_3", 96, 3, 3, stride=2, padded=False),
-            ),
-            (Pool("max", stride=2),),
-        )
+    return block(
+        name,
+        [("branch3x3", 384, 3, 3, 2)],
+        [("branch3x3dbl_1", 64, 1, 1), ("branch3x3dbl_2", 96, 3, 3), ("branch3x3dbl_3", 96, 3, 3, 2)],
+        [Pool("max", stride=2)],
     )
 
 
 def block_c(name, channels):
-    return Branches(
-        (
-            (conv(f"{name}.branch1x1", 192, 1, 1),),
-            (
-                conv(f"{name}.branch7x7_1", channels, 1, 1),
-                conv(f"{name}.branch7x7_2", channels, 1, 7),
-                conv(f"{name}.branch7x7_3", 192, 7, 1),
-            ),
-            (
-                conv(f"{name}.branch7x7dbl_1", channels, 1, 1),
-                conv(f"{name}.branch7x7dbl_2", channels, 7, 1),
-                conv(f"{name}.branch7x7dbl_3", channels, 1, 7),
-                conv(f"{name}.branch7x7dbl_4", channels, 7, 1),
-                conv(f"{name}.branch7x7dbl_5", 192, 1, 7),
-            ),
-            (Pool("average"), conv(f"{name}.branch_pool", 192, 1, 1)),
-        )
+    double = [("branch7x7dbl_1", channels, 1, 1), ("branch7x7dbl_2", channels, 7, 1)]
+    double += [("branch7x7dbl_3", channels, 1, 7), ("branch7x7dbl_4", channels, 7, 1), ("branch7x7dbl_5", 192, 1, 7)]
+    return block(
+        name,
+        [("branch1x1", 192, 1, 1)],
+        [("branch7x7_1", channels, 1, 1), ("branch7x7_2", channels, 1, 7), ("branch7x7_3", 192, 7, 1)],
+        double,
+        [Pool("average"), ("branch_pool", 192, 1, 1)],
     )
 
 
 def block_d(name):
-    return Branches(
-        (
-            (
-                conv(f"{name}.branch3x3_1", 192, 1, 1),
-                conv(f"{name}.branch3x3_2", 320, 3, 3, stride=2, padded=False),
-            ),
-            (
-                conv(f"{name}.branch7x7x3_1", 192, 1, 1),
-                conv(f"{name}.branch7x7x3_2", 192, 1, 7),
-                conv(f"{name}.branch7x7x3_3", 192, 7, 1),
-                conv(f"{name}.branch7x7x3_4", 192, 3, 3, stride=2, padded=False),
-            ),
-            (Pool("max", stride=2),),
-        )
+    seven = [("branch7x7x3_1", 192, 1, 1), ("branch7x7x3_2", 192, 1, 7), ("branch7x7x3_3", 192, 7, 1)]
+    return block(
+        name,
+        [("branch3x3_1", 192, 1, 1), ("branch3x3_2", 320, 3, 3, 2)],
+        [*seven, ("branch7x7x3_4", 192, 3, 3, 2)],
+        [Pool("max", stride=2)],
     )
 
 
 def block_e(name, pool):
-    def fork(branch, a, b):
+    def fork(a, b):
         """A 1x3 and a 3x1 kernel side by side."""
-        sides = conv(f"{name}.{branch}_{a}", 384, 1, 3), conv(f"{name}.{branch}_{b}", 384, 3, 1)
-        return Branches(tuple((side,) for side in sides))
+        return block(name, [(a, 384, 1, 3)], [(b, 384, 3, 1)])
 
-    return Branches(
-        (
-            (conv(f"{name}.branch1x1", 320, 1, 1),),
-            (conv(f"{name}.branch3x3_1", 384, 1, 1), fork("branch3x3", "2a", "2b")),
-            (
-                conv(f"{name}.branch3x3dbl_1", 448, 1, 1),
-                conv(f"{name}.branch3x3dbl_2", 384, 3, 3),
-                fork("branch3x3dbl", "3a", "3b"),
-            ),
-            (Pool(pool), conv(f"{name}.branch_pool", 192, 1, 1)),
-        )
+    return block(
+        name,
+        [("branch1x1", 320, 1, 1)],
+        [("branch3x3_1", 384, 1, 1), fork("branch3x3_2a", "branch3x3_2b")],
+        [("branch3x3dbl_1", 448, 1, 1), ("branch3x3dbl_2", 384, 3, 3), fork("branch3x3dbl_3a", "branch3x3dbl_3b")],
+        [Pool(pool), ("branch_pool", 192, 1, 1)],
     )
 
 
@@ -171,9 +150,9 @@ def kernel_shapes() -> dict[str, tuple[int, int, int, int]]:
 
 
 def _walk(steps, channels, shapes):
-    """The channels behind `steps`, whose kernels are added to `shapes`."""
+    """The channels after `steps`, whose kernels are added to `shapes`."""
     for step in steps:
-        if isinstance(step, Conv):
+        if isinstance(step, ConvNormRelu):
             shapes[step.name] = (step.channels, channels, *step.size)
             channels = step.channels
         elif isinstance(step, Branches):

@@ -3,7 +3,7 @@
     FID    the squared Frechet distance of the Gaussians with the features' means and covariances
     KID    the squared MMD of the features under the kernel (x.y / 2048 + 1)^3, unbiased: mean over 100 subsets of 1000
 
-Both see images as the PNG files of `minicoulomb sample` have them: rounded to uint8, grey repeated to three channels.
+Both use images as the PNG files of `minicoulomb sample` hold them: rounded to uint8, grey repeated to three channels.
 
 Source: Heusel et al., NIPS 2017; Binkowski et al., ICLR 2018.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import Dataset, to_pixels
-from minicoulomb.data.sources import kind, open_dataset
+from minicoulomb.data.sources import Found, find
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.metrics import frechet_distance_of, kernel_distance
 from minicoulomb.fid.architecture import FEATURES
@@ -30,7 +30,7 @@ from minicoulomb.training.sampling import sample_blocks
 METRICS = ("fid", "kid")
 # The number of samples in nearly all published figures.
 SAMPLES = 50_000
-# At most so many features are kept for KID (400 MB), whose subsets are drawn from them.
+# The largest number of features kept for KID (400 MB), whose subsets are drawn from them.
 KEPT = 50_000
 # Images of a data set read at a time.
 BLOCK = 64
@@ -47,7 +47,7 @@ class Comparison:
     def __call__(
         self, G: Network, state: State, config: Config, n: int, seed: int, progress: Progress = None, stop=False
     ) -> dict[str, float] | None:
-        """The metrics of the samples 0 .. n - 1; None where `stop` became true on the way."""
+        """The metrics of the samples 0 .. n - 1; None if `stop` becomes true meanwhile."""
 
         def blocks() -> Iterator[np.ndarray]:
             for block in sample_blocks(G, state, n, seed, config.run.batch_statistics):
@@ -63,7 +63,7 @@ class Comparison:
 
 
 class _Stopped(Exception):
-    """Somebody asked for an end."""
+    """A signal asks the run to end."""
 
 
 def compare(x: Statistics, y: Statistics, metrics: tuple[str, ...], seed: int = 0) -> dict[str, float]:
@@ -79,36 +79,39 @@ def compare(x: Statistics, y: Statistics, metrics: tuple[str, ...], seed: int = 
 def open_network(weights: str | None, xp=np) -> Inception:
     """Inception with the weights of a file, as arrays of `xp`."""
     if weights is None:
-        raise UserError(f"inception: FID and KID take its weights; add --inception FILE ({GET})")
+        raise UserError(f"inception: FID and KID need its weights; add --inception FILE ({GET})")
     return Inception(load_weights(Path(weights)), xp)
 
 
 def open_reference(
-    reference: str,
+    reference: str | Dataset,
     config: Config,
     network: Inception,
     metrics: tuple[str, ...],
-    cache: Path,
+    open_data: Callable[[Config, Found], Dataset],
     progress: Progress = None,
-    preparing: Progress = None,
-    skipped: Callable[[str, str], object] = lambda name, reason: None,
 ) -> Statistics:
-    """Of a file of statistics, or of the images that `--data` would take; a folder's are decoded as the run's are."""
-    if Path(reference).is_file() and is_statistics(Path(reference)):
+    """The statistics of a reference: a file of statistics, a data set, or any path that `--data` accepts.
+
+    `open_data` opens what lies at such a path; images are decoded with the run's size and crop.
+    """
+    if isinstance(reference, str) and is_statistics(Path(reference)):
         if "kid" in metrics:
             raise UserError(
-                f"reference {reference}: has a mean and a covariance, and KID takes features; use --metric fid, or "
+                f"reference {reference}: has a mean and a covariance, and KID needs features; use --metric fid, or "
                 "images as --reference"
             )
         return read_statistics(Path(reference))
-    if kind(reference) != "images":  # an array has its own size
-        config = config.replace(size=None, crop=None, channels=None)
-    dataset = open_dataset(config.replace(data=reference), cache, preparing, skipped)
-    return dataset_statistics(dataset, network, KEPT if "kid" in metrics else 0, progress)
+    if isinstance(reference, str):
+        found, config = find(reference), config.replace(data=reference)
+        if found.kind != "images":  # an array has its own size
+            config = config.replace(size=None, crop=None, channels=None)
+        reference = open_data(config, found)
+    return dataset_statistics(reference, network, KEPT if "kid" in metrics else 0, progress)
 
 
 def dataset_statistics(dataset: Dataset, network: Inception, keep: int = 0, progress: Progress = None) -> Statistics:
-    """Of all images of a data set, those held out among them; UserError where it holds points."""
+    """The statistics of all images of a data set, with those held out; UserError if it holds points."""
     check_images(dataset.shape)
     array = dataset.array
     blocks = (to_pixels(np.asarray(array[start : start + BLOCK])) for start in range(0, len(array), BLOCK))
@@ -118,11 +121,11 @@ def dataset_statistics(dataset: Dataset, network: Inception, keep: int = 0, prog
 def check_images(shape: tuple[int, ...]) -> None:
     """UserError unless samples of `shape` are images."""
     if len(shape) != 3:
-        raise UserError(f"samples of shape {shape}: FID and KID take images (h, w, c); use evaluate without --metric")
+        raise UserError(f"samples of shape {shape}: FID and KID need images (h, w, c); use evaluate without --metric")
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
-    """Of "fid,kid" the names; UserError for another."""
+    """The names in "fid,kid"; UserError for another name."""
     metrics = tuple(name.strip() for name in text.split(","))
     if not metrics or not set(metrics) <= set(METRICS):
         raise UserError(f"metric {text!r}: must be {' or '.join(METRICS)}, or both with a comma; use --metric fid,kid")
@@ -130,11 +133,11 @@ def parse_metrics(text: str) -> tuple[str, ...]:
 
 
 def too_few(n: int, option: str | None = None) -> str | None:
-    """A warning where so many images leave the covariance without full rank."""
+    """A warning if n images give a covariance without full rank."""
     if n > FEATURES:
         return None
-    remedy = f"use {option} {SAMPLES}" if option else "give more images"
+    remedy = f"use {option} {SAMPLES}" if option else "use more images"
     return (
         f"warning: {n} images: the covariance of {FEATURES} features has full rank from {FEATURES + 1} on; FID is "
-        f"biased upwards, and comparable with nothing but as many samples; {remedy}"
+        f"biased upwards, and comparable only with FIDs of as many samples; {remedy}"
     )

@@ -1,29 +1,30 @@
-"""Inception's features of pixels: resize, scale to [-1, 1], walk through the table of architecture.py.
+"""Inception's features of pixels: resize, scale to [-1, 1], apply the steps of architecture.py's table.
 
     x = 2 resize(pixels / 255) - 1                           (n, 299, 299, 3)
-    y = max(0, correlate(x, kernel) + bias)                  a Conv; batch normalization is in kernel and bias
+    y = max(0, correlate(x, kernel) + bias)                  a ConvNormRelu, with batch normalization folded in
     features = mean over the last positions                  (n, 2048)
 
-On NumPy or CuPy, as the weights are.
+The weights are NumPy or CuPy arrays, and so is everything here.
 """
 
 import numpy as np
 
 from minicoulomb.arrays.backend import array_module, to_host
-from minicoulomb.arrays.threads import blocks, for_each
+from minicoulomb.arrays.blocks import for_each_block
 from minicoulomb.arrays.workspace import Workspace
-from minicoulomb.conv.correlation import Kernel, correlate
-from minicoulomb.fid.architecture import NETWORK, Branches, Conv, Pool
+from minicoulomb.conv import correlate
+from minicoulomb.conv.winograd import Kernel
+from minicoulomb.fid.architecture import NETWORK, Branches, ConvNormRelu, Pool
 from minicoulomb.fid.pooling import average_pool, max_pool
 from minicoulomb.fid.resize import bilinear, resize
 
 SIDE = 299
-# Images taken at a time: the largest array of 16 is 85 MB. A GPU wants more work, and takes it in blocks itself.
+# Images computed at a time: the largest array of 16 is 85 MB. A GPU needs more work to be busy.
 BATCH, GPU_BATCH = 16, 64
 
 
 class Inception:
-    """The network with its weights: name -> (kernel (kh, kw, c_in, c_out), bias (c_out,)), see weights.py."""
+    """The network with its weights: name -> (kernel (kh, kw, c_in, c_out), bias (c_out,)) as weights.py loads them."""
 
     def __init__(self, weights: dict[str, tuple], xp=np):
         self.xp, workspace = xp, Workspace()
@@ -32,11 +33,11 @@ class Inception:
 
     @property
     def batch(self) -> int:
-        """How many images to give at a time."""
+        """How many images to compute at a time."""
         return BATCH if self.xp is np else GPU_BATCH
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
-        """(n, 2048) float32 on the host, of host pixels (n, h, w, c) uint8; a single channel c stands for all three."""
+        """Features (n, 2048) float32 of pixels (n, h, w, c) uint8, both on the host; one channel becomes three."""
         x = self.prepare(self.xp.asarray(pixels))
         return to_host(self.forward(x))
 
@@ -55,25 +56,25 @@ class Inception:
         return self._walk(NETWORK, x).mean(axis=(1, 2))
 
     def _walk(self, steps, x):
-        take = {Conv: self._convolve, Branches: self._branch, Pool: _pool}
+        apply = {ConvNormRelu: self._convolve, Branches: self._branch, Pool: _pool}
         for step in steps:
-            x = take[type(step)](step, x)
+            x = apply[type(step)](step, x)
         return x
 
     def _convolve(self, step, x):
         kernel, bias = self._layers[step.name]
         y = correlate(x, kernel, step.stride, step.padding)
 
-        def activate(own):
-            own += bias
-            array_module(own).maximum(own, 0, out=own)
+        def activate(image):
+            image += bias
+            array_module(image).maximum(image, 0, out=image)
 
         return _image_by_image(activate, y)
 
     def _branch(self, step, x):
         parts = [self._walk(branch, x) for branch in step.branches]
         y = array_module(x).empty((*parts[0].shape[:3], sum(part.shape[3] for part in parts)), x.dtype)
-        return _image_by_image(lambda own, *parts: array_module(own).concatenate(parts, axis=3, out=own), y, *parts)
+        return _image_by_image(lambda y, *parts: array_module(y).concatenate(parts, axis=3, out=y), y, *parts)
 
     def _matrix(self, side):
         if side not in self._matrices:
@@ -85,13 +86,13 @@ def _pool(step, x):
     n, h, w, c = x.shape
     size = (h, w) if step.stride == 1 else ((h - 1) // 2, (w - 1) // 2)
 
-    def pool(own, x):
-        own[...] = max_pool(x, step.stride) if step.kind == "max" else average_pool(x)
+    def pool(image, x):
+        image[...] = max_pool(x, step.stride) if step.kind == "max" else average_pool(x)
 
     return _image_by_image(pool, array_module(x).empty((n, *size, c), x.dtype), x)
 
 
 def _image_by_image(function, y, *arrays):
     """y, after function(y, *arrays) on one image of each at a time, which threads share; on a GPU on all at once."""
-    for_each(lambda own: function(y[own], *(array[own] for array in arrays)), blocks(len(y), 1, y))
+    for_each_block(function, y, *arrays, limit=1)
     return y

@@ -1,9 +1,10 @@
-"""Pooling over 3x3, an axis at a time, and nothing but slices of the input.
+"""Pooling over 3x3, one axis at a time, by slices of the input.
 
     max_pool(x, stride)       y[n,u,v,c] = max_{i,j} x[n, s u + i, s v + j, c]
     average_pool(x)           y[n,u,v,c] = the mean of x[n, u + i, v + j, c] over i, j in {-1, 0, 1} that lie inside
 
-x (n, h, w, c). With stride 1 both keep the size, and leave out what lies outside; with stride 2 windows lie inside.
+x is (n, h, w, c). With stride 1 both keep the size, and windows leave out what lies outside; with stride 2 windows lie
+inside.
 """
 
 from minicoulomb.arrays.backend import array_module
@@ -26,7 +27,7 @@ def average_pool(x):
 
 
 def _neighbours(combine, x, axis):
-    """Each position along the axis with those before and behind it."""
+    """Each position along the axis combined with the one before and the one after it."""
     inner, first, last = (_along(axis, part) for part in (slice(None), slice(None, -1), slice(1, None)))
     y = x[inner].copy()
     combine(y[last], x[first], out=y[last])
@@ -35,7 +36,7 @@ def _neighbours(combine, x, axis):
 
 
 def _pairs(combine, x, axis):
-    """Positions 2 u, 2 u + 1, 2 u + 2 along the axis."""
+    """Positions 2 u, 2 u + 1 and 2 u + 2 along the axis, combined."""
     n = x.shape[axis]
     y = combine(x[_along(axis, slice(0, n - 2, 2))], x[_along(axis, slice(1, n - 1, 2))])
     return combine(y, x[_along(axis, slice(2, n, 2))], out=y)

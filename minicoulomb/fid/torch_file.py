@@ -1,13 +1,13 @@
-"""Tensors out of a file that torch.save wrote, without torch and without running what the file says.
+"""Tensors from a file that torch.save wrote, without torch and without running what the file says.
 
     zip format (torch 1.6 and later)      NAME/data.pkl, NAME/data/0, NAME/data/1, ...
     legacy format (before; pytorch-fid's) five pickles: magic number, version, system, object, keys of the storages;
                                           then for each key 8 bytes of length and the numbers
 
 The object is a pickle of an OrderedDict from names to calls _rebuild_tensor_v2(storage, offset, size, stride, ...),
-where a storage is a persistent id ("storage", class, key, location, numbers). Here those three are the only things
-that a pickle may name: the dict is built, a tensor becomes a description (`Tensor`), a storage class its dtype.
-Whatever else it names, os.system for one, is refused. Sizes are checked before anything is read or made.
+where a storage is a persistent id ("storage", class, key, location, numbers). A pickle may name only these three: the
+dict is built, a tensor becomes a description (`Tensor`), a storage class its dtype. Any other name, such as os.system,
+is refused. Sizes are checked before numbers are read.
 """
 
 import io
@@ -34,7 +34,7 @@ STORAGES |= {"IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "B
 
 
 class Storage(NamedTuple):
-    """So many numbers of a dtype under a key."""
+    """The numbers of a dtype that the file holds under a key."""
 
     key: str
     dtype: np.dtype
@@ -51,14 +51,14 @@ class Tensor(NamedTuple):
 
 
 def is_torch_file(start: bytes) -> bool:
-    """Whether a file that begins so may be one of the legacy format; one of the zip format begins as any zip."""
+    """Whether a file with this start may be of the legacy format; the zip format begins as any zip archive."""
     return start.startswith(LEGACY_START)
 
 
 def read_torch(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
-    """The tensors of a state dict by name, of those names that are wanted.
+    """The tensors of a state dict by name, only those whose name is wanted.
 
-    UserError for what is no such file, is damaged, or names anything that a state dict does not need.
+    UserError if the file is of another kind, is damaged, or names anything that a state dict does not need.
     """
     try:
         with path.open("rb") as file:
@@ -92,8 +92,8 @@ def _read_zip(path, archive, wanted):
         entry = archive.getinfo(f"{folder}data/{storage.key}")
         if entry.file_size != storage.numbers * storage.dtype.itemsize:
             raise UserError(
-                f"{path}: {entry.filename} holds {entry.file_size} bytes, {storage.numbers} x {storage.dtype} are to "
-                "be there; it is damaged: download it again"
+                f"{path}: {entry.filename} holds {entry.file_size} bytes: must be {storage.numbers} x {storage.dtype}; "
+                "it is damaged: download it again"
             )
         return np.frombuffer(archive.read(entry), storage.dtype)
 
@@ -105,7 +105,7 @@ def _read_legacy(path, file, wanted):
     load = lambda: _Reader(path, file).load()
     magic, version, _ = load(), load(), load()
     if (magic, version) != (MAGIC_NUMBER, PROTOCOL_VERSION):
-        raise UserError(f"{path}: version {version} of torch's old format, {PROTOCOL_VERSION} is read; save it again")
+        raise UserError(f"{path}: version {version} of torch's old format: must be {PROTOCOL_VERSION}; save it again")
     tensors = dict(_tensors(path, load()))
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     places, size = {}, path.stat().st_size
@@ -114,7 +114,7 @@ def _read_legacy(path, file, wanted):
         storage = storages.get(key)
         if storage is None or count != storage.numbers or file.tell() + count * storage.dtype.itemsize > size:
             raise UserError(
-                f"{path}: storage {key!r} of {count} numbers does not fit; it is damaged: download it again"
+                f"{path}: storage {key!r} of {count} numbers: must fit the tensors; it is damaged: download it again"
             )
         places[key] = file.tell()
         file.seek(count * storage.dtype.itemsize, io.SEEK_CUR)
@@ -127,7 +127,7 @@ def _read_legacy(path, file, wanted):
 
 
 class _Reader(pickle.Unpickler):
-    """Builds dicts and descriptions, and refuses every other name."""
+    """An unpickler that builds dicts and descriptions, and refuses every other name."""
 
     def __init__(self, path, file):
         super().__init__(file)
@@ -141,8 +141,8 @@ class _Reader(pickle.Unpickler):
         if module == "torch" and name in STORAGES:
             return np.dtype(STORAGES[name])
         raise UserError(
-            f"{self._path}: its pickle asks for {module}.{name}; a state dict takes OrderedDict, tensors and their "
-            "storages alone: save network.state_dict(), and do not open this file with torch.load"
+            f"{self._path}: its pickle asks for {module}.{name}: a state dict needs only OrderedDict, tensors and "
+            "their storages; save network.state_dict(), and do not open this file with torch.load"
         )
 
     def persistent_load(self, identity):
@@ -155,7 +155,7 @@ class _Reader(pickle.Unpickler):
 
 
 def _describe(storage, offset, size, stride, *_):
-    """What torch._utils._rebuild_tensor_v2 is given: (storage, offset, size, stride, requires_grad, hooks, ...)."""
+    """Stands in for torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks, ...)."""
     return Tensor(storage, offset, tuple(size), tuple(stride))
 
 
@@ -170,7 +170,7 @@ def _tensors(path, state):
 
 
 def _view(path, name, tensor, numbers):
-    """The tensor's numbers, (*size), after a look at whether they lie in its storage."""
+    """The tensor's numbers, (*size); UserError if they do not lie in its storage."""
     storage, offset, size, stride = tensor
     whole = all(isinstance(value, int) and value >= 0 for value in (offset, *size, *stride))
     last = offset + sum((n - 1) * step for n, step in zip(size, stride)) if whole and prod(size) else 0

@@ -5,17 +5,16 @@ NAME.bn.bias beta, NAME.bn.running_mean mu and NAME.bn.running_var v, each (c_ou
 
     gamma (w * x - mu) / sqrt(v + 1e-3) + beta  =  (s w) * x + (beta - s mu),      s = gamma / sqrt(v + 1e-3)
 
-so that a kernel and a bias are all that is kept. Other entries of the file (fc, num_batches_tracked) are not read.
+so only a kernel and a bias are kept. Other entries of the file (fc, num_batches_tracked) are not read.
 """
 
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from minicoulomb.errors import UserError
 from minicoulomb.fid.architecture import EPSILON, kernel_shapes
-from minicoulomb.fid.safetensors import read_safetensors
 from minicoulomb.fid.torch_file import is_torch_file, read_torch
 
 GET = "pytorch-fid downloads pt_inception-2015-12-05-6726825d.pth from its releases on GitHub (mseitzer/pytorch-fid)"
@@ -34,14 +33,14 @@ def load_weights(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
                 f"{GET}"
             )
         if tensors[name].shape != shape:
-            raise UserError(f"{path}: {name} is {tensors[name].shape}, FID's Inception takes {shape}; {GET}")
+            raise UserError(f"{path}: {name} is {tensors[name].shape}, FID's Inception has {shape}; {GET}")
         if tensors[name].dtype.kind != "f" or not np.isfinite(tensors[name]).all():
             raise UserError(f"{path}: {name} must hold finite floats; it is damaged: {GET}")
     return {name: fold(tensors, name) for name in kernel_shapes()}
 
 
 def tensor_shapes() -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor that is read, by its name in the file."""
+    """The shape of every tensor that is read, by name."""
     shapes = {}
     for name, kernel in kernel_shapes().items():
         shapes[f"{name}.conv.weight"] = kernel
@@ -50,7 +49,7 @@ def tensor_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def fold(tensors: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(kernel (kh, kw, c_in, c_out), bias (c_out,)) of one layer, computed in float64, kept as float32."""
+    """(kernel (kh, kw, c_in, c_out), bias (c_out,)) of one layer, computed in float64, returned as float32."""
     gamma, beta, mean, variance = (tensors[f"{name}.bn.{part}"].astype(np.float64) for part in STATISTICS)
     scale = gamma / np.sqrt(variance + EPSILON)  # (c_out,)
     kernel = tensors[f"{name}.conv.weight"].transpose(2, 3, 1, 0) * scale
@@ -58,7 +57,7 @@ def fold(tensors: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndar
 
 
 def _read(path):
-    """The file's tensors by name; its first bytes tell what it is."""
+    """The file's tensors by name; its first bytes decide the format."""
     wanted = tensor_shapes().__contains__
     try:
         with path.open("rb") as file:
@@ -68,23 +67,33 @@ def _read(path):
     if is_torch_file(start):
         return read_torch(path, wanted)
     if start.startswith(b"PK\x03\x04"):
-        return _read_npz(path, wanted) if _is_npz(path) else read_torch(path, wanted)
+        return _read_zip(path, wanted)
     if start[8:9] == b"{":
         return read_safetensors(path, wanted)
     raise UserError(f"{path}: neither .pth, .safetensors nor .npz; {GET}")
 
 
-def _is_npz(path):
+def read_safetensors(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
+    """The tensors of a .safetensors file by name, only those whose name is wanted."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".npy") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a whole zip ({error}); download it again") from None
+        from safetensors import safe_open
+    except ImportError as error:
+        raise UserError(
+            f"{path}: a .safetensors file, for which the package safetensors is missing; pip install 'minicoulomb[fid]'"
+        ) from error
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118, no dict
+    except Exception as error:  # damaged files, and types that NumPy lacks
+        raise UserError(f"{path}: not a readable .safetensors file of floats ({error}); {GET}") from error
 
 
-def _read_npz(path, wanted):
+def _read_zip(path, wanted):
+    """A .npz file, or torch's zip format."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if wanted(name)}
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if not any(name.endswith("/data.pkl") for name in file.files):
+                return {name: np.asarray(file[name]) for name in file.files if wanted(name)}
     except Exception as error:  # damaged archives raise nearly anything
-        raise UserError(f"{path}: not a whole .npz file ({error}); write it again with numpy.savez") from None
+        raise UserError(f"{path}: not a whole .npz or .pth file ({error}); {GET}") from error
+    return read_torch(path, wanted)

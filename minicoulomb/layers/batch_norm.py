@@ -1,206 +1,224 @@
-"""Batch and layer normalization.
+"""Batch normalization (Ioffe and Szegedy, 2015), and an activation f after it.
 
-    xhat = (x - mean) / sqrt(variance + epsilon),     y = scale xhat + shift
+    xhat = (x - mean) / sqrt(variance + epsilon),     y = f(scale xhat + shift)
 
-Batch normalization (Ioffe and Szegedy, 2015) takes mean and variance per channel over all other axes of the
-batch; layer normalization (Ba et al., 2016) over all axes of each sample. Where mean and variance come from x,
+Mean and variance are those of each channel over all other axes of the batch. With dz = f' dy, n rows and
+std = sqrt(variance + epsilon),
 
-    dx     = scale / std (dy - mean(dy) - xhat mean(dy xhat))        means over the axes of the statistics
-    dscale = sum dy xhat,   dshift = sum dy
+    dscale = sum dz xhat,   dshift = sum dz
+    dx     = scale / std (dz - dshift / n - xhat dscale / n)
 
-(layer normalization takes these means of scale dy), and with given statistics dx = scale / std dy.
+The last two terms come from mean and variance, which depend on x; with given statistics they are absent.
 
-An activation behind batch normalization, y = f(scale xhat + shift), is taken along block by block while the numbers
-are in the cache, or on a GPU in the same kernels; dy then stands for f' dy above.
+Images are rows x (n, c) here. The four functions of rows below are the formulas; batch_norm_cuda.py has the same on
+a GPU.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import minicoulomb.layers.batch_norm_cuda as kernels
-from minicoulomb.arrays.backend import array_module, on_gpu
-from minicoulomb.arrays.threads import blocks, for_each
+import minicoulomb.layers.batch_norm_cuda as cuda
+from minicoulomb.arrays.backend import Array, array_module, on_gpu
+from minicoulomb.arrays.blocks import column_sums, map_blocks
 from minicoulomb.errors import UserError
 from minicoulomb.layers.activations import Activation
+from minicoulomb.layers.activations_cuda import applies
 from minicoulomb.layers.layer import Layer, Parameter, ones, zeros
 
 EPSILON = 1e-5
 
 
-# Numbers per block, 1 MB in float32: the passes over it stay in the processor's cache.
-BLOCK = 2**18
+def mean_and_variance(x):
+    """Mean and variance of each column of x (n, c), in two passes to avoid cancellation when the mean is large."""
+    if on_gpu(x):
+        return cuda.mean_and_variance(x)
+    (total,) = column_sums(lambda x: (x,), x)
+    mean = total / len(x)
+    (total,) = column_sums(lambda x: ((x - mean) ** 2,), x)
+    return mean, total / len(x)
+
+
+def normalize(x, mean, factor, shift, activation):
+    """y = f((x - mean) factor + shift), (n, c), with factor = scale / std."""
+    if applies(x, activation):
+        return cuda.normalize(x, mean, factor, shift, activation)
+
+    def formula(x):
+        z = (x - mean) * factor + shift
+        return activation.f(z) if activation else z
+
+    return map_blocks(formula, x)
+
+
+def gradient_sums(x, y, dy, mean, activation):
+    """(sum dz (x - mean), sum dz), (c,) each."""
+    if applies(x, activation):
+        return cuda.gradient_sums(x, y, dy, mean, activation)
+
+    def formula(x, y, dy):
+        dz = activation.df(y, dy) if activation else dy
+        return (x - mean) * dz, dz
+
+    return column_sums(formula, x, y, dy)
+
+
+def differentiate(x, y, dy, mean, slope, offset, factor, activation):
+    """dx = ((x - mean) slope + dz - offset) factor, (n, c), with slope = -dscale / (std n), offset = dshift / n."""
+    if applies(x, activation):
+        return cuda.differentiate(x, y, dy, mean, slope, offset, factor, activation)
+
+    def formula(x, y, dy):
+        dz = activation.df(y, dy) if activation else dy
+        return ((x - mean) * slope + dz - offset) * factor
+
+    return map_blocks(formula, x, y, dy)
 
 
 class BatchNormResiduals(NamedTuple):
-    """What the gradients need; `variance` is the batch's own, or None where mean and inverse_std were given."""
+    """What the gradients need; `variance` is None where mean and inverse_std were given."""
 
-    x: Any  # (n, ..., c)
-    y: Any  # (n, ..., c), or None without activation
-    mean: Any  # (c,)
-    inverse_std: Any  # (c,)
-    scale: Any  # (c,)
-    variance: Any  # (c,)
+    x: Array  # (n, ..., c)
+    y: Array  # (n, ..., c), or None without activation
+    mean: Array  # (c,)
+    inverse_std: Array  # (c,)
+    scale: Array  # (c,)
+    variance: Array  # (c,)
     activation: Activation | None
 
 
-def batch_norm(x, scale, shift, epsilon=EPSILON, statistics=None, activation: Activation | None = None):
-    """(y, residuals); x and y (n, ..., c), scale and shift (c,), statistics (mean, variance), (c,) each.
+def batch_norm(
+    x: Array,
+    scale: Array,
+    shift: Array,
+    epsilon: float = EPSILON,
+    statistics: tuple[Array, Array] | None = None,
+    activation: Activation | None = None,
+) -> tuple[Array, BatchNormResiduals]:
+    """y = f(scale (x - mean) / sqrt(variance + epsilon) + shift).
 
-    The variance is the biased one, the mean of (x - mean)^2. Raises UserError for an empty batch, which has none.
+    Parameters
+    ----------
+    x : array (n, ..., c)
+    scale, shift : array (c,)
+    epsilon : float
+    statistics : (mean, variance), array (c,) each, optional
+        By default those of x; the variance is the biased one, the mean of (x - mean)^2.
+    activation : Activation, optional
+        f, by default the identity.
+
+    Returns
+    -------
+    y : array (n, ..., c)
+    residuals : BatchNormResiduals
+        What the gradients need.
+
+    Raises
+    ------
+    UserError
+        If the batch is empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, residuals = batch_norm(np.array([[1.0], [3.0]]), np.array([2.0]), np.array([5.0]), epsilon=0.0)
+    >>> y.ravel(), residuals.mean, residuals.variance
+    (array([3., 7.]), array([2.]), array([1.]))
     """
     if x.size == 0:
         raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample")
-    xp, rows = array_module(x), x.reshape(-1, x.shape[-1])
-    mean, variance = _mean_and_variance(rows) if statistics is None else statistics
-    inverse_std = 1 / xp.sqrt(variance + epsilon)
-    own = variance if statistics is None else None
-    factor = inverse_std * scale
-    if kernels.take(x, activation):
-        y = kernels.normalize(rows, mean, factor, shift, activation).reshape(x.shape)
-        return y, BatchNormResiduals(x, y if activation else None, mean, inverse_std, scale, own, activation)
-    y = xp.empty_like(rows)
-
-    def normalize(block):
-        out = y[block]
-        xp.subtract(rows[block], mean, out=out)
-        out *= factor
-        out += shift
-        if activation:
-            activation.function(out, *activation.arguments, out=out)
-
-    for_each(normalize, _blocks(rows))
-    y = y.reshape(x.shape)
-    return y, BatchNormResiduals(x, y if activation else None, mean, inverse_std, scale, own, activation)
+    rows = x.reshape(-1, x.shape[-1])
+    mean, variance = mean_and_variance(rows) if statistics is None else statistics
+    inverse_std = 1 / array_module(x).sqrt(variance + epsilon)
+    y = normalize(rows, mean, inverse_std * scale, shift, activation).reshape(x.shape)
+    measured = variance if statistics is None else None
+    return y, BatchNormResiduals(x, y if activation else None, mean, inverse_std, scale, measured, activation)
 
 
-def batch_norm_param_gradient(residuals, dy):
-    """(dscale, dshift) = (sum dy xhat, sum dy), (c,) each."""
-    rows, y, drows = _rows(residuals, dy)
-    if kernels.take(dy, residuals.activation):
-        dscale, dshift = kernels.gradient_sums(rows, y, drows, residuals.mean, residuals.activation)
-        return dscale * residuals.inverse_std, dshift
-    behind = _gradient_behind(residuals.activation, y, drows)
+def batch_norm_param_gradient(residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Array]:
+    """(dscale, dshift) = (sum dz xhat, sum dz), dz = f' dy.
 
-    def sums(block, ones):
-        dz = behind(block)
-        product = rows[block] - residuals.mean
-        product *= dz
-        return ones @ product, ones @ dz
+    Parameters
+    ----------
+    residuals : BatchNormResiduals
+        Of `batch_norm`.
+    dy : array (n, ..., c)
 
-    dscale, dshift = _sum_over_blocks(sums, rows)
+    Returns
+    -------
+    dscale, dshift : array (c,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> _, residuals = batch_norm(np.array([[1.0], [3.0]]), np.ones(1), np.zeros(1), epsilon=0.0)
+    >>> batch_norm_param_gradient(residuals, np.array([[1.0], [4.0]]))
+    (array([3.]), array([5.]))
+    """
+    dscale, dshift = gradient_sums(*_rows(residuals, dy), residuals.mean, residuals.activation)
     return dscale * residuals.inverse_std, dshift
 
 
-def batch_norm_input_gradient(residuals, dy, param_gradient=None):
-    """dx = scale / std (dy - mean(dy) - xhat mean(dy xhat)), (n, ..., c).
+def batch_norm_input_gradient(residuals: BatchNormResiduals, dy: Array, param_gradient=None) -> Array:
+    """dx = scale / std (dz - mean(dz) - xhat mean(dz xhat)), dz = f' dy; with given statistics dx = scale / std dz.
 
-    Both means are the parameter gradient over the batch's size: pass it where it is known.
+    Parameters
+    ----------
+    residuals : BatchNormResiduals
+        Of `batch_norm`.
+    dy : array (n, ..., c)
+    param_gradient : (dscale, dshift), optional
+        n times the two means; pass it where it is known.
+
+    Returns
+    -------
+    dx : array (n, ..., c)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, dy = np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [0.0], [0.0]])
+    >>> _, residuals = batch_norm(x, np.ones(1), np.zeros(1), statistics=(np.zeros(1), np.ones(1)), epsilon=0.0)
+    >>> batch_norm_input_gradient(residuals, dy).ravel()
+    array([1., 0., 0.])
     """
-    xp, (rows, y, drows) = array_module(dy), _rows(residuals, dy)
-    factor = residuals.scale * residuals.inverse_std
+    x, y, dy_rows = _rows(residuals, dy)
+    slope, offset = 0 * residuals.mean, 0 * residuals.mean
     if residuals.variance is not None:
         dscale, dshift = param_gradient or batch_norm_param_gradient(residuals, dy)
-        slope, offset = residuals.inverse_std * dscale / -len(rows), dshift / len(rows)
-    if kernels.take(dy, residuals.activation):
-        if residuals.variance is None:
-            dx = kernels.scale(y, drows, factor, residuals.activation)
-        else:
-            dx = kernels.differentiate(rows, y, drows, residuals.mean, slope, offset, factor, residuals.activation)
-        return dx.reshape(dy.shape)
-    behind, dx = _gradient_behind(residuals.activation, y, drows), xp.empty_like(rows)
-
-    def differentiate(block):
-        dz, out = behind(block), dx[block]
-        if residuals.variance is None:
-            xp.multiply(dz, factor, out=out)
-        else:
-            xp.subtract(rows[block], residuals.mean, out=out)
-            out *= slope
-            out += dz
-            out -= offset
-            out *= factor
-
-    for_each(differentiate, _blocks(rows))
+        slope, offset = residuals.inverse_std * dscale / -len(x), dshift / len(x)
+    factor = residuals.scale * residuals.inverse_std
+    dx = differentiate(x, y, dy_rows, residuals.mean, slope, offset, factor, residuals.activation)
     return dx.reshape(dy.shape)
 
 
 def _rows(residuals, dy):
-    """x, y and dy as rows (n, c); in the place of y dy itself, where there is no activation."""
+    """x, y and dy as rows (n, c); without activation, dy takes the place of y."""
     y = dy if residuals.y is None else residuals.y
     return [array.reshape(-1, dy.shape[-1]) for array in (residuals.x, y, dy)]
 
 
-def _gradient_behind(activation, y, dy):
-    """The function block -> dy between normalization and activation, of that block of rows."""
-    if not activation:
-        return lambda block: dy[block]
-    return lambda block: activation.gradient(y[block], dy[block], *activation.arguments)
-
-
-def _mean_and_variance(rows):
-    """Of each column of rows (n, c), in two passes, so that a large mean leaves the variance its digits."""
-    if on_gpu(rows):
-        return kernels.mean_and_variance(rows)
-    (total,) = _sum_over_blocks(lambda block, ones: [ones @ rows[block]], rows)
-    mean = total / len(rows)
-
-    def squares(block, ones):
-        offsets = rows[block] - mean
-        offsets *= offsets
-        return [ones @ offsets]
-
-    (total,) = _sum_over_blocks(squares, rows)
-    return mean, total / len(rows)
-
-
-def _sum_over_blocks(function, rows):
-    """The sum over blocks of the arrays function(block, ones), (c,) each; ones @ array is its sum over the block."""
-    xp, parts = array_module(rows), _blocks(rows)
-    ones = xp.ones(min(len(rows), parts[0].stop), rows.dtype)
-    sums = [None] * len(parts)
-
-    def add(number):
-        block = parts[number]
-        sums[number] = function(block, ones[: len(rows[block])])
-
-    for_each(add, range(len(parts)))
-    return [sum(terms[1:], terms[0]) for terms in zip(*sums)]
-
-
-def _blocks(rows):
-    return blocks(len(rows), BLOCK // rows.shape[1], rows)
-
-
-def layer_norm(x, scale, shift, epsilon=EPSILON):
-    """(y, (xhat, inverse_std, scale)); x (n, *shape), scale and shift of `shape`, inverse_std (n, 1, ...)."""
-    axes = tuple(range(1, x.ndim))
-    xhat = x - x.mean(axis=axes, keepdims=True)
-    inverse_std = 1 / array_module(x).sqrt((xhat * xhat).mean(axis=axes, keepdims=True) + epsilon)
-    xhat *= inverse_std
-    return xhat * scale + shift, (xhat, inverse_std, scale)
-
-
-def layer_norm_input_gradient(residuals, dy):
-    """dx = 1 / std (g - mean(g) - xhat mean(g xhat)) with g = scale dy, (n, *shape)."""
-    xhat, inverse_std, scale = residuals
-    axes = tuple(range(1, dy.ndim))
-    dxhat = dy * scale
-    means = dxhat.mean(axis=axes, keepdims=True), (dxhat * xhat).mean(axis=axes, keepdims=True)
-    return inverse_std * (dxhat - means[0] - xhat * means[1])
-
-
-def layer_norm_param_gradient(residuals, dy):
-    """(dscale, dshift) = (sum_n dy xhat, sum_n dy), of `shape` each."""
-    xhat, _, _ = residuals
-    return (dy * xhat).sum(axis=0), dy.sum(axis=0)
-
-
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """BatchNorm(channels, ReLU()): (n, ..., channels); residuals BatchNormResiduals.
+    """BatchNorm(channels, activation): y = f(scale xhat + shift), (n, ..., channels) -> (n, ..., channels).
 
-    Without statistics it normalizes by the batch's own, in training as in the official code. Its running
-    statistics, kept by the trainer outside the parameters, make a sample independent of its batch.
+    Parameters
+    ----------
+    channels : int
+    activation : Activation, optional
+        f, by default the identity.
+    epsilon : float
+
+    Notes
+    -----
+    Without statistics it normalizes by those of the batch, in training as in the official code. Training keeps running
+    statistics outside the parameters; with them a sample does not depend on the rest of its batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"scale": np.ones(1), "shift": np.zeros(1)}
+    >>> BatchNorm(1, epsilon=0.0).forward(params, np.array([[1.0], [3.0]]))[0].ravel()
+    array([-1.,  1.])
     """
 
     channels: int
@@ -223,48 +241,21 @@ class BatchNorm(Layer):
         return shape
 
     def forward(self, params, x, statistics=None):
-        given = None if statistics is None else (statistics["mean"], statistics["variance"])
-        return batch_norm(x, params["scale"], params["shift"], self.epsilon, given, self.activation)
+        pair = None if statistics is None else (statistics["mean"], statistics["variance"])
+        return batch_norm(x, params["scale"], params["shift"], self.epsilon, pair, self.activation)
 
     def input_gradient(self, residuals, dy):
         return batch_norm_input_gradient(residuals, dy)
 
     def param_gradient(self, residuals, dy):
-        return dict(zip(("scale", "shift"), batch_norm_param_gradient(residuals, dy), strict=True))
+        dscale, dshift = batch_norm_param_gradient(residuals, dy)
+        return {"scale": dscale, "shift": dshift}
 
-    def gradients(self, residuals, dy):
-        dparams = batch_norm_param_gradient(residuals, dy)
-        dx = batch_norm_input_gradient(residuals, dy, dparams)
-        return dx, dict(zip(("scale", "shift"), dparams, strict=True))
+    def gradients(self, residuals, dy, weights=None):
+        if weights is not None:
+            return super().gradients(residuals, dy, weights)
+        dparams = self.param_gradient(residuals, dy)
+        return batch_norm_input_gradient(residuals, dy, (dparams["scale"], dparams["shift"])), dparams
 
     def batch_statistics(self, residuals):
         return {"mean": residuals.mean, "variance": residuals.variance}
-
-
-@dataclass(frozen=True)
-class LayerNorm(Layer):
-    """LayerNorm(shape): (n, *shape), an int for (n, features); residuals (xhat, inverse_std, scale)."""
-
-    shape: int | tuple[int, ...]
-    epsilon: float = EPSILON
-
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        return (self.shape,) if isinstance(self.shape, int) else self.shape
-
-    def parameters(self):
-        return {"scale": Parameter(self._shape, ones), "shift": Parameter(self._shape, zeros)}
-
-    def output_shape(self, shape):
-        if shape != self._shape:
-            raise UserError(f"LayerNorm({self.shape}): takes {self._shape}, got {shape}")
-        return shape
-
-    def forward(self, params, x, statistics=None):
-        return layer_norm(x, params["scale"], params["shift"], self.epsilon)
-
-    def input_gradient(self, residuals, dy):
-        return layer_norm_input_gradient(residuals, dy)
-
-    def param_gradient(self, residuals, dy):
-        return dict(zip(("scale", "shift"), layer_norm_param_gradient(residuals, dy), strict=True))

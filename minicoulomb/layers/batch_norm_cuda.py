@@ -5,24 +5,20 @@
     gradient_sums        sum dz (x - mean) and sum dz in one pass, dz = f' dy
     differentiate        dx = ((x - mean) slope + dz - offset) factor
 
-x, y and dy are rows (n, c), y may be any where there is no activation; everything else is of (c,).
-normalization.py has the same in plain operations.
+x, y and dy are rows (n, c), everything else has the shape (c,); without activation y is not read.
+batch_norm.py has the same in plain operations.
 """
 
 from functools import lru_cache
 from typing import NamedTuple
 
-from minicoulomb.arrays.backend import array_module, on_gpu
+from minicoulomb.arrays.backend import array_module
 from minicoulomb.arrays.cuda import ColumnSums, ElementwiseKernel, column_sums
-
-
-def take(array, activation) -> bool:
-    """Whether the kernels take this array and activation."""
-    return on_gpu(array) and (not activation or bool(activation.code))
+from minicoulomb.layers.activations_cuda import preamble
 
 
 def mean_and_variance(rows):
-    """Of each column, in two passes, so that a large mean leaves the variance its digits."""
+    """Mean and variance of each column, in two passes to avoid cancellation when the mean is large."""
     rows = _contiguous(rows)
     mean = column_sums(rows) / len(rows)
     return mean, _SQUARES(*rows.shape, rows, mean)[0] / len(rows)
@@ -44,21 +40,15 @@ def differentiate(x, y, dy, mean, slope, offset, factor, activation):
     return _kernels(activation).differentiate(*arrays, mean, slope, offset, factor, len(factor))
 
 
-def scale(y, dy, factor, activation):
-    """dz factor: dx where mean and variance were given."""
-    return _kernels(activation).scale(*map(_contiguous, (y, dy)), factor, len(factor))
-
-
 class _Kernels(NamedTuple):
     normalize: ElementwiseKernel
     sums: ColumnSums
     differentiate: ElementwiseKernel
-    scale: ElementwiseKernel
 
 
 @lru_cache
 def _kernels(activation) -> _Kernels:
-    preamble = activation.preamble if activation else _IDENTITY
+    code = preamble(activation)
     # A division of 64-bit numbers takes longer than memory.
     column = "const int column = i < 4294967296 ? unsigned(i) % columns : i % columns;"
     dz = "activation_gradient(y[at], dy[at])"
@@ -68,13 +58,13 @@ def _kernels(activation) -> _Kernels:
             "T y",
             f"{column} y = activation((x - mean[column]) * factor[column] + shift[column])",
             "batch_norm",
-            preamble,
+            code,
         ),
         ColumnSums(
             "raw T x, raw T y, raw T dy, raw T mean",
             [f"(x[at] - mean[column]) * {dz}", dz],
             "batch_norm_sums",
-            preamble,
+            code,
         ),
         ElementwiseKernel(
             "T x, T y, T dy, raw T mean, raw T slope, raw T offset, raw T factor, uint32 columns",
@@ -85,22 +75,11 @@ def _kernels(activation) -> _Kernels:
             dx = (centred * slope[column] + dz - offset[column]) * factor[column];
             """,
             "batch_norm_input_gradient",
-            preamble,
-        ),
-        ElementwiseKernel(
-            "T y, T dy, raw T factor, uint32 columns",
-            "T dx",
-            f"{column} dx = activation_gradient(y, dy) * factor[column]",
-            "batch_norm_scale",
-            preamble,
+            code,
         ),
     )
 
 
-_IDENTITY = """
-    template <typename T> __device__ T activation(T x) { return x; }
-    template <typename T> __device__ T activation_gradient(T y, T dy) { return dy; }
-"""
 _SQUARES = ColumnSums("raw T x, raw T mean", ["(x[at] - mean[column]) * (x[at] - mean[column])"], "squares")
 
 

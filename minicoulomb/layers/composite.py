@@ -17,7 +17,14 @@ from minicoulomb.layers.layer import Layer
 
 
 class Sequential(Layer):
-    """Sequential(f_1, ..., f_k): the layers one after the other."""
+    """Sequential(f_1, ..., f_k): the layers one after the other, y = f_k(... f_1(x)).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Sequential(Scale(2.0), Reshape((2,))).forward([{}, {}], np.ones((1, 1, 2)))[0]
+    array([[2., 2.]])
+    """
 
     def __init__(self, *layers: Layer):
         self.children = layers
@@ -46,26 +53,17 @@ class Sequential(Layer):
         return dy
 
     def param_gradient(self, residuals, dy):
-        """As `gradients`, but the first layer's input gradient, which nobody asks for, is not computed."""
-        dy, dparams = self._gradients_after_first(residuals, dy)
+        """As `gradients`, without the first layer's input gradient."""
+        dy, dparams = self._gradients_from(1, residuals, dy, None)
         return [self.children[0].param_gradient(residuals[0], dy), *dparams]
 
-    def gradients(self, residuals, dy):
-        dy, dparams = self._gradients_after_first(residuals, dy)
-        dx, first = self.children[0].gradients(residuals[0], dy)
-        return dx, [first, *dparams]
+    def gradients(self, residuals, dy, weights=None):
+        return self._gradients_from(0, residuals, dy, weights)
 
-    def weighted_gradients(self, residuals, dy, weights):
+    def _gradients_from(self, start, residuals, dy, weights):
         dparams = []
-        for layer, residual in zip(reversed(self.children), reversed(residuals), strict=True):
-            dy, dparam = layer.weighted_gradients(residual, dy, weights)
-            dparams.append(dparam)
-        return dy, dparams[::-1]
-
-    def _gradients_after_first(self, residuals, dy):
-        dparams = []
-        for layer, residual in zip(self.children[:0:-1], residuals[:0:-1], strict=True):
-            dy, dparam = layer.gradients(residual, dy)
+        for layer, residual in zip(reversed(self.children[start:]), reversed(residuals[start:]), strict=True):
+            dy, dparam = layer.gradients(residual, dy, weights)
             dparams.append(dparam)
         return dy, dparams[::-1]
 
@@ -84,7 +82,13 @@ class Identity(Layer):
 class Residual(Layer):
     """Residual(f_1, ..., f_k, scale=s, shortcut=g): y = g(x) + s f_k(... f_1(x)).
 
-    The shortcut g is the identity by default. Where the branch f changes the shape, g has to make the same of it.
+    The shortcut g is the identity by default. Where the branch f changes the shape, g must change it in the same way.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Residual(Scale(3.0)).forward([[{}], {}], np.ones((1, 2)))[0]
+    array([[4., 4.]])
     """
 
     def __init__(self, *layers: Layer, scale: float = 1.0, shortcut: Layer = Identity()):
@@ -103,16 +107,16 @@ class Residual(Layer):
         branch, shortcut = (child.output_shape(shape) for child in self.children)
         if branch != shortcut:
             raise UserError(
-                f"Residual: the branch turns {shape} into {branch}, the shortcut into {shortcut}; the two must be the "
-                "same to be added: change the branch, or pass shortcut="
+                f"Residual: the branch turns {shape} into {branch}, the shortcut into {shortcut}; the two must be "
+                "equal to be added: change the branch, or pass shortcut="
             )
         return branch
 
     def forward(self, params, x, statistics=None):
-        given = (None, None) if statistics is None else statistics
-        (f, residuals_f), (g, residuals_g) = (
-            child.forward(*arrays) for child, *arrays in zip(self.children, params, (x, x), given, strict=True)
-        )
+        branch, shortcut = self.children
+        for_branch, for_shortcut = (None, None) if statistics is None else statistics
+        f, residuals_f = branch.forward(params[0], x, for_branch)
+        g, residuals_g = shortcut.forward(params[1], x, for_shortcut)
         return g + self.scale * f, [residuals_f, residuals_g]
 
     def input_gradient(self, residuals, dy):
@@ -123,22 +127,16 @@ class Residual(Layer):
         branch, shortcut = self.children
         return [branch.param_gradient(residuals[0], self.scale * dy), shortcut.param_gradient(residuals[1], dy)]
 
-    def gradients(self, residuals, dy):
+    def gradients(self, residuals, dy, weights=None):
         branch, shortcut = self.children
-        dx_f, dparams_f = branch.gradients(residuals[0], self.scale * dy)
-        dx_g, dparams_g = shortcut.gradients(residuals[1], dy)
-        return dx_g + dx_f, [dparams_f, dparams_g]
-
-    def weighted_gradients(self, residuals, dy, weights):
-        branch, shortcut = self.children
-        dx_f, dparams_f = branch.weighted_gradients(residuals[0], self.scale * dy, weights)
-        dx_g, dparams_g = shortcut.weighted_gradients(residuals[1], dy, weights)
+        dx_f, dparams_f = branch.gradients(residuals[0], self.scale * dy, weights)
+        dx_g, dparams_g = shortcut.gradients(residuals[1], dy, weights)
         return dx_g + dx_f, [dparams_f, dparams_g]
 
 
 @dataclass(frozen=True)
 class Scale(Layer):
-    """y = factor x, a fixed change of units: data of any size comes to networks as numbers of order 1."""
+    """y = factor x, a fixed change of units, so that a network computes on numbers of order 1."""
 
     factor: float
 

@@ -1,36 +1,40 @@
-"""Convolution and transposed convolution: each other's mirror image in the trilinear form T of conv.py.
+"""Convolution and transposed convolution: each other's mirror image in the trilinear form T of conv/correlation.py.
 
                     Conv, kernel (kh, kw, c_in, c_out)       ConvTranspose, kernel (kh, kw, c_out, c_in)
     forward         y  = correlate(x, kernel) + bias         y  = correlate_input(x, kernel) + bias
     input gradient  dx = correlate_input(dy, kernel)         dx = correlate(dy, kernel)
     kernel gradient dk = correlate_kernel(x, dy)             dk = correlate_kernel(dy, x)
 
-The bias, one number per output channel, has the gradient sum of dy over all other axes. An int as `kernel_size`
-means a square kernel on images; one of one number, as (5,), means sequences (n, l, c).
+The bias, one number per output channel, has the gradient sum of dy over all other axes.
 """
 
 from dataclasses import dataclass
 from math import prod
 
-from minicoulomb.arrays.backend import on_gpu
+from minicoulomb.arrays.backend import Array, on_gpu
 from minicoulomb.arrays.cuda import column_sums
-from minicoulomb.arrays.workspace import NoWorkspace
-from minicoulomb.conv import im2col
 from minicoulomb.conv.correlation import (
-    Kernel,
     Padding,
+    PerAxis,
     correlate,
     correlate_input,
     correlate_kernel,
     normalize_geometry,
     transposed_size,
 )
+from minicoulomb.conv.im2col import output_size
+from minicoulomb.conv.winograd import Kernel
 from minicoulomb.errors import UserError
-from minicoulomb.layers.layer import He, Layer, Parameter, kernel, zeros
+from minicoulomb.layers.layer import LINEAR, He, Layer, Parameter, zeros
 
 
-def bias_gradient(dy):
-    """dbias[o] = sum of dy over every axis but the channels'."""
+def bias_gradient(dy: Array) -> Array:
+    """dbias[o] = sum of dy over every axis but the channels', (c_out,), for dy (n, ..., c_out).
+
+    >>> import numpy as np
+    >>> bias_gradient(np.ones((2, 4, 4, 3)))
+    array([32., 32., 32.])
+    """
     rows = dy.reshape(-1, dy.shape[-1])
     return column_sums(rows) if on_gpu(rows) else rows.sum(axis=0)
 
@@ -41,11 +45,11 @@ class _Convolution(Layer):
 
     c_in: int
     c_out: int
-    kernel_size: int | tuple[int, ...]
-    stride: int | tuple[int, ...] = 1
+    kernel_size: PerAxis
+    stride: PerAxis = 1
     padding: Padding = 0
     bias: bool = True
-    init: object = He("linear")
+    init: He = LINEAR
     algorithm: str = "auto"
 
     @property
@@ -57,25 +61,8 @@ class _Convolution(Layer):
         return normalize_geometry(len(self._taps), self.stride, self.padding)
 
     def parameters(self):
-        own = {"kernel": self._kernel()}
-        return {**own, "bias": Parameter((self.c_out,), zeros)} if self.bias else own
-
-    def _kernel(self) -> Parameter:
-        raise NotImplementedError
-
-    def _with_bias(self, params, y):
-        if self.bias:
-            y += params["bias"]
-        return y
-
-    def param_gradient(self, residuals, dy):
-        x, kernel = residuals
-        workspace = kernel.workspace if isinstance(kernel, Kernel) else NoWorkspace
-        own = {"kernel": self._kernel_gradient(x, dy, workspace)}
-        return {**own, "bias": bias_gradient(dy)} if self.bias else own
-
-    def _kernel_gradient(self, x, dy, workspace):
-        raise NotImplementedError
+        kernel = {"kernel": self._kernel()}
+        return {**kernel, "bias": Parameter((self.c_out,), zeros)} if self.bias else kernel
 
     def prepare(self, params, workspace, keep):
         return {**params, "kernel": Kernel(params["kernel"], workspace, keep)}
@@ -88,56 +75,87 @@ class _Convolution(Layer):
             raise UserError(f"{self}: makes size {size} of an input of shape {shape}; change the kernel or its padding")
         return (*size, self.c_out)
 
-    def _output_size(self, size) -> tuple[int, ...]:
-        raise NotImplementedError
+    def forward(self, params, x, statistics=None):
+        y = self._correlate(x, params["kernel"])
+        if self.bias:
+            y += params["bias"]
+        return y, (x, params["kernel"])
+
+    def param_gradient(self, residuals, dy):
+        x, kernel = residuals
+        left, right = self._sides(x, dy)
+        workspace = Kernel.of(kernel).workspace
+        dkernel = correlate_kernel(left, right, self._taps, self.stride, self.padding, self.algorithm, workspace)
+        return {"kernel": dkernel, "bias": bias_gradient(dy)} if self.bias else {"kernel": dkernel}
 
 
 class Conv(_Convolution):
-    """Conv(c_in, c_out, kernel_size, stride, padding): (n, h, w, c_in) -> (n, u, v, c_out), or (n, l, c)."""
+    """Conv(c_in, c_out, kernel_size): y = correlate(x, kernel) + bias, (n, h, w, c_in) -> (n, u, v, c_out).
+
+    Parameters
+    ----------
+    c_in, c_out : int
+    kernel_size : int, or one int per axis
+        An int means a square kernel on images (n, h, w, c); a tuple of one, as (5,), means sequences (n, l, c).
+    stride, padding, algorithm
+        As in `correlate`.
+    bias : bool
+    init : He
+        Draws the kernel; the bias starts at 0.
+
+    Examples
+    --------
+    >>> Conv(3, 64, 4, stride=2, padding=1).output_shape((32, 32, 3))
+    (16, 16, 64)
+    """
 
     def _kernel(self):
-        taps = prod(self._taps)
-        return kernel((*self._taps, self.c_in, self.c_out), self.init, taps * self.c_in, taps * self.c_out)
+        return self.init.kernel((*self._taps, self.c_in, self.c_out), fan_in=prod(self._taps) * self.c_in)
 
     def _output_size(self, size):
-        return im2col.output_size(size, self._taps, *self._geometry)
+        return output_size(size, self._taps, *self._geometry)
 
-    def forward(self, params, x, statistics=None):
-        kernel = params["kernel"]
-        y = correlate(x, kernel, self.stride, self.padding, self.algorithm)
-        return self._with_bias(params, y), (x, kernel)
+    def _correlate(self, x, kernel):
+        return correlate(x, kernel, self.stride, self.padding, self.algorithm)
 
     def input_gradient(self, residuals, dy):
         x, kernel = residuals
         return correlate_input(dy, kernel, self.stride, self.padding, x.shape[1:-1], self.algorithm)
 
-    def _kernel_gradient(self, x, dy, workspace):
-        return correlate_kernel(x, dy, self._taps, self.stride, self.padding, self.algorithm, workspace)
+    def _sides(self, x, dy):
+        return x, dy
 
 
 class ConvTranspose(_Convolution):
-    """ConvTranspose(c_in, c_out, kernel_size, stride, padding): (n, u, v, c_in) -> (n, h, w, c_out), or (n, l, c).
+    """ConvTranspose(c_in, c_out, kernel_size): the adjoint of a convolution, (n, u, v, c_in) -> (n, h, w, c_out).
 
     h = s (u - 1) + k - before - after: with stride 2, a 5x5 kernel and padding (1, 2), twice u.
+
+    Parameters
+    ----------
+    c_in, c_out, kernel_size, stride, padding, bias, init, algorithm
+        As in `Conv`; the kernel is (kh, kw, c_out, c_in).
+
+    Examples
+    --------
+    >>> ConvTranspose(64, 3, 4, stride=2, padding=1).output_shape((16, 16, 64))
+    (32, 32, 3)
     """
 
     def _kernel(self):
         # Each output number is the sum over c_in and every s-th tap of each axis.
-        taps = prod(self._taps)
-        fan_in = self.c_in * taps / prod(self._geometry[0])
-        return kernel((*self._taps, self.c_out, self.c_in), self.init, fan_in, taps * self.c_out)
+        fan_in = self.c_in * prod(self._taps) / prod(self._geometry[0])
+        return self.init.kernel((*self._taps, self.c_out, self.c_in), fan_in)
 
     def _output_size(self, size):
         return transposed_size(size, self._taps, *self._geometry)
 
-    def forward(self, params, x, statistics=None):
-        kernel = params["kernel"]
-        y = correlate_input(x, kernel, self.stride, self.padding, None, self.algorithm)
-        return self._with_bias(params, y), (x, kernel)
+    def _correlate(self, x, kernel):
+        return correlate_input(x, kernel, self.stride, self.padding, None, self.algorithm)
 
     def input_gradient(self, residuals, dy):
         _, kernel = residuals
         return correlate(dy, kernel, self.stride, self.padding, self.algorithm)
 
-    def _kernel_gradient(self, x, dy, workspace):
-        return correlate_kernel(dy, x, self._taps, self.stride, self.padding, self.algorithm, workspace)
+    def _sides(self, x, dy):
+        return dy, x

@@ -1,4 +1,4 @@
-"""What every layer is: pure functions, with the residuals of a forward pass handed on by the caller.
+"""The protocol of layers: pure functions, which return what their gradients need.
 
     y, residuals = layer.forward(params, x)
     dx           = layer.input_gradient(residuals, dy)       (dy/dx)^T dy
@@ -13,30 +13,48 @@ before a parameter changes in place.
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import numpy as np
+
+from minicoulomb.arrays.backend import Array
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a layer: its shape, how it starts, and whether it is a kernel (the L2 penalty's part).
+    """One parameter of a layer: its shape, its initial values, and whether it is a kernel (which L2 penalizes).
 
     initial   (rng, shape) -> array, drawn on the host in float64
     """
 
-    shape: tuple[int, ...]
-    initial: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+    shape: Shape
+    initial: Callable[[np.random.Generator, Shape], np.ndarray]
     is_kernel: bool = False
 
 
 class Layer:
-    """A layer without parameters; subclasses fill in what they have."""
+    """A layer without parameters. A subclass defines `forward`, `input_gradient`, and what else differs.
+
+    Examples
+    --------
+    >>> class Square(Layer):
+    ...     def forward(self, params, x, statistics=None):
+    ...         return x * x, x
+    ...
+    ...     def input_gradient(self, residuals, dy):
+    ...         return 2 * residuals * dy
+    >>> y, residuals = Square().forward({}, np.array([3.0]))
+    >>> Square().gradients(residuals, np.array([1.0]))
+    (array([6.]), {})
+    """
 
     children: tuple["Layer", ...] = ()
 
     @property
     def name(self) -> str:
-        """What a table of layers calls it."""
+        """The layer's name in a table of layers."""
         return type(self).__name__
 
     def map(self, function: Callable[["Layer"], "Layer"]) -> "Layer":
@@ -44,53 +62,47 @@ class Layer:
         return function(self)
 
     def parameters(self) -> dict[str, Parameter]:
-        """The layer's own parameters, by name."""
+        """The layer's parameters by name, without those of its children."""
         return {}
 
     def statistics(self) -> dict[str, Parameter]:
-        """Running statistics by name: numbers that training measures and sampling uses; batch normalisation's."""
+        """Running statistics by name, which training measures and sampling uses: batch normalization's."""
         return {}
 
-    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def output_shape(self, shape: Shape) -> Shape:
         """Shape of one output for an input of `shape`, both without the batch; UserError where it does not fit."""
         return shape
 
-    def prepare(self, params, workspace, keep):
+    def prepare(self, params, workspace, keep: bool):
         """The parameters for several passes (see Network.prepare); those of a convolution then share its transforms."""
         return params
 
-    def forward(self, params, x, statistics=None):
-        """(y, residuals). With `statistics`, batch normalisation uses these instead of the batch's own."""
+    def forward(self, params, x: Array, statistics=None) -> tuple[Array, Any]:
+        """(y, residuals). With `statistics`, batch normalization uses these instead of the batch's."""
         raise NotImplementedError
 
-    def input_gradient(self, residuals, dy):
+    def input_gradient(self, residuals, dy: Array) -> Array:
         """(dy/dx)^T dy, shaped as x."""
         raise NotImplementedError
 
-    def param_gradient(self, residuals, dy):
+    def param_gradient(self, residuals, dy: Array):
         """(dy/dparams)^T dy, named as `parameters`."""
         return {}
 
-    def gradients(self, residuals, dy):
-        """(input_gradient, param_gradient)."""
-        return self.input_gradient(residuals, dy), self.param_gradient(residuals, dy)
+    def gradients(self, residuals, dy: Array, weights: Array | None = None):
+        """(input_gradient, param_gradient) for dy; with `weights` (n,), param_gradient for weights dy.
 
-    def weighted_gradients(self, residuals, dy, weights):
-        """(input_gradient for dy, param_gradient for weights dy), weights (n,): one pass for two losses.
-
-        Only for layers where no sample's output depends on another sample, which leaves out batch normalisation.
+        Weights serve two losses in one pass. No output may then depend on another sample, as it does in batch
+        normalization without given statistics.
         """
-        if not self.parameters():
-            return self.input_gradient(residuals, dy), {}
-        return self.input_gradient(residuals, dy), self.param_gradient(residuals, _weighted(dy, weights))
+        dx = self.input_gradient(residuals, dy)
+        if weights is not None and self.parameters():
+            dy = dy * weights.reshape(-1, *(1,) * (dy.ndim - 1))
+        return dx, self.param_gradient(residuals, dy)
 
-    def batch_statistics(self, residuals):
-        """What this pass measured, named as `statistics`."""
+    def batch_statistics(self, residuals) -> dict[str, Array]:
+        """The statistics that this pass measured, named as `statistics`."""
         return {}
-
-
-def _weighted(dy, weights):
-    return dy * weights.reshape(-1, *(1,) * (dy.ndim - 1))
 
 
 def zeros(rng, shape):
@@ -103,31 +115,21 @@ def ones(rng, shape):
 
 @dataclass(frozen=True)
 class He:
-    """N(0, gain^2 / fan_in): keeps the signal's size through a layer followed by `activation` (He et al., 2015).
+    """N(0, gain^2 / fan_in): keeps a signal's size through `activation` and a layer (He et al., 2015).
 
-    gain^2 = 1 / E[f(z)^2] for z ~ N(0, 1), so that each layer's input has the variance of the one before:
+    gain^2 = 1 / E[f(z)^2] for z ~ N(0, 1), so that the inputs of all layers have the same variance:
     2 for relu, 2 / (1 + slope^2) for leaky_relu, 1 for linear.
     """
 
     activation: str = "linear"
 
-    def __call__(self, rng, shape, fan_in, fan_out):
-        return rng.standard_normal(shape) * (GAINS[self.activation] / sqrt(fan_in))
-
-
-@dataclass(frozen=True)
-class Glorot:
-    """Uniform in +-sqrt(6 / (fan_in + fan_out)): a compromise for both directions (Glorot and Bengio, 2010)."""
-
-    def __call__(self, rng, shape, fan_in, fan_out):
-        limit = sqrt(6 / (fan_in + fan_out))
-        return rng.uniform(-limit, limit, shape)
+    def kernel(self, shape: Shape, fan_in: float) -> Parameter:
+        """A kernel in which each output is a sum over `fan_in` inputs."""
+        deviation = GAINS[self.activation] / sqrt(fan_in)
+        return Parameter(shape, lambda rng, shape: rng.standard_normal(shape) * deviation, is_kernel=True)
 
 
 # 1 / sqrt(E[f(z)^2]), z ~ N(0, 1); elu's and tanh's by numerical integration.
 GAINS = {"linear": 1.0, "relu": sqrt(2), "leaky_relu": sqrt(2 / 1.04), "elu": 1.2451983, "tanh": 1.5925374}
 
-
-def kernel(shape, init, fan_in, fan_out) -> Parameter:
-    """A kernel drawn by `init`, He or Glorot, which see how many inputs and outputs each number joins."""
-    return Parameter(shape, lambda rng, shape: init(rng, shape, fan_in, fan_out), is_kernel=True)
+LINEAR = He("linear")

@@ -6,39 +6,77 @@ dx = dy kernel^T,   dkernel = x^T dy,   dbias = sum_n dy
 
 from dataclasses import dataclass
 
+from minicoulomb.arrays.backend import Array
 from minicoulomb.errors import UserError
-from minicoulomb.layers.layer import He, Layer, Parameter, kernel, zeros
+from minicoulomb.layers.layer import LINEAR, He, Layer, Parameter, zeros
 
 
-def linear(x, kernel, bias):
-    """y = x kernel + bias; x (n, c_in), kernel (c_in, c_out), bias (c_out,) -> (n, c_out)."""
-    y = x @ kernel
-    y += bias
-    return y
+def linear(x: Array, kernel: Array, bias: Array) -> Array:
+    """y = x kernel + bias.
+
+    Parameters
+    ----------
+    x : array (n, c_in)
+    kernel : array (c_in, c_out)
+    bias : array (c_out,)
+
+    Returns
+    -------
+    y : array (n, c_out)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> linear(np.array([[1.0, 2.0]]), np.eye(2), np.array([0.5, 0.5]))
+    array([[1.5, 2.5]])
+    """
+    return x @ kernel + bias
 
 
-def linear_input_gradient(dy, kernel):
-    """dx = dy kernel^T; dy (n, c_out) -> (n, c_in)."""
+def linear_input_gradient(dy: Array, kernel: Array) -> Array:
+    """dx = dy kernel^T, (n, c_in), for dy (n, c_out).
+
+    >>> import numpy as np
+    >>> linear_input_gradient(np.array([[2.0]]), np.array([[1.0], [3.0]]))
+    array([[2., 6.]])
+    """
     # BLAS takes five times as long as broadcasting for the product of a column and a row.
     return dy * kernel.T if kernel.shape[1] == 1 else dy @ kernel.T
 
 
-def linear_param_gradient(x, dy):
-    """(dkernel, dbias) = (x^T dy, sum_n dy), shapes (c_in, c_out) and (c_out,)."""
+def linear_param_gradient(x: Array, dy: Array) -> tuple[Array, Array]:
+    """(dkernel, dbias) = (x^T dy, sum_n dy), (c_in, c_out) and (c_out,), for x (n, c_in) and dy (n, c_out).
+
+    >>> import numpy as np
+    >>> linear_param_gradient(np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]]))
+    (array([[11.]]), array([7.]))
+    """
     return x.T @ dy, dy.sum(axis=0)
 
 
 @dataclass(frozen=True)
 class Linear(Layer):
-    """Linear(c_in, c_out): (n, c_in) -> (n, c_out); residuals (x, kernel)."""
+    """Linear(c_in, c_out): y = x kernel + bias, (n, c_in) -> (n, c_out); residuals (x, kernel).
+
+    Parameters
+    ----------
+    c_in, c_out : int
+    init : He
+        Draws the kernel; the bias starts at 0.
+
+    Examples
+    --------
+    >>> {name: parameter.shape for name, parameter in Linear(3, 2).parameters().items()}
+    {'kernel': (3, 2), 'bias': (2,)}
+    """
 
     c_in: int
     c_out: int
-    init: object = He("linear")
+    init: He = LINEAR
 
     def parameters(self):
-        weights = kernel((self.c_in, self.c_out), self.init, self.c_in, self.c_out)
-        return {"kernel": weights, "bias": Parameter((self.c_out,), zeros)}
+        kernel = self.init.kernel((self.c_in, self.c_out), fan_in=self.c_in)
+        return {"kernel": kernel, "bias": Parameter((self.c_out,), zeros)}
 
     def output_shape(self, shape):
         if shape != (self.c_in,):

@@ -2,7 +2,7 @@
 
     S(x, y) = sum_{n,u,v,c} x[n,u,v,c] sum_{i,j} y[n, 2u+i, 2v+j, c]                     i, j in {0, 1}
 
-It is the trilinear form T of conv.py for each channel alone, with stride 2 and a 2x2 kernel of ones.
+It is the trilinear form T of conv/correlation.py for each channel alone, with stride 2 and a 2x2 kernel of ones.
 
     repeat(x)     = dS/dy     (n, h, w, c) -> (n, 2h, 2w, c)       each number four times
     block_sum(y)  = dS/dx     (n, 2h, 2w, c) -> (n, h, w, c)       the sum of each 2x2 block
@@ -15,42 +15,36 @@ So each is the other's gradient up to the factor 4, and AveragePool undoes Upsam
 
 from dataclasses import dataclass
 
-from minicoulomb.arrays.backend import array_module
-from minicoulomb.arrays.threads import blocks, for_each
+from minicoulomb.arrays.backend import Array
+from minicoulomb.arrays.blocks import map_blocks
 from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import Layer
 
-# Numbers per block, 1 MB in float32: large enough to be worth a thread, small enough to stay in its cache.
-BLOCK = 2**18
 
+def repeat(x: Array, factor: float = 1.0) -> Array:
+    """y[n, 2u+i, 2v+j, c] = factor x[n,u,v,c], (n, 2h, 2w, c) for x (n, h, w, c).
 
-def repeat(x, factor=1.0):
-    """y[n, 2u+i, 2v+j, c] = factor x[n,u,v,c]; x (n, h, w, c) -> (n, 2h, 2w, c)."""
+    >>> import numpy as np
+    >>> repeat(np.array([1.0, 2.0]).reshape(1, 1, 2, 1))[0, :, :, 0]
+    array([[1., 1., 2., 2.],
+           [1., 1., 2., 2.]])
+    """
     n, h, w, c = x.shape
-    y = array_module(x).empty((n, h, 2, w, 2, c), x.dtype)
-
-    def images(block):
-        y[block] = (x[block] if factor == 1 else factor * x[block])[:, :, None, :, None]
-
-    for_each(images, blocks(n, BLOCK // (4 * h * w * c), x))
+    formula = lambda x: (x if factor == 1 else factor * x)[:, :, None, :, None]
+    y = map_blocks(formula, x, shape=(h, 2, w, 2, c), numbers=4 * h * w * c)
     return y.reshape(n, 2 * h, 2 * w, c)
 
 
-def block_sum(y, factor=1.0):
-    """x[n,u,v,c] = factor sum_{i,j} y[n, 2u+i, 2v+j, c]; y (n, 2h, 2w, c) -> (n, h, w, c)."""
-    n, h, w, c = y.shape[0], y.shape[1] // 2, y.shape[2] // 2, y.shape[3]
-    x = array_module(y).empty((n, h, w, c), y.dtype)
+def block_sum(y: Array, factor: float = 1.0) -> Array:
+    """x[n,u,v,c] = factor sum_{i,j} y[n, 2u+i, 2v+j, c], (n, h, w, c) for y (n, 2h, 2w, c).
 
-    def images(block):
-        whole, out = y[block], x[block]
-        array_module(y).add(whole[:, ::2, ::2], whole[:, ::2, 1::2], out=out)
-        out += whole[:, 1::2, ::2]
-        out += whole[:, 1::2, 1::2]
-        if factor != 1:
-            out *= factor
-
-    for_each(images, blocks(n, BLOCK // (4 * h * w * c), y))
-    return x
+    >>> import numpy as np
+    >>> block_sum(np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)).item()
+    10.0
+    """
+    _, h, w, c = y.shape
+    formula = lambda y: factor * (y[:, ::2, ::2] + y[:, ::2, 1::2] + y[:, 1::2, ::2] + y[:, 1::2, 1::2])
+    return map_blocks(formula, y, shape=(h // 2, w // 2, c))
 
 
 @dataclass(frozen=True)

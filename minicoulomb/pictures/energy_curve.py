@@ -2,7 +2,7 @@
 
     with_curve(picture, energies, floor, until)       the picture, and below it the curve from step 0 to `until`
 
-Step t stands at log(1 + t), for most happens early; the floor is a dashed line.
+Step t stands at log(1 + t), because the energy changes most at the beginning; the floor is a dashed line.
 """
 
 import math
@@ -12,14 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from minicoulomb.pictures.colours import FRAME, INK, PAPER, RULE, VERMILION
 
-# Lines are drawn on so many times as many pixels, and averaged.
+# Lines are drawn on this many times as many pixels, and averaged.
 FINER = 3
-# Powers of ten that the axis shows at most, down from the largest energy.
+# The largest number of powers of ten on the axis, down from the largest energy.
 DECADES = 12
 
 
 def with_curve(picture: Image.Image, energies: np.ndarray, floor: float, until: int) -> Image.Image:
-    """The picture, with the energies (steps + 1,) up to the step `until` below it; axes reach to the last step."""
+    """The picture above a curve of energies (steps + 1,) up to the step `until`, on axes up to the last step."""
     strip = _curve(energies, floor, until, picture.width)
     page = Image.new("RGB", (picture.width, picture.height + strip.height), PAPER)
     page.paste(picture, (0, 0))
@@ -70,7 +70,7 @@ def _curve(energies, floor, until, width):
 
 
 def _decades(values):
-    """The powers of ten about all positive values, at least one apart, at most DECADES."""
+    """The powers of ten below and above all positive values, 1 to DECADES apart."""
     positive = values[values > 0]
     if not len(positive):
         return -1, 0

@@ -1,10 +1,10 @@
-"""The field in numbers: what it is, and what D has learned of it, in units in which eps is 1.
+"""The exact field and D's approximation of it in numbers, in units in which eps is 1.
 
     potential     eps^d Phi(a)                eps^d D(a; w) / s               (n,)        the kernel's centre is 1
     force         eps^(d+1) grad Phi(a)       eps^(d+1) grad_a D(a; w) / s    (n, ...)    shaped as a
 
-s = gan.target_scale: D regresses s Phi. Charges are as training meets them: x from theta, not from the averaged
-weights, with the statistics of their own batches; y as `train` draws them for its pictures. With batch normalization
+s = gan.target_scale: D regresses s Phi. Charges are those of training: x comes from theta, not from the averaged
+weights, with batch statistics; y is drawn as `train` draws it for its pictures. With batch normalization
 D(a_i) depends on the whole batch a, as it does in training.
 """
 
@@ -23,12 +23,12 @@ from minicoulomb.schedules import eps_at
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.sampling import samples
 
-# Points that pass through D at a time; with 128 hidden units they take 2 MB a layer.
+# Points that pass through D at a time; with 128 hidden units a layer needs 2 MB.
 BLOCK = 4096
 
 
 class Charges(NamedTuple):
-    """Generated x (n, ...) and real y (n, ...), in the arrays of the checkpoint, and the kernel between them."""
+    """Generated x (n, ...) and real y (n, ...) on the checkpoint's device, and the d and eps of their kernel."""
 
     x: Any
     y: Any
@@ -43,9 +43,11 @@ def charges(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int = 0) -> 
     """
     config, space, G, _, state = checkpoint
     if dataset.shape != space.shape:
-        raise UserError(f"data {dataset.name}: of shape {dataset.shape}, the run's of {space.shape}; use --data")
-    as_trained = replace(state, average=None, average_statistics=None)
-    x = samples(G, as_trained, n, seed, batch_statistics=True)
+        raise UserError(
+            f"data {dataset.name}: has shape {dataset.shape}, the run's samples have {space.shape}; use --data"
+        )
+    current = replace(state, average=None, average_statistics=None)
+    x = samples(G, current, n, seed, batch_statistics=True)
     y = decode(dataset.draw(rng_for(seed, "picture"), n), np.dtype(config.run.dtype))
     xp = array_module(state.w)
     return Charges(
@@ -57,7 +59,7 @@ def charges(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int = 0) -> 
 
 
 def regresses(checkpoint: Checkpoint) -> bool:
-    """Whether D regresses the potential, as in Algorithm 1; in a baseline it is something else, or nothing."""
+    """Whether D regresses the potential, as in Algorithm 1, unlike in the baselines."""
     return checkpoint.config.algorithm.objective == "coulomb"
 
 
@@ -77,19 +79,19 @@ def learned_potential(a, checkpoint: Checkpoint, eps: float):
     """eps^d D(a; w) / s, (n,)."""
     config, _, _, D, state = checkpoint
     unit = eps**config.algorithm.d / target_scale(config.algorithm, eps)
-    return array_module(a).concatenate([unit * D.forward(state.w, some)[0] for some in _blocks(a, D)])
+    return array_module(a).concatenate([unit * D.forward(state.w, block)[0] for block in _blocks(a, D)])
 
 
 def learned_force(a, checkpoint: Checkpoint, eps: float):
-    """eps^(d+1) grad_a sum_i D(a_i; w) / s, shaped as a: what G is taught at a."""
+    """eps^(d+1) grad_a sum_i D(a_i; w) / s, shaped as a: the force that G learns from D at a."""
     config, _, _, D, state = checkpoint
     xp, unit = array_module(a), eps ** (config.algorithm.d + 1) / target_scale(config.algorithm, eps)
 
-    def slopes(some):
-        values, residuals = D.forward(state.w, some)
+    def slopes(block):
+        values, residuals = D.forward(state.w, block)
         return unit * D.input_gradient(residuals, xp.ones_like(values))
 
-    return xp.concatenate([slopes(some) for some in _blocks(a, D)])
+    return xp.concatenate([slopes(block) for block in _blocks(a, D)])
 
 
 def fit(charges: Charges, checkpoint: Checkpoint) -> float:
@@ -103,13 +105,13 @@ def fit(charges: Charges, checkpoint: Checkpoint) -> float:
 
 
 def cosines(a, b):
-    """The cosine of the angle between a_i and b_i, (n,); 0 where one of them is 0."""
+    """Cosine of the angle between a_i and b_i, (n,); 0 where one of them is 0."""
     xp, a, b = array_module(a), a.reshape(len(a), -1), b.reshape(len(b), -1)
     lengths = xp.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
     return (a * b).sum(axis=1) / xp.where(lengths > 0, lengths, 1)
 
 
 def _blocks(a, D):
-    """One block where batch normalization ties the samples together."""
+    """Blocks of a: a single one where batch normalization makes each D(a_i) depend on all of a."""
     size = len(a) if D.statistics_size else BLOCK
     return [a[start : start + size] for start in range(0, len(a), size)]

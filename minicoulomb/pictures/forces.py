@@ -1,8 +1,9 @@
-"""Forces on images, as images: rows of samples, and beside each what every force tells it to change.
+"""Forces on images, as images: one row for each sample.
 
     sample | force f, as 127.5 + 127.5 f / max |f| | the sample moved by STEP f / max |f| | the next force ...
 
-Grey is: leave the pixel as it is; lighter is more, darker less, in each channel. max |f| is of each picture of its own.
+A grey pixel of a force stays as it is, a lighter one increases, a darker one decreases, in each channel. max |f| is
+that of each picture alone.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,12 @@ from PIL import Image, ImageDraw, ImageFont
 from minicoulomb.pictures.colours import INK, PAPER, VERMILION
 from minicoulomb.pictures.images import image_grid
 
-# The most changed pixel goes half way from black to white, so that the change can be seen.
+# The largest change is half of the way from black to white, which is visible.
 STEP = 1.0
 
 
 class Forces(NamedTuple):
-    """One force on each of n samples, (n, h, w, c), and what to call it."""
+    """One force on each of n samples, (n, h, w, c), and its name."""
 
     name: str
     values: np.ndarray
@@ -28,9 +29,9 @@ class Forces(NamedTuple):
 def force_rows(
     x: np.ndarray, forces: list[Forces], cosines: Sequence[float], title: str = "", caption: str = "", side: int = 130
 ) -> Image.Image:
-    """A row for each sample x (n, h, w, c), pictures about `side` pixels wide, and at its end one of `cosines`, if any.
+    """A row for each sample x (n, h, w, c), of pictures about `side` pixels wide; `cosines` (n,), if any, end the rows.
 
-    The caption may have several lines. The size of the page depends on those of x and the caption alone.
+    The caption may have several lines. The size of the page depends on x, the names and the caption alone.
     """
     columns, heads = [x], ["generated x"]
     for name, values in forces:
@@ -68,11 +69,11 @@ def force_rows(
 
 
 def normalised(forces: np.ndarray) -> np.ndarray:
-    """Each of the forces (n, h, w, c) over its largest number; 0 where it is 0."""
+    """Forces (n, h, w, c), each divided by its largest absolute value unless that is 0."""
     largest = np.abs(forces).max(axis=(1, 2, 3), keepdims=True)
     return forces / np.where(largest > 0, largest, 1)
 
 
 def _lines(head):
-    """Broken before "along"."""
+    """Lines of the head, with a break before "along"."""
     return head.replace(" along", "\nalong").splitlines()

@@ -1,16 +1,20 @@
 """Images side by side.
 
-image_grid(images)           (n, h, w, c) -> a near-square grid
-neighbour_rows(x, real)      (n, h, w, c) and (n, k, h, w, c) -> each x_i, framed, beside its k real ones
+image_grid(images)           (n, h, w, c): a near-square grid
+neighbour_rows(x, real)      (n, h, w, c) and (n, k, h, w, c): each x_i, framed, beside its k real images
+sheet(title, columns, rows)  pictures of one size in labelled rows and columns
 """
 
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from minicoulomb.data.dataset import to_pixels
-from minicoulomb.pictures.colours import PAPER, VERMILION
+from minicoulomb.pictures.colours import FRAME, INK, PAPER, VERMILION
+
+# Of a sheet: pixels between pictures, for the labels of rows, and for the title and the labels of columns.
+GAP, LEFT, TOP = 8, 150, 90
 
 
 def image_grid(
@@ -18,7 +22,7 @@ def image_grid(
 ) -> Image.Image:
     """Images (n, h, w, c), c = 1 or 3, row by row on white, `padding` pixels apart.
 
-    Every pixel becomes a zoom x zoom square; by default so that the picture is about 800 pixels wide.
+    A pixel becomes a square of zoom x zoom pixels; by default the picture is about 800 pixels wide.
     """
     n, h, w, c = images.shape
     columns = columns or math.ceil(math.sqrt(n * h / w))
@@ -34,13 +38,13 @@ def image_grid(
 
 
 def neighbour_rows(samples: np.ndarray, neighbours: np.ndarray, zoom: int | None = None) -> Image.Image:
-    """Samples (n, h, w, c), framed in the colour of generated points, and right of each its neighbours (n, k, h, w, c).
+    """Samples (n, h, w, c), framed in the colour of generated points, beside their neighbours (n, k, h, w, c).
 
-    By default a pixel becomes a zoom x zoom square so that the picture is about 800 pixels wide.
+    A pixel becomes a square of zoom x zoom pixels; by default the picture is about 800 pixels wide.
     """
     k, h, w = neighbours.shape[1:4]
     zoom = zoom or max(1, round(800 / ((k + 1) * w)))
-    padding = max(4, 2 + zoom // 4)  # as wide as a frame has to be to be seen
+    padding = max(4, 2 + zoom // 4)  # the width of a visible frame
     left = image_grid(samples, 1, padding, zoom).convert("RGB")
     right = image_grid(neighbours.reshape(-1, *samples.shape[1:]), k, padding, zoom).convert("RGB")
     page = Image.new("RGB", (left.width + 4 * padding + right.width, left.height), PAPER)
@@ -50,4 +54,22 @@ def neighbour_rows(samples: np.ndarray, neighbours: np.ndarray, zoom: int | None
     for i in range(len(samples)):
         top = i * (zoom * h + padding)
         draw.rectangle((0, top, left.width - 1, top + zoom * h + 2 * padding - 1), outline=VERMILION, width=padding)
+    return page
+
+
+def sheet(title: str, columns: list[str], rows: dict[str, list[Image.Image]]) -> Image.Image:
+    """A page of pictures of one size; `rows` holds, by label, a picture for each column."""
+    wide, high = next(iter(rows.values()))[0].size
+    page = Image.new("RGB", (LEFT + (wide + GAP) * len(columns), TOP + (high + GAP) * len(rows)), PAPER)
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(16)
+    draw.text((16, 34), title, INK, ImageFont.load_default(20), anchor="lm")
+    for i, column in enumerate(columns):
+        draw.text((LEFT + i * (wide + GAP), TOP - 14), column, INK, font, anchor="lm")
+    for j, (label, row) in enumerate(rows.items()):
+        y = TOP + j * (high + GAP)
+        draw.text((16, y + high // 2), label, INK, font, anchor="lm")
+        for i, picture in enumerate(row):
+            x = LEFT + i * (wide + GAP)
+            page.paste(picture, (x, y))
+            draw.rectangle((x - 1, y - 1, x + wide, y + high), outline=FRAME)
     return page

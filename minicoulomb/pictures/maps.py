@@ -1,29 +1,30 @@
-"""The potential as a map of the plane: colours from vermilion (generated outweighs) to blue (real outweighs).
+"""The potential as a map of the plane, from vermilion (generated charge outweighs) to blue (real charge outweighs).
 
-colour        t = sign(v) sqrt(|v| / limit): white at 0, deepest at +-limit and beyond; sqrt, for between real
-              points the potential is often a tenth of what it is at a crowd of generated ones
+colour        t = sign(v) sqrt(|v| / limit): white at 0, deepest at |v| >= limit. The root shows the potential between
+              real points, which is often a tenth of that at a crowd of generated ones
 zero level    a line where v changes its sign
-arrows        sqrt(|f| / longest) of their spacing long, at most 1: forces 100 to 1 are 10 to 1 in length
+arrows        sqrt(|f| / longest) times their spacing, at most their spacing
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageDraw, ImageFont
 
 from minicoulomb.pictures.colours import FRAME, INK, NAVY, PAPER, RUST, diverging
 from minicoulomb.pictures.plane import Plane, Square, arrows_opacity, counted
 
-# Cells of the square on a side: those where values are computed, drawn smoothly between, and those of the arrows.
+# Cells along a side of the square: of the values, with interpolation between them, and of the arrows.
 CELLS, ARROWS = 200, 20
-# Shades of either colour. Their edges are level lines, and a file of them takes half of one without steps.
+# Shades of either colour. Their edges are level lines, and the file is half as large as with continuous shades.
 STEPS = 16
-# Of n points, each has this over sqrt(n): few can be seen, and many leave the map to be seen.
+# The opacity of each of n points is this over sqrt(n): few points are visible, and many do not hide the map.
 OPACITY = 17.5
 
 
-class Panel(NamedTuple):
-    """One map: values (CELLS, CELLS) at `Plane.centres(CELLS)`, and forces (ARROWS, ARROWS, 2) or None likewise."""
+class FieldPanel(NamedTuple):
+    """One map: values (CELLS, CELLS) at Plane.centres(CELLS), forces (ARROWS, ARROWS, 2) at Plane.centres(ARROWS)."""
 
     title: str
     caption: str
@@ -31,31 +32,31 @@ class Panel(NamedTuple):
     forces: np.ndarray | None = None
 
 
-class Scale(NamedTuple):
-    """What the deepest colours and the longest arrows stand for."""
+class ColourScale(NamedTuple):
+    """The value of the deepest colours and the force of the longest arrows."""
 
     limit: float
     longest: float
 
 
 def field_map(
-    panels: list[Panel],
+    panels: list[FieldPanel],
     square: Square,
     real: np.ndarray,
     generated: np.ndarray,
-    scale: Scale,
+    scale: ColourScale,
     title: str = "",
     units: tuple[str, str] = ("", ""),
     size: int = 560,
 ) -> Image.Image:
     """The panels side by side, `size` pixels wide each, with real and generated points (n, 2) and one scale for all.
 
-    units   of the values and of the forces, written beside the scale
+    units   of the values and of the forces, for the legend
     """
     unit = size / 500
     pages = [_page(panel, square, real, generated, scale, size, unit) for panel in panels]
     head, foot, aside = round(50 * unit), round(96 * unit), round(800 * unit)
-    alone = len(panels) == 1  # too narrow for the legend below it, which then stands at its right
+    alone = len(panels) == 1  # a single panel is narrower than the legend, which stands at its right
     wide, high = (size + aside, 0) if alone else (len(pages) * size, foot)
     picture = Image.new("RGB", (wide, head + pages[0].height + high), PAPER)
     for i, page in enumerate(pages):
@@ -78,29 +79,19 @@ def field_map(
 
 
 def zero_level(values: np.ndarray) -> np.ndarray:
-    """How far the line values = 0 covers each pixel of values (h, w), 0 to 1.
+    """The fraction of each pixel of values (h, w) that the line values = 0 covers.
 
-    A pixel is at |v| / |grad v| from the line; where v is 0 all around, there is none.
+    A pixel is at the distance |v| / |grad v| from the line. A region of zeros has no line.
     """
     slopes = np.hypot(*np.gradient(values))
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.where(slopes > 0, np.abs(values) / slopes, np.inf)
-    changes = np.zeros(values.shape, bool)
-    positive = values > 0
-    down, across = positive[1:] != positive[:-1], positive[:, 1:] != positive[:, :-1]
-    for side in (np.s_[1:], np.s_[:-1]):
-        changes[side] |= down
-        changes[:, side] |= across
-    near = changes.copy()
-    near[1:] |= changes[:-1]
-    near[:-1] |= changes[1:]
-    near[:, 1:] |= changes[:, :-1]
-    near[:, :-1] |= changes[:, 1:]
-    return near * np.clip(1.25 - distance, 0, 1)
+    around = sliding_window_view(np.pad(values > 0, 2, mode="edge"), (5, 5)).sum(axis=(2, 3))  # positive neighbours
+    return ((around > 0) & (around < 25)) * np.clip(1.25 - distance, 0, 1)
 
 
 def arrow_lengths(forces: np.ndarray, longest: float, spacing: float) -> np.ndarray:
-    """Forces (..., 2) as arrows in pixels: of their direction, spacing sqrt(|f| / longest) long, at most spacing."""
+    """Arrows in pixels along forces (..., 2), spacing * sqrt(|f| / longest) long, at most spacing."""
     sizes = np.linalg.norm(forces, axis=-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         directions = np.where(sizes > 0, forces / sizes, 0)

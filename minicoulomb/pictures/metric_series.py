@@ -1,7 +1,7 @@
-"""What was logged, as series: metrics.jsonl -> steps (n,) and values (n,) under each name.
+"""metrics.jsonl -> series: steps (n,) and values (n,) of each metric.
 
-thinned        fewer points to draw, the lowest and the highest of each stretch
-running_mean   m_i = mean of v_j over |j - i| <= n / 40, as far as the series reaches
+thinned        at most DRAWN points, with the minimum and the maximum of each stretch
+running_mean   m_i = mean of v_j over |j - i| <= n / 40, cut off at both ends of the series
 """
 
 import json
@@ -16,24 +16,24 @@ import numpy as np
 
 from minicoulomb.errors import UserError
 
-# Points of a drawn line: more cannot be seen.
+# Points of a line; more are invisible.
 DRAWN = 1000
-# The running mean reaches over this part of a series, if it has at least twice as many values.
+# The window of the running mean is this fraction of a series, which needs at least twice as many values.
 STRETCHES = 20
 
 
 class Series(NamedTuple):
-    """What was logged under one name: the steps (n,) where it is a finite number, ascending, and its values (n,)."""
+    """The finite values (n,) of one metric and their steps (n,), in ascending order."""
 
     steps: np.ndarray
     values: np.ndarray
 
 
 def read_metrics(run: Path) -> dict[str, Series]:
-    """The series of the run directory `run` by name; empty where nothing is logged yet.
+    """The series of the run directory `run` by name; empty before the first logged step.
 
-    Lines that are torn, for the run is being written or was killed, are left out, as are values that are no finite
-    numbers. It takes 16 bytes of memory for a value. Raises UserError where `run` is no run directory.
+    Torn lines, of a run that is being written or was killed, are left out, and so are values that are not finite
+    numbers. Memory: 16 bytes a value. Raises UserError if `run` is not a run directory.
     """
     series = defaultdict(lambda: (array("d"), array("d")))
     try:
@@ -46,13 +46,13 @@ def read_metrics(run: Path) -> dict[str, Series]:
                         series[name][1].append(value)
     except OSError as error:
         raise UserError(
-            f"{run}: no metrics.jsonl that can be read ({error.strerror}); give a run directory like runs/00000-grid"
+            f"{run}: has no readable metrics.jsonl ({error.strerror}); use a run directory like runs/00000-grid"
         ) from None
     return {name: Series(*map(np.frombuffer, columns)) for name, columns in series.items()}
 
 
 def _entry(line):
-    """One line as a dict with a step, or an empty one."""
+    """One line as a dict with a step; an empty dict if it is torn."""
     try:
         entry = json.loads(line)
     except ValueError:
@@ -65,7 +65,7 @@ def _is_finite(value):
 
 
 def thinned(series: Series, most: int = DRAWN) -> Series:
-    """At most `most` of the points: the lowest and the highest of each stretch, so that no outlier is lost."""
+    """At most `most` of the points: the minimum and the maximum of each stretch, which keeps every outlier."""
     n = len(series.steps)
     if n <= most:
         return series
@@ -79,7 +79,7 @@ def thinned(series: Series, most: int = DRAWN) -> Series:
 
 
 def running_mean(series: Series) -> Series | None:
-    """The mean of the values about each point, as far as the series reaches; None of too short a series."""
+    """The mean of the values around each point; None if the series is too short."""
     n = len(series.steps)
     if n < 2 * STRETCHES:
         return None

@@ -1,20 +1,35 @@
-"""Pictures to files, whole or not at all."""
+"""Pictures, animations and samples -> files, each whole or not at all.
 
-from collections.abc import Iterable, Sequence
+save              a PNG file
+save_animation    a GIF file
+export            samples as samples.png, a grid of images or a scatter plot of points;
+                  as folder/000000.png, 000001.png, ..., one file for each image;
+                  or as samples.npz, with `images` (n, h, w, c) uint8 or `x` (n, m) float32
+"""
+
+import os
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from minicoulomb.data.dataset import to_pixels
 from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
+from minicoulomb.pictures.images import image_grid
+from minicoulomb.pictures.plane import scatter
 
-# Colours that an animation shows exactly: its paper, its text, its frames.
-FREQUENT = 16
+# In a larger grid the images are too small.
+LARGEST_GRID = 4096
+# Pillow looks for the nearest colour of 252 in place of 255: any lighter grey than this could replace white.
+NEAR_WHITE = 247
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Write a PNG file, whole or not at all."""
+    """Write a PNG file."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise UserError(f"{path}: pictures are PNG files; use {path.stem}.png")
@@ -23,55 +38,91 @@ def save(picture: Image.Image, path: Path) -> None:
 
 
 def save_animation(frames: Iterable[Image.Image], path: Path, seconds: float = 0.1, hold: float = 2.0) -> None:
-    """Write a GIF file that runs for ever: each frame is shown for `seconds`, the last one for `hold`.
+    """Write a GIF file in an endless loop: each frame lasts `seconds`, the last one `hold`.
 
-    All frames share a palette of 256 colours, so that nothing flickers, chosen from the first, the middle and the last.
-    Of a sequence that draws its frames when they are asked for, one is in memory at a time, and a byte for each
-    pixel of all.
+    All frames share a palette of 256 colours, which avoids flicker; it is that of the first, the middle and the last
+    frame. If `frames` is a sequence that draws on demand, memory holds one drawn frame, and one byte for each pixel of
+    all others.
     """
     path = Path(path)
     if path.suffix.lower() != ".gif":
         raise UserError(f"{path}: animations are GIF files; use {path.stem}.gif")
     frames = frames if isinstance(frames, Sequence) else list(frames)
     if not frames:
-        raise UserError(f"{path}: no frames; an animation takes at least one")
-    palette = _palette([frames[i] for i in sorted({0, len(frames) // 2, len(frames) - 1})])
-    first, *rest = (_indexed(frames[i], palette) for i in range(len(frames)))
+        raise UserError(f"{path}: no frames; an animation needs at least one")
+    three = [np.asarray(frames[i].convert("RGB")) for i in sorted({0, len(frames) // 2, len(frames) - 1})]
+    # MAXCOVERAGE keeps rare colours: a map has many pale pixels and few deep ones.
+    palette = Image.fromarray(np.concatenate(three)).quantize(256, Image.Quantize.MAXCOVERAGE)
+    colours = np.reshape(palette.getpalette(), (-1, 3))
+    palette.putpalette(np.where((colours >= NEAR_WHITE).all(axis=1, keepdims=True), 255, colours).ravel().tolist())
+    first, *rest = (
+        frames[i].convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for i in range(len(frames))
+    )
     durations = [round(1000 * seconds)] * len(rest) + [round(1000 * hold)]
     with atomic_write(path) as file:
         first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
 
 
-def _palette(frames):
-    """At most 256 colours (n, 3): the most frequent ones as they are, and the median cut of the others.
+def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target: Path) -> None:
+    """Write n samples of `shape`, an iterator of blocks, to `target`, in the format of its name.
 
-    A colour there counts by the root of its pixels, or the deep shades of a map would yield to its many pale ones.
+    Raises UserError for an unknown format, a format that does not fit the samples, or an unwritable place.
     """
-    colours, counts = np.unique(np.concatenate([_numbers(frame) for frame in frames]), return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    frequent, others = colours[order[:FREQUENT]], order[FREQUENT:]
-    if not len(others):
-        return _channels(frequent)
-    weighted = np.repeat(colours[others], np.ceil(np.sqrt(counts[others])).astype(int))
-    cut = Image.fromarray(_channels(weighted)[None]).quantize(256 - FREQUENT).getpalette()
-    return np.concatenate([_channels(frequent), np.array(cut, np.uint8).reshape(-1, 3)])
+    is_image = len(shape) == 3
+    if target.suffix == ".npz":
+        _write_npz(blocks, n, shape, target)
+    elif target.suffix.lower() == ".png":
+        if is_image and n > LARGEST_GRID:
+            raise UserError(
+                f"{target}: a grid has at most {LARGEST_GRID} images, not {n}; use -o FOLDER or a .npz file"
+            )
+        x = np.concatenate(list(blocks))
+        save(image_grid(x) if is_image else scatter(None, x), target)
+    elif target.suffix:
+        raise UserError(f"{target}: samples are a .png or .npz file or a folder; use -o samples.png")
+    elif not is_image:
+        raise UserError(f"{target}: a folder holds images, but these samples are points; use -o samples.npz or .png")
+    else:
+        _write_folder(blocks, n, target)
 
 
-def _indexed(frame, palette):
-    """The frame in the nearest colours of the palette; Pillow's own search takes a near white for white."""
-    colours, places = np.unique(_numbers(frame), return_inverse=True)
-    channels, palette = _channels(colours).astype(np.float32), palette.astype(np.float32)
-    nearest = ((palette * palette).sum(axis=1) - 2 * channels @ palette.T).argmin(axis=1)
-    indexed = Image.fromarray(nearest[places].astype(np.uint8).reshape(frame.height, frame.width), "P")
-    indexed.putpalette(palette.astype(np.uint8).tobytes())
-    return indexed
+def check_rows(option: str, n: int, columns: int, shape: tuple[int, ...], target: Path) -> None:
+    """UserError unless a picture of n rows of samples of `shape`, as `option` draws, can be written to `target`."""
+    if len(shape) != 3:
+        raise UserError(f"{option}: draws images, but these samples are points of {shape[0]} numbers; drop {option}")
+    if target.suffix.lower() != ".png":
+        raise UserError(f"{target}: {option} draws one picture; use -o {target.stem}.png")
+    if n * columns > LARGEST_GRID:
+        raise UserError(f"{target}: a picture has at most {LARGEST_GRID} images, not {n} rows of {columns}; use fewer")
 
 
-def _numbers(frame):
-    """The colours of a frame's pixels as numbers of 24 bits, (pixels,)."""
-    return np.asarray(frame.convert("RGB")).reshape(-1, 3) @ np.array([1 << 16, 1 << 8, 1])
+def _write_npz(blocks, n, shape, target):
+    is_image = len(shape) == 3
+    header = {"descr": "|u1" if is_image else "<f4", "fortran_order": False, "shape": (n, *shape)}
+    with (
+        atomic_write(target) as file,
+        zipfile.ZipFile(file, "w") as archive,
+        archive.open("images.npy" if is_image else "x.npy", "w", force_zip64=True) as member,
+    ):
+        np.lib.format.write_array_header_1_0(member, header)
+        for block in blocks:
+            member.write((to_pixels(block) if is_image else block.astype("<f4")).tobytes())
 
 
-def _channels(colours):
-    """(n,) numbers of 24 bits as (n, 3) bytes."""
-    return np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=-1).astype(np.uint8)
+def _write_folder(blocks, n, target):
+    digits = max(6, len(str(n - 1)))
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise UserError(f"{target}: exists and is not an empty folder; choose another name")
+        draft.mkdir(parents=True)
+        images = (image for block in blocks for image in block)
+        for number, image in enumerate(images):
+            image_grid(image[None], padding=0, zoom=1).save(draft / f"{number:0{digits}d}.png")
+        if target.exists():
+            target.rmdir()
+        draft.rename(target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror or error}); choose another place") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -1,13 +1,15 @@
-"""A square of the plane with axes, on a page of its own.
+"""A square of the plane with axes, and points on it.
 
     plane = Plane(square_about(real), title="grid")
-    plane.paint(colours)                              a ground of pixels
+    plane.paint(colours)                              a background of pixels
     plane.arrows(points, lengths)                     an arrow at each of n points
-    plane.discs(points, VERMILION, "generated")       n discs, told and counted in the legend
+    plane.discs(points, VERMILION, "generated")       n discs, with their name and number in the legend
     picture = plane.drawn()
 
-n discs of opacity alpha are laid over each other: what is left of the ground at a pixel is prod_i (1 - alpha c_i),
-with c_i in [0, 1] the part of the pixel that disc i covers, whatever their order.
+    scatter(real, generated)                          generated points over real ones
+
+n discs of opacity alpha lie over each other: the background keeps prod_i (1 - alpha c_i) of a pixel, where disc i
+covers the fraction c_i of the pixel. The order of the discs does not matter.
 """
 
 import math
@@ -16,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from minicoulomb.pictures.colours import FRAME, INK, PAPER, RULE
+from minicoulomb.pictures.colours import FRAME, GREY, INK, PAPER, RULE, VERMILION
 
-# Arrows are drawn so many times finer than they are seen.
+# Arrows are drawn on this many times as many pixels, and averaged.
 FINE = 4
 
 
@@ -31,7 +33,7 @@ class Square(NamedTuple):
 
 
 def square_about(points: np.ndarray, margin: float = 1.15) -> Square:
-    """The square about points (n, m), in the plane of their first two coordinates, `margin` times as wide as they."""
+    """The square around the first two coordinates of points (n, m), `margin` times as wide as the points."""
     points = in_plane(points)
     low, high = points.min(axis=0), points.max(axis=0)
     side = margin * float((high - low).max()) or 1.0
@@ -39,7 +41,7 @@ def square_about(points: np.ndarray, margin: float = 1.15) -> Square:
 
 
 def in_plane(points: np.ndarray) -> np.ndarray:
-    """The first two coordinates (n, 2) of points (n, m); a single one becomes a horizontal line."""
+    """The first two coordinates (n, 2) of points (n, m); if m is 1, the second is 0."""
     points = np.asarray(points, np.float64)
     return points[:, :2] if points.shape[1] > 1 else np.hstack([points, np.zeros_like(points)])
 
@@ -52,9 +54,9 @@ def counted(points: np.ndarray, name: str, square: Square) -> str:
 
 
 class Plane:
-    """A page with the square's axes, title and legend, `size` pixels wide; what is laid on it lies in order.
+    """A page with the square's axes, title and legend, `size` pixels wide.
 
-    `side` is the width of the square in pixels, `unit` the size of all that is written, 1 at 800 pixels.
+    `side` is the width of the square in pixels, `unit` the scale of texts and lines, 1 on a page of 800 pixels.
     """
 
     def __init__(self, square: Square, size: int = 800, title: str = "", unit: float | None = None):
@@ -66,22 +68,22 @@ class Plane:
         self.ground = self._ruled()
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Points (n, 2) of the plane in pixels of the square, from its upper left corner, (n, 2)."""
+        """Pixel coordinates (n, 2) of points (n, 2), from the square's upper left corner."""
         return (points - self.square[:2]) / self.square.side * (self.side, -self.side) + (0, self.side)
 
     def centres(self, cells: int | None = None) -> np.ndarray:
-        """The centres of the square's cells, (cells, cells, 2), from the top row down; by default of its pixels."""
+        """The centres (cells, cells, 2) of the square's cells, the top row first; by default of its pixels."""
         cells = cells or self.side
         steps = (np.arange(cells) + 0.5) / cells * self.square.side
         x, y = np.meshgrid(self.square.x + steps, self.square.y + self.square.side - steps)
         return np.stack([x, y], axis=-1)
 
     def paint(self, colours: np.ndarray) -> None:
-        """Cover the square with colours (side, side, 3), 0 to 255."""
+        """Fill the square with colours (side, side, 3), 0 to 255."""
         self.ground = np.asarray(colours, np.float64)
 
     def discs(self, points: np.ndarray, colour, name: str, radius: float = 2.6, alpha: float = 0.5) -> None:
-        """A disc at each point (n, m), of its first two coordinates; those outside are counted in the legend."""
+        """Draw a disc at each point (n, m), by its first two coordinates; the legend counts the points outside."""
         points = in_plane(points)
         spots = self.pixels(points)
         opacity = _opacity(spots, self.side, radius * self.unit, alpha)[..., None]  # (side, side, 1)
@@ -89,13 +91,13 @@ class Plane:
         self.legend.append((colour, counted(points, name, self.square)))
 
     def arrows(self, points: np.ndarray, lengths: np.ndarray, colour=INK, alpha: float = 0.8) -> None:
-        """An arrow with its middle at each point (n, 2), `lengths` (n, 2) in pixels, y up; a dot where it has none."""
+        """Draw arrows centred at points (n, 2), of `lengths` (n, 2) in pixels, y up; dots where the length is 0."""
         lengths = lengths * (1, -1)
         opacity = alpha * arrows_opacity((self.side, self.side), self.pixels(points), lengths, self.unit)[..., None]
         self.ground = (1 - opacity) * self.ground + opacity * colour
 
     def drawn(self) -> Image.Image:
-        """The page."""
+        """The finished page."""
         unit, left, top, side = self.unit, self.left, self.top, self.side
         page = Image.new("RGB", (self.size, top + side + self.bottom), PAPER)
         page.paste(Image.fromarray(np.rint(self.ground).astype(np.uint8)), (left, top))
@@ -128,13 +130,42 @@ class Plane:
         return np.asarray(paper, np.float64)
 
     def _ticks(self, start):
-        """Between 3 and 7 pairs (pixels from the start, label) at multiples of 1, 2 or 5 times a power of ten."""
+        """3 to 7 pairs (pixels from the start, label), at multiples of 1, 2 or 5 times a power of ten."""
         scale = self.side / self.square.side
         return [((tick - start) * scale, label) for tick, label in ticks(start, self.square.side)]
 
 
+def scatter(
+    real: np.ndarray | None,
+    generated: np.ndarray,
+    extent: float | tuple[float, float, float, float] | None = None,
+    size: int = 800,
+    title: str = "",
+    alpha: float = 0.5,
+) -> Image.Image:
+    """Generated points (k, m) in colour over real points (n, m), if any, in grey, on a page `size` pixels wide.
+
+    extent   half the side of a square around 0, or (xmin, xmax, ymin, ymax), widened to a square; by default the
+             square around the real points, or without them the generated ones, with a margin of 15 %
+    The legend counts the points outside. If m > 2, the first two coordinates are drawn and the title says so.
+    """
+    m = generated.shape[1]
+    if m != 2:
+        title = f"{title} (coordinates 1 and 2 of {m})" if m > 2 else f"{title} (1 coordinate)"
+    if extent is None:
+        square = square_about(generated if real is None else real)
+    else:
+        extent = (-extent, extent, -extent, extent) if np.ndim(extent) == 0 else extent
+        square = square_about(np.array([extent[::2], extent[1::2]], float), margin=1.0)
+    plane = Plane(square, size, title)
+    if real is not None:
+        plane.discs(real, GREY, "real", alpha=alpha)
+    plane.discs(generated, VERMILION, "generated", alpha=alpha)
+    return plane.drawn()
+
+
 def ticks(start: float, span: float) -> list[tuple[float, str]]:
-    """Between 3 and 7 pairs (position, label) from start to start + span, at multiples of 1, 2 or 5 times 10^k."""
+    """3 to 7 pairs (position, label) from start to start + span, at multiples of 1, 2 or 5 times 10^k."""
     power = 10.0 ** math.floor(math.log10(span / 4))
     step = power * max(k for k in (1, 2, 5) if k * power <= span / 4)
     first, last = math.ceil(start / step), math.floor((start + span) / step)
@@ -142,7 +173,7 @@ def ticks(start: float, span: float) -> list[tuple[float, str]]:
 
 
 def arrows_opacity(shape: tuple[int, int], middles: np.ndarray, lengths: np.ndarray, unit: float) -> np.ndarray:
-    """How far arrows cover each pixel of a picture (h, w), 0 to 1; middles and lengths (n, 2) in pixels, y down."""
+    """The fraction of each pixel (h, w) that arrows cover; middles and lengths (n, 2) in pixels, y down."""
     h, w = shape
     page = Image.new("L", (FINE * w, FINE * h))
     draw = ImageDraw.Draw(page)
@@ -152,7 +183,7 @@ def arrows_opacity(shape: tuple[int, int], middles: np.ndarray, lengths: np.ndar
 
 
 def _draw_arrow(draw, middle, length, unit):
-    """A dot where it is shorter than it is thick."""
+    """Draw an arrow, or a dot if it is shorter than thick."""
     size = math.hypot(*length)
     if size < 2 * unit:
         draw.ellipse((*(middle - unit), *(middle + unit)), 255)
@@ -162,7 +193,7 @@ def _draw_arrow(draw, middle, length, unit):
     tail, tip = middle - length / 2, middle + length / 2
     head = min(6 * unit, 0.5 * size)
     neck = tip - head * along
-    thick = unit * min(1.4, 0.6 + 0.04 * size / unit)  # thinner where it is short, so that its head is seen
+    thick = unit * min(1.4, 0.6 + 0.04 * size / unit)  # a short arrow is thin, so that its head is visible
     draw.line((*tail, *neck), 255, round(thick))
     draw.polygon([tuple(corner) for corner in (tip, neck + 0.5 * head * across, neck - 0.5 * head * across)], 255)
 
@@ -172,7 +203,7 @@ def _inside(points, side):
 
 
 def _opacity(points, side, radius, alpha):
-    """1 - prod_i (1 - alpha c_i) at each pixel (side, side), for discs at `points` (n, 2) in pixels."""
+    """1 - prod_i (1 - alpha c_i) of each pixel (side, side), with discs at `points` (n, 2) in pixels."""
     points = points[_inside(points, side)]
     reach = math.ceil(radius + 0.5)
     width = side + 2 * reach

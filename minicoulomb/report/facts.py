@@ -1,4 +1,4 @@
-"""What is known of a run, gathered for its report; what is not there is said, never raised."""
+"""The facts of a run for its report. Missing data or pictures are facts as well, not errors."""
 
 from math import prod
 from pathlib import Path
@@ -12,26 +12,27 @@ from minicoulomb.data.mixtures import Mixture
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import EVALUATED, SMALL, evaluate
 from minicoulomb.pictures.field_picture import field_picture
-from minicoulomb.pictures.metric_curves import Series, read_metrics
+from minicoulomb.pictures.metric_series import Series, read_metrics
 from minicoulomb.report.images import chosen, read
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.sampling import samples
 
-# Pictures from the start of the run to its end, and lines from the end of its log.
+# The number of pictures in the course of the run, and of lines at the end of its log.
 PICTURES, LOG_LINES = 8, 20
 
 
 class Facts(NamedTuple):
     """One run at one step.
 
-    given      the run as it was called on the command line
-    data       what it was trained on, in words
-    metrics    what `minicoulomb evaluate` measures, empty where that is not possible or takes long
-    missing    what could not be done, and why
-    pictures   (step, picture) in ascending order, up to the step; broken ones are left out
+    path       the run as named on the command line
+    data       the training data in words
+    modes      the number of modes of a mixture
+    metrics    those of `minicoulomb evaluate`; empty without data or for large samples
+    pictures   (step, picture) in ascending order, up to the step, without broken ones
+    missing    sentences on what is missing, and why
     """
 
-    given: Path
+    path: Path
     name: str
     checkpoint: Checkpoint
     versions: dict[str, str]
@@ -52,25 +53,25 @@ class Facts(NamedTuple):
 
 
 def gather(
-    given: Path, folder: Path, checkpoint: Checkpoint, versions: dict[str, str], dataset: Dataset | UserError
+    path: Path, folder: Path, checkpoint: Checkpoint, versions: dict[str, str], dataset: Dataset | UserError
 ) -> Facts:
-    """The facts of the run in `folder` at the checkpoint; `dataset` may be the reason why there is none.
+    """The facts of the run in `folder` at the checkpoint; without data, `dataset` is the reason.
 
-    Samples are those of `minicoulomb evaluate` with seed 0. Raises UserError where `folder` is no run directory.
+    Samples are those of `minicoulomb evaluate` with seed 0. Raises UserError if `folder` is not a run directory.
     """
     shape, missing = checkpoint.space.shape, []
     metrics, field = {}, None
     if isinstance(dataset, UserError):
-        missing.append(f"The data are not there, so nothing was compared with them: {dataset}.")
+        missing.append(f"The samples are not compared with the data, which are missing: {dataset}.")
     else:
-        with np.errstate(all="ignore"):  # the weights of a run that diverged may overflow
+        with np.errstate(all="ignore"):  # the weights of a diverged run may overflow
             metrics = _metrics(checkpoint, dataset) if prod(shape) <= SMALL else {}
             field = _field(checkpoint, dataset)
     pictures, broken = _pictures(folder, checkpoint.state.step)
     if broken:
-        missing.append(f"No whole pictures, left out: {', '.join(broken)}.")
+        missing.append(f"Damaged pictures, left out: {', '.join(broken)}.")
     return Facts(
-        given,
+        path,
         folder.resolve().name,
         checkpoint,
         versions,
@@ -91,7 +92,7 @@ def _metrics(checkpoint, dataset):
 
 
 def _field(checkpoint, dataset):
-    """None of data whose field cannot be drawn."""
+    """The picture of the field, or None for data without one."""
     try:
         return field_picture(checkpoint, dataset)
     except UserError:
@@ -99,7 +100,7 @@ def _field(checkpoint, dataset):
 
 
 def _pictures(folder, last):
-    """(step, picture) of evenly chosen ones up to the step `last`, and the names of those that are broken."""
+    """(step, picture) of evenly chosen pictures up to the step `last`, and the names of broken ones."""
     paths = {int(p.stem[5:]): p for p in (folder / "samples").glob("step-*.png") if p.stem[5:].isdecimal()}
     steps = chosen(sorted(step for step in paths if step <= last), PICTURES)
     found = [(step, read(paths[step])) for step in steps]

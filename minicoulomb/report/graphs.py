@@ -1,4 +1,4 @@
-"""Matplotlib's figures as <svg> within a page: its colours follow the page's, and it has no ids but its own."""
+"""Matplotlib's figures as <svg> in a page, in the page's colours and with ids of their own."""
 
 import io
 import re
@@ -15,7 +15,7 @@ VARIABLES = {COLOURS[0]: "var(--line)", INK: "var(--ink)", MUTED: "var(--muted)"
 
 
 def inline(figure: "Figure", name: str, label: str) -> Html:
-    """The figure as <svg role="img">, told to screen readers as `label`; `name` is its own on the page."""
+    """The figure as <svg role="img"> with `label` for screen readers; `name`, unique on the page, begins its ids."""
     for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
         patch.set_visible(False)
     file = io.BytesIO()

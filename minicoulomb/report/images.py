@@ -1,4 +1,4 @@
-"""Pictures of a run, to be part of a page: some of many, smaller, as data: addresses."""
+"""Pictures of a run, resized and encoded as data: addresses of a page."""
 
 import io
 import warnings
@@ -7,28 +7,28 @@ from pathlib import Path
 
 from PIL import Image
 
-from minicoulomb.report.html import Html, tag
+from minicoulomb.report.html import Html, block
 
-# Pixels across a picture alone, and of one in a row; twice as many as on the page, for fine screens.
+# Width in pixels of a single picture and of one in a row: twice that on the page, for screens of high resolution.
 WIDE, THUMBNAIL = 1600, 400
-# PNG keeps every pixel and is small for drawings; beyond so many bytes a photograph is better a JPEG.
+# PNG keeps every pixel and suits drawings; beyond this many bytes JPEG is tried.
 LARGE = 100_000
 QUALITY = 85
 
 
 def chosen(steps: list[int], most: int) -> list[int]:
-    """At most `most` of them, evenly, with the first and the last."""
+    """At most `most` of the steps, evenly, with the first and the last."""
     if len(steps) <= most:
         return steps
     return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
 
 
 def read(path: Path) -> Image.Image | None:
-    """The picture in a PNG file, or None where there is no whole one."""
+    """The picture in a PNG file, or None if it is damaged or of another format."""
     try:
         with warnings.catch_warnings(action="error"), Image.open(path, formats=("PNG",)) as image:
             return image.convert("RGB")
-    except Exception:  # Pillow's decoder raises nearly anything on damaged bytes
+    except Exception:  # Pillow's decoder raises exceptions of many classes on damaged bytes
         return None
 
 
@@ -41,7 +41,7 @@ def embedded(image: Image.Image, alt: str, width: int) -> Html:
         jpeg = _encoded(image, "JPEG", quality=QUALITY, subsampling=0)
         content, kind = min((content, "png"), (jpeg, "jpeg"), key=lambda pair: len(pair[0]))
     address = f"data:image/{kind};base64,{b64encode(content).decode()}"
-    return tag("img", src=address, alt=alt, width=image.width, height=image.height)
+    return block("image", address=address, alt=alt, width=image.width, height=image.height)
 
 
 def _encoded(image, format, **settings):

@@ -1,4 +1,4 @@
-"""What the metrics of `minicoulomb evaluate` mean, for somebody who sees them for the first time."""
+"""The meaning of the metrics of `minicoulomb evaluate`, for readers who do not know them."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from minicoulomb.report.facts import Facts
 
 
 class Number(NamedTuple):
-    """One metric: its value as text, what it is, and how to read it."""
+    """One metric: its value as text, its name, and its meaning."""
 
     value: str
     name: str
@@ -14,28 +14,28 @@ class Number(NamedTuple):
 
 
 MEANINGS = {
-    "modes": ("modes covered", "with at least one good sample"),
-    "modes20": ("modes well covered", "with at least a fifth of their share of good samples"),
-    "high_quality": ("high quality", "samples within three standard deviations of a mode; of real ones 98.9%"),
-    "spread": ("spread", "median distance to the nearest mode, in its standard deviations; of real samples 1.18"),
-    "reverse_kl": ("unevenness, reverse KL", "KL(generated || real) of the modes' shares; 0 is even"),
-    "forward_kl": ("unevenness, forward KL", "KL(real || generated) of the modes' shares; 0 is even"),
-    "mmd2": ("squared MMD", "distance to real samples kept out of training; must be small"),
-    "mmd2_floor": ("its floor", "the same for as many real samples: less is chance"),
+    "modes": ("modes covered", "modes with at least one good sample"),
+    "modes20": ("modes well covered", "modes with at least a fifth of their share of good samples"),
+    "high_quality": ("high quality", "samples within three standard deviations of a mode; 98.9% for real samples"),
+    "spread": ("spread", "median distance to the nearest mode, in its standard deviations; 1.18 for real samples"),
+    "reverse_kl": ("unevenness, reverse KL", "KL(generated || real) of the modes' shares; 0: equal shares"),
+    "forward_kl": ("unevenness, forward KL", "KL(real || generated) of the modes' shares; 0: equal shares"),
+    "mmd2": ("squared MMD", "distance to real samples outside the training set; lower is better"),
+    "mmd2_floor": ("its floor", "the same for as many real samples; a lower squared MMD is chance"),
     "nearest_ratio": (
         "nearest neighbours",
-        "distance to the training data over that of fresh real ones; copies have 0",
+        "distance to the training data over that of held-out real ones; copies have 0",
     ),
-    "frechet": ("Fréchet distance", "of the pixels' means and covariances to those of the data; must be small"),
-    "classes": ("classes covered", "with at least 2% of the samples"),
-    "entropy": ("entropy of the classes", "evenness of their shares, in nats; 2.303 is even for ten"),
-    "fid": ("FID", "the last one of training, by Inception's features; must be small"),
-    "batch_mmd2": ("squared MMD", "of the last mini-batch that was logged; must be small, and cannot be 0"),
+    "frechet": ("Fréchet distance", "between the pixels of samples and data, by mean and covariance; lower is better"),
+    "classes": ("classes covered", "classes with at least 2% of the samples"),
+    "entropy": ("entropy of the classes", "evenness of their shares, in nats; at most 2.303 for ten classes"),
+    "fid": ("FID", "the last one of training, by Inception's features; lower is better"),
+    "batch_mmd2": ("squared MMD", "of the last logged mini-batch; lower is better, and 0 is out of reach"),
 }
 
 
 def numbers(facts: Facts) -> list[Number]:
-    """All that was measured, or where that is nothing the last squared MMD of training; and the last FID."""
+    """All metrics, or without any the last squared MMD of training; and the last FID."""
     found = {name: value for name, value in facts.metrics.items() if name in MEANINGS}
     if not found and "mmd2" in facts.series:
         found["batch_mmd2"] = float(facts.series["mmd2"].values[-1])

@@ -109,11 +109,13 @@ def copy_weights(source: Checkpoint, target: Checkpoint) -> None:
     given = vars(source.state)
     if source.state.average is None:
         given = {**given, "average": source.state.theta, "average_statistics": source.state.statistics}
-    for name in set(_names(target.config)) - {"moments_g", "moments_d"}:
+    names = [name for name in _names(target.config) if not name.startswith("moments")]
+    for name in names:
         new, old = given[name], getattr(target.state, name)
         if new.shape != old.shape:
             raise UserError(f"{name} has {new.size} numbers: this run's networks have {old.size}; use equal networks")
-        old[...] = new
+    for name in names:
+        getattr(target.state, name)[...] = given[name]
 
 
 def _names(config):

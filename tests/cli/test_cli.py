@@ -1,14 +1,17 @@
 """The command line as a user meets it: what it prints, writes and returns."""
 
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from cli_cases import SMALL, SMALL_IMAGES, arrays, pixels, run, tree
+from cli_cases import ROOT, SMALL, SMALL_IMAGES, arrays, pixels, run, tree
 from PIL import Image
 
 from minicoulomb.arrays.backend import open_backend
+from minicoulomb.cli.main import COMMANDS
 
 
 @pytest.fixture(scope="module")
@@ -229,22 +232,9 @@ def test_the_user_s_own_points_are_trained_on(tmp_path):
     assert (tmp_path / "00000-points" / "samples" / "step-0000003.png").exists()
 
 
-def test_the_averaged_weights_and_the_noise_of_the_paper_can_be_trained_with(tmp_path):
-    run(
-        "train",
-        *SMALL,
-        "--steps",
-        3,
-        "--noise",
-        1,
-        "--no-half-factors",
-        "--l2",
-        1e-3,
-        "--d-steps",
-        2,
-        "--out",
-        tmp_path,
-    )
+def test_the_noise_of_the_paper_and_averaged_weights_can_be_trained_with(tmp_path):
+    options = ["--noise", 1, "--l2", 1e-3, "--d-steps", 2, "--average", 0.9]
+    run("train", *SMALL, "--steps", 3, *options, "--out", tmp_path)
     run("train", *SMALL, "--steps", 3, "--dtype", "float64", "--l2", 1e-3, "--out", tmp_path)
 
 
@@ -321,12 +311,12 @@ def test_neighbours_are_of_the_run_s_data_or_of_others(trained_images, tmp_path)
     [
         (["--interpolate", "-o", "a.npz"], 1, "a.npz: --interpolate draws one picture; use -o a.png"),
         (["--neighbours", "2", "-o", "folder"], 1, "folder: --neighbours draws one picture; use -o folder.png"),
-        (["--interpolate", "-n", "500", "-o", "a.png"], 1, "500 rows of 10 images: at most 4096"),
+        (["--interpolate", "-n", "500", "-o", "a.png"], 1, "at most 4096 images, not 500 rows of 10"),
         (["--neighbours", "1619", "-n", "1", "-o", "a.png"], 1, "neighbours 1619: digits has 1618 training samples"),
         (["--neighbours", "1", "--data", "/nowhere", "-o", "a.png"], 1, "/nowhere"),
-        (["--interpolate", "--neighbours", "2", "-o", "a.png"], 2, "one at a time"),
+        (["--interpolate", "--neighbours", "2", "-o", "a.png"], 2, "drop one of them"),
         (["--interpolate", "--steps", "1", "-o", "a.png"], 2, "--steps"),
-        (["--steps", "3", "-o", "a.png"], 2, "belongs to --interpolate"),
+        (["--steps", "3", "-o", "a.png"], 2, "applies only to --interpolate"),
         (["--data", "digits", "-o", "a.png"], 2, "add --neighbours K"),
     ],
 )
@@ -339,7 +329,7 @@ def test_a_picture_that_cannot_be_drawn_is_told(trained_images, tmp_path, monkey
 def test_points_are_neither_interpolated_nor_compared(trained, tmp_path):
     for options in (["--interpolate"], ["--neighbours", 2]):
         output = run("sample", trained, *options, "-o", tmp_path / "a.png", status=1)
-        assert f"{options[0]}: rows of images, and these samples are points of 2 numbers" in output
+        assert f"{options[0]}: draws images, but these samples are points of 2 numbers" in output
 
 
 @pytest.mark.parametrize("name", ["samples.gif", "here/there.png", "full"])
@@ -474,8 +464,24 @@ def test_weights_of_other_networks_are_refused(trained_images, tmp_path):
 def test_a_diverging_run_stops_with_its_last_good_state(tmp_path):
     output = run("train", *SMALL, "--steps", 50, "--lr-g", 1e25, "--lr-d", 1e25, "--out", tmp_path, status=1)
     assert "not finite at step" in output
+    assert "; lower --lr-g or --lr-d, or use a larger --eps" in output
     assert "not finite at step" in (tmp_path / "00000-ring" / "log.txt").read_text()
     path = sorted((tmp_path / "00000-ring" / "checkpoints").iterdir())[-1]
     assert path.name in output
     with np.load(path) as file:
         assert np.isfinite(file["theta"]).all()
+
+
+def test_the_command_line_imports_no_library_that_a_command_may_not_need():
+    """Each of them takes longer than everything else; matplotlib and CuPy are extras, and PyTorch is no dependency."""
+    program = "import sys, minicoulomb.cli.main as m; [m.main.get_command(None, name) for name in m.COMMANDS]; "
+    program += "print({'matplotlib', 'torch', 'jax', 'cupy', 'h5py', 'lmdb', 'scipy', 'autograd'} & set(sys.modules))"
+    child = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert child.stdout == "set()\n"
+
+
+def test_the_help_lists_every_command_with_its_purpose():
+    listed = run("--help").split("Commands:\n")[1].splitlines()
+    assert [line.split()[0] for line in listed] == COMMANDS
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+    assert "No such command 'cli'" in run("cli", status=2)

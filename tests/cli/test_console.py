@@ -1,15 +1,13 @@
-"""What a run shows, on a terminal and elsewhere."""
+"""The output of a run, on a terminal and elsewhere."""
 
 import os
 import pty
+import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from data_files import contents, write_folder
-
-from minicoulomb.cli.console import Progress
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "minicoulomb", "train", "--preset", "ring", "--steps", "400", "--batch-size", "16"]
@@ -40,10 +38,10 @@ def test_a_terminal_shows_a_bar_that_is_rewritten(tmp_path):
     assert "█" in output
     assert "\x1b[32m" in output
     assert "\r" in output
-    assert all(word in output for word in ("loss_d", "loss_g", "mmd2", "samples/s", "left"))
+    assert all(word in output for word in ("loss_d", "loss_g", "mmd2", "samples/s"))
     log = (tmp_path / "00000-ring" / "log.txt").read_text()
     assert "\x1b" not in log
-    assert "step 400/400" in log
+    assert "step 400/400  0:00:00 left" in log
 
 
 def test_no_color_is_respected(tmp_path):
@@ -53,19 +51,43 @@ def test_no_color_is_respected(tmp_path):
     assert "\x1b[9" not in output
 
 
-def test_preparing_shows_the_speed_and_the_time_left_of_this_run_alone(capsys, monkeypatch):
-    preparing = Progress("preparing")
-    for now, done in ((100.0, 1000), (101.0, 1100), (101.1, 1110), (106.0, 1600), (111.0, 2000)):
-        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
-        preparing(done, 2000)
-    lines = capsys.readouterr().err.split("\r")[1:]
-    assert [line.split("preparing ")[1].rstrip("\x1b[K\n") for line in lines] == [
-        "1,000/2,000",
-        "1,100/2,000  100 images/s  0:09 left",
-        "1,600/2,000  100 images/s  0:04 left",
-        "2,000/2,000  90.9 images/s  0:00 left",
+SHOWING = """
+import time
+from minicoulomb.cli.console import showing
+
+show = showing({what!r})
+for now, done in {calls}:
+    time.time = lambda: now
+    show(done, {total})
+"""
+
+
+def shown(what, total, *calls, columns="100"):
+    """The states of a bar without the bar itself, for calls at (now, done); and all output."""
+    script = SHOWING.format(what=what, total=total, calls=calls)
+    output = on_a_terminal([sys.executable, "-c", script], NO_COLOR="1", COLUMNS=columns)
+    states = output.replace("\x1b[?25h", "").replace("\x1b[?25l", "").split("\r")
+    return [state.lstrip("█░ ").rstrip() for state in states if state.strip()], output
+
+
+def test_preparing_shows_the_speed_and_the_time_left_of_this_run_alone():
+    """1,000 of 2,000 images were prepared before."""
+    states, output = shown("preparing", 2000, (100.0, 1000), (101.0, 1100), (106.0, 1600), (111.0, 2000))
+    assert states == [
+        "preparing 1,000/2,000",
+        "00:00:09  preparing 1,100/2,000  100.0 images/s",
+        "00:00:04  preparing 1,600/2,000  100.0 images/s",
+        "preparing 2,000/2,000  90.9 images/s",
     ]
-    assert lines[-1].endswith("\n")
+    assert output.endswith("\n")
+
+
+def test_a_narrow_terminal_cuts_the_text_off_and_the_cursor_is_visible_after_each_state():
+    for columns in ("40", "60"):
+        _, output = shown("preparing a long name of a folder", 2000, (0.0, 1), (9.0, 1000), columns=columns)
+        states = re.sub(r"\x1b\[\?25.", "", output).split("\r")
+        assert max(map(len, states)) < int(columns)
+    assert output.rfind("\x1b[?25h") > output.rfind("\x1b[?25l")
 
 
 def test_preparing_is_shown_on_a_terminal_alone(tmp_path):
@@ -86,10 +108,6 @@ def test_elsewhere_there_are_plain_lines(tmp_path):
     assert result.stderr == ""
 
 
-def test_a_count_may_begin_anew(capsys, monkeypatch):
-    show = Progress("samples")
-    for now, done in ((100.0, 64), (110.0, 128), (115.0, 64)):
-        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
-        show(done, 6464)
-    lines = [line.split("samples ")[1].rstrip("\x1b[K") for line in capsys.readouterr().err.split("\r")[1:]]
-    assert lines == ["64/6,464", "128/6,464  6.4 images/s  16:30 left", "64/6,464"]
+def test_a_count_may_begin_anew():
+    states, _ = shown("samples", 6464, (100.0, 64), (110.0, 128), (115.0, 64))
+    assert states == ["samples 64/6,464", "00:16:30  samples 128/6,464  6.4 images/s", "samples 64/6,464"]

@@ -1,4 +1,4 @@
-"""`minicoulomb info` tells what there is, and what is not there as well."""
+"""`minicoulomb info`: what is installed, and what is missing."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ def gpu(monkeypatch):
 
 
 def test_on_the_host_alone_cupy_is_not_asked(monkeypatch):
-    monkeypatch.setattr("minicoulomb.cli.environment.load_cupy", lambda: pytest.fail("asked"))
+    monkeypatch.setattr("minicoulomb.cli.environment.backends.load_cupy", lambda: pytest.fail("asked"))
     assert list(describe("numpy")) == [*HOST, "backend"]
 
 
@@ -63,14 +63,14 @@ def test_what_is_missing_is_told_with_its_remedy(monkeypatch, gpu):
     assert about["GPU"] == "none: there is no NVIDIA driver"
     assert "nvidia-smi" in about["remedy"]
     assert about["backend"] == "numpy, the choice of auto"
-    assert describe("cupy")["backend"] == "cupy, which cannot compute here"
+    assert describe("cupy")["backend"] == "cupy, which does not work here"
 
 
 def test_without_cupy_the_line_that_installs_it_is_told(monkeypatch):
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
     about = describe()
-    assert (about["CuPy"], about["GPU"]) == ("none usable", "none: CuPy is not installed")
+    assert (about["CuPy"], about["GPU"]) == ("not usable", "none: CuPy is not installed")
     assert "pip install" in about["remedy"]
 
 
@@ -86,6 +86,6 @@ def test_values_stand_in_a_column():
 def test_the_command_never_fails_for_want_of_a_gpu():
     about = json.loads(run("info", "--json", "--backend", "cupy"))
     assert set(HOST) < set(about)
-    assert (about["CuPy"] == "none usable") == (find_spec("cupy") is None)
+    assert (about["CuPy"] == "not usable") == (find_spec("cupy") is None)
     assert about["GPU"].startswith("none: ") == (open_backend("auto").name == "numpy")
     assert [line.split()[0] for line in run("info", "--backend", "numpy").splitlines()] == [*HOST, "backend"]

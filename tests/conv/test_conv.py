@@ -7,8 +7,10 @@ from conv_cases import arrays, defining_sums, few, our_sums, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicoulomb.conv import im2col, winograd
-from minicoulomb.conv.correlation import Kernel, correlate, correlate_input, correlate_kernel
+from minicoulomb.arrays import blocks
+from minicoulomb.conv import correlation, im2col, winograd
+from minicoulomb.conv.correlation import correlate, correlate_input, correlate_kernel
+from minicoulomb.conv.winograd import Kernel
 from minicoulomb.errors import UserError
 
 
@@ -42,9 +44,9 @@ def test_taking_images_in_blocks_changes_nothing(monkeypatch, images, partial_su
     x, w, dy = (rng.standard_normal(shape) for shape in ((5, 8, 7, 3), (5, 4, 3, 2), (5, 4, 3, 2)))
     geometry = (2, 2), ((1, 2), (0, 1))
     whole = our_sums(x, w, dy, *geometry, "direct")
-    for name in ("BLOCK_ELEMENTS", "GPU_BLOCK_ELEMENTS"):
-        monkeypatch.setattr(im2col, name, images * (4 * 3) * (5 * 4 * 3))
-    monkeypatch.setattr(im2col, "SUM_ELEMENTS", partial_sums * w.size)
+    for module, name in ((correlation, "BLOCK_ELEMENTS"), (blocks, "GPU_BLOCK")):
+        monkeypatch.setattr(module, name, images * (4 * 3) * (5 * 4 * 3))
+    monkeypatch.setattr(correlation, "SUM_ELEMENTS", partial_sums * w.size)
     for ours, theirs in zip(our_sums(x, w, dy, *geometry, "direct"), whole):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
@@ -105,12 +107,20 @@ WIDE = {"kernel_size": 5, "stride": 2, "padding": 2, "c_in": 512, "c_out": 1024}
     ],
 )
 def test_auto_takes_winograd_where_large_products_shrink_and_direct_elsewhere(monkeypatch, size, layer, expected):
+    class Reached(Exception):
+        pass
+
+    def reach(module):
+        raise Reached(module)
+
     monkeypatch.setattr(winograd, "transform_kernel", lambda w, plan, out: out)
     for module in (im2col, winograd):
         for function in ("correlate", "correlate_input", "correlate_kernel"):
-            monkeypatch.setattr(module, function, lambda *_, module=module: module)
+            monkeypatch.setattr(module, function, lambda *_, module=module: reach(module))
     for call in three_calls(size, size, **layer):
-        assert call("auto") is expected
+        with pytest.raises(Reached) as reached:
+            call("auto")
+        assert reached.value.args == (expected,)
 
 
 @pytest.mark.parametrize("function", [0, 1, 2])
@@ -118,7 +128,7 @@ def test_auto_takes_winograd_where_large_products_shrink_and_direct_elsewhere(mo
     ("algorithm", "kernel_size", "message"),
     [
         ("fft", 3, "algorithm 'fft': must be one of auto, direct, winograd"),
-        ("winograd", 7, r"kernel \(7, 7\) with stride \(1, 1\): too large for winograd; use --convolution auto"),
+        ("winograd", 7, r"kernel \(7, 7\) with stride \(1, 1\): too large for winograd; use algorithm auto"),
     ],
 )
 def test_an_algorithm_that_cannot_be_used_is_told(function, algorithm, kernel_size, message):
@@ -233,3 +243,46 @@ image, kernel = np.ones((2, 6, 6, 3)), np.ones((3, 3, 3, 4))
 def test_a_shape_that_does_not_fit_is_told(call, message):
     with pytest.raises(UserError, match=message):
         call()
+
+
+LAYOUTS = {
+    "Fortran order": np.asfortranarray,
+    "every other channel": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "backward": lambda a: a[:, ::-1].copy()[:, ::-1],
+    "axes exchanged": lambda a: a.swapaxes(0, -1).copy().swapaxes(0, -1),
+}
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+@given(geometries(), few, few, few, seeds)
+def test_arrays_may_have_any_strides(algorithm, layout, geometry, n, c_in, c_out, seed):
+    x, w, dy, *rest = arrays(geometry, n, c_in, c_out, np.random.default_rng(seed))
+    other = our_sums(*map(layout, (x, w, dy)), *rest, algorithm)
+    for ours, theirs in zip(other, our_sums(x, w, dy, *rest, algorithm)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@given(geometries(), few, few, few, seeds)
+def test_the_plain_formulas_of_im2col_are_what_blocks_of_images_give(geometry, n, c_in, c_out, seed):
+    x, w, dy, stride, padding = arrays(geometry, n, c_in, c_out, np.random.default_rng(seed))
+    if x.ndim == 3:
+        x, w, dy, stride, padding = x[:, None], w[None], dy[:, None], (1, *stride), ((0, 0), *padding)
+    plain = (
+        im2col.correlate(x, w, stride, padding),
+        im2col.correlate_input(dy, w, stride, padding, x.shape[1:3]),
+        im2col.correlate_kernel(x, dy, w.shape[:2], stride, padding),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(correlation, "BLOCK_ELEMENTS", 1)
+        for ours, theirs in zip(our_sums(x, w, dy, stride, padding, "direct"), plain):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_col2im_is_the_adjoint_of_im2col():
+    rng = np.random.default_rng(0)
+    x, geometry = rng.standard_normal((2, 7, 6, 3)), ((2, 1), ((1, 0), (2, 1)))
+    cols = im2col.im2col(x, (3, 4), *geometry)
+    other = rng.standard_normal(cols.shape)
+    assert (cols * other).sum() == pytest.approx((x * im2col.col2im(other, 4, *geometry, (7, 6))).sum(), rel=1e-12)

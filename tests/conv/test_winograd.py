@@ -10,6 +10,7 @@ from conv_cases import arrays, defining_sums, few, our_sums, seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minicoulomb.arrays import blocks
 from minicoulomb.arrays.threads import set_threads
 from minicoulomb.conv import correlate, correlate_input, correlate_kernel, winograd, winograd_plan
 
@@ -114,8 +115,8 @@ def test_in_single_precision_the_error_stays_below_1e5_of_the_largest_output(axi
 def test_blocks_and_parts_change_nothing_but_rounding(monkeypatch, axis, block, part):
     case = layer(axis, n=5, c_in=6, c_out=4)
     whole = our_sums(*case, "winograd")
-    for name in ("BLOCK_ELEMENTS", "GPU_BLOCK_ELEMENTS"):
-        monkeypatch.setattr(winograd, name, block)
+    for module, name in ((winograd, "BLOCK_ELEMENTS"), (blocks, "GPU_BLOCK")):
+        monkeypatch.setattr(module, name, block)
     monkeypatch.setattr(winograd, "PART_ELEMENTS", part)
     for ours, theirs in zip(our_sums(*case, "winograd"), whole):
         assert_close(ours, theirs)

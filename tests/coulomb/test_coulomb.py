@@ -1,4 +1,4 @@
-"""Kernel, potential, field and energy against their defining formulas in differences, and by identities."""
+"""Kernel, potential, field and energy, compared with their defining formulas in differences, and by identities."""
 
 import subprocess
 import sys
@@ -14,8 +14,11 @@ from minicoulomb.arrays.threads import set_threads
 from minicoulomb.coulomb import (
     energy,
     field,
+    formulas,
     mean_kernel,
     mean_self_kernel,
+    mmd2,
+    mmd2_of,
     pairs,
     pairs_cuda,
     plummer_kernel,
@@ -44,7 +47,15 @@ def defining_field(a, y, x, d, eps):
     return -d * (towards(y) - towards(x))
 
 
-# Few coordinates are taken by differences, many by a matrix product.
+@pytest.fixture(autouse=True, scope="module", params=["plain", "in tiles"])
+def formulas_or_pairs(request):
+    """Every test runs with the plain formulas and with what replaces them for many pairs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "FEW", 2**30 if request.param == "plain" else 0)
+        yield
+
+
+# Squared distances of few coordinates come from differences, of many from a matrix product.
 dimensions = pytest.mark.parametrize("m", [1, 2, 4, 5, 30])
 exponents = pytest.mark.parametrize("d", [1, 2, 3, 4, 0.5, 2.7, 10])
 
@@ -69,6 +80,27 @@ def test_everything_is_its_defining_formula(m, d, eps):
     assert_agree(u, defining_kernel(a, y, d, eps).mean(axis=1))
     assert_agree(du, defining_field(a, y, np.full((1, m), 1e40), d, eps))
     assert mean_self_kernel(y, d, eps) == pytest.approx(defining_kernel(y, y, d, eps).mean(), rel=1e-12)
+
+
+@pytest.mark.host
+@dimensions
+@pytest.mark.parametrize("d", [2, 1.5])
+@pytest.mark.parametrize("eps", [0, 0.5])
+@pytest.mark.parametrize("tile", [2, 512])
+@pytest.mark.parametrize("same", [False, True], ids=["a", "a is p"])
+def test_the_two_sums_are_the_plain_formulas(monkeypatch, m, d, eps, tile, same):
+    a, p, _ = points(m)
+    a, q = p if same else a, np.random.default_rng(1).standard_normal(len(p))
+    monkeypatch.setattr(pairs, "FEW", 2**30)
+    plain, steeper = (
+        (formulas.kernel_sums(a, p, q, n, eps), formulas.offset_sums(a, p, q, n, eps)) for n in (d, d + 2)
+    )
+    monkeypatch.setattr(pairs, "TILE", tile)
+    both = pairs.both_sums(a, p, q, d, eps)
+    for ours, theirs in zip((pairs.kernel_sums(a, p, q, d, eps), pairs.offset_sums(a, p, q, d, eps)), plain):
+        assert_agree(ours, theirs)
+    for ours, theirs in zip(both, (plain[0], steeper[1])):
+        assert_agree(ours, theirs)
 
 
 @dimensions
@@ -165,7 +197,8 @@ def test_the_self_term_is_kept_when_eps_is_positive():
 
 def everything(a, y, x, eps):
     functions = plummer_kernel(a, y, 1, eps), potential(a, y, x, 1, eps), field(a, y, x, 1, eps)
-    return *functions, *potentials(x, y, 1, eps), *mean_kernel(a, y, 1, eps), mean_self_kernel(y, 1, eps)
+    functions += potential(x, y, x, 1, eps), field(x, y, x, 1, eps), *potentials(x, y, 1, eps)
+    return *functions, *mean_kernel(a, y, 1, eps), *mean_kernel(y, y, 1, eps), mean_self_kernel(y, 1, eps)
 
 
 @dimensions
@@ -245,6 +278,75 @@ def test_single_precision_stays_single_precision(m):
     assert_agree(results[2], defining_field(*(p.astype(np.float64) for p in (a, y, x)), 1, 1), bound=1e-5)
 
 
+@dimensions
+@pytest.mark.parametrize("number", [np.float64, np.int64, np.array, int], ids=["float64", "int64", "0-d array", "int"])
+def test_the_type_of_d_and_eps_changes_nothing(m, number):
+    a, y, x = points(m, np.float32)
+    for d in (1, 2):
+        functions = [
+            lambda d, eps: plummer_kernel(a, y, d, eps),
+            lambda d, eps: potential(a, y, x, d, eps),
+            lambda d, eps: field(a, y, x, d, eps),
+            *(lambda d, eps, part=part: potentials(x, y, d, eps)[part] for part in (0, 1)),
+            *(lambda d, eps, part=part: mean_kernel(a, y, d, eps)[part] for part in (0, 1)),
+        ]
+        for function in functions:
+            ours, theirs = function(number(d), number(1)), function(float(d), 1.0)
+            assert ours.dtype == np.float32
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def laid_out(points):
+    """The same numbers as other arrays."""
+    backward, read_only = points[::-1, ::-1].copy()[::-1, ::-1], points.copy()
+    read_only.flags.writeable = False
+    wide = np.zeros((len(points), 2, points.shape[1]))
+    wide[:, 0] = points
+    return {
+        "Fortran": np.asfortranarray(points),
+        "negative strides": backward,
+        "read-only": read_only,
+        "gaps": wide[:, 0],
+        "broadcast": np.broadcast_to(points[:1], points.shape),
+    }
+
+
+@dimensions
+@pytest.mark.parametrize("layout", ["Fortran", "negative strides", "read-only", "gaps", "broadcast"])
+def test_the_layout_of_points_changes_nothing(m, layout):
+    others = [laid_out(array)[layout] for array in points(m)]
+    for ours, theirs in zip(everything(*others, 0.5), everything(*(array.copy() for array in others), 0.5)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.host
+def test_the_byte_order_of_points_changes_nothing():
+    a, y, x = points(3, np.float32)
+    others = [array.astype(">f4") for array in (a, y, x)]
+    for ours, theirs in zip(everything(*others, 0.5), everything(a, y, x, 0.5)):
+        assert ours.dtype == np.dtype(np.float32)
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@dimensions
+@pytest.mark.parametrize("eps", [0, 0.5])
+def test_what_is_not_a_number_makes_no_number(m, eps):
+    """A diverged generator must show in its potential."""
+    _, y, x = points(m)
+    x[1, 0] = np.nan
+    assert all(np.isnan(phi).all() for phi in potentials(x, y, 2, eps))
+    assert np.isnan(energy(x, y, 2, eps))
+    assert np.isnan(field(y, y, x, 2, eps)).all()
+
+
+@dimensions
+def test_the_squared_mmd_is_that_of_the_potentials(m):
+    _, y, x = points(m)
+    mean = lambda a, b: defining_kernel(a, b, 1.5, 0.5).mean()
+    assert mmd2(x, y, 1.5, 0.5) == pytest.approx(mean(x, x) + mean(y, y) - 2 * mean(x, y), rel=1e-12)
+    assert mmd2_of(*potentials(x, y, 1.5, 0.5)) == pytest.approx(mmd2(x, y, 1.5, 0.5), rel=1e-12)
+
+
 def test_images_are_points():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((3, 4, 4, 2)), rng.standard_normal((5, 4, 4, 2))
@@ -272,7 +374,7 @@ x2, x3 = np.zeros((4, 2)), np.zeros((4, 3))
         (lambda: potentials(x2, x2, 1, -0.5), r"eps = -0.5: .* must be >= 0"),
         (lambda: energy(x2, x2, 1, float("nan")), "eps = nan: "),
         (lambda: potentials(x2, x3, 1, 1), r"points of dimensions \[2, 3\]: all must live in the same space"),
-        (lambda: potential(x2[:0], x2, x2, 1, 1), r"array of shape \(0, 2\): no points"),
+        (lambda: potential(x2[:0], x2, x2, 1, 1), r"array of shape \(0, 2\): contains no points"),
         (lambda: energy(x2, x2[:0], 1, 1), "no points; pass at least one"),
         (lambda: mean_kernel(x2, x3, 1, 1), r"points of dimensions \[2, 3\]"),
         (lambda: mean_self_kernel(x2, 0, 1), "d = 0: "),

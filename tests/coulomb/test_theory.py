@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minicoulomb.config import Config
-from minicoulomb.coulomb import energy, field, plummer_kernel, potential, potentials
+from minicoulomb.coulomb import energy, field, mmd2, plummer_kernel, potential, potentials
 from minicoulomb.data.mixtures import grid
-from minicoulomb.evaluation.metrics import mmd2
 from minicoulomb.gan import Batch, gradients
 from minicoulomb.models import SampleSpace, build
 

@@ -86,7 +86,7 @@ def test_a_name_that_comes_twice_is_refused(tmp_path, name):
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
     said, rows = refused(KINDS[name](path), tmp_path)
-    assert said.startswith(f"{names(3)[1]} (2): a name that is there before")
+    assert said.startswith(f"{names(3)[1]} (2): a name that an earlier file has")
     assert rows == [0, 1, 2]
 
 
@@ -154,7 +154,7 @@ def test_a_bomb_is_not_inflated_beyond_what_it_declares(tmp_path):
     struct.pack_into("<L", content, record_of(content, "img_align_celeba/z.png") + 24, 2**31)
     path.write_bytes(content)
     said, _ = refused(source, tmp_path)
-    assert "2,147,483,648 bytes: no image may take more" in said
+    assert "2,147,483,648 bytes: no image may have more" in said
 
 
 @pytest.mark.parametrize("where", ["data", "crc"])

@@ -37,9 +37,8 @@ def test_an_archive_s_array_is_found(tmp_path, names):
     assert (load_array(tmp_path / "a.npz") == PIXELS).all()
 
 
-def test_an_archive_s_array_can_be_named_and_its_absence_is_told(tmp_path):
+def test_the_absence_of_an_archive_s_array_is_told(tmp_path):
     np.savez(tmp_path / "a.npz", faces=PIXELS, cats=PIXELS)
-    assert (load_array(tmp_path / "a.npz", "cats") == PIXELS).all()
     with pytest.raises(UserError, match="cats, faces"):
         load_array(tmp_path / "a.npz")
 

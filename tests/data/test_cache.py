@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from minicoulomb.data import cache
-from minicoulomb.data.cache import cache_path, open_cache, prepare
+from minicoulomb.data.arrays import load_array
+from minicoulomb.data.cache import cache_path, prepare
 from minicoulomb.data.folder import Folder
 from minicoulomb.errors import UserError
 
@@ -40,7 +41,7 @@ def test_images_are_decoded_in_order_and_memory_mapped(folder, tmp_path):
         Folder(folder), tmp_path / "a.npy", size=8, progress=lambda done, total: heard.append((done, total))
     )
     assert (report.n, report.skipped, report.reused) == (5, [], False)
-    array = open_cache(report.path)
+    array = load_array(report.path)
     assert isinstance(array, np.memmap)
     assert array.shape == (5, 8, 8, 3)
     assert array[:, 0, 0, 0].tolist() == [0, 50, 100, 150, 200]
@@ -72,7 +73,7 @@ def test_a_changed_folder_is_decoded_again(folder, tmp_path, act):
     act(folder)
     report = prepare(Folder(folder), tmp_path / "a.npy", size=8)
     assert not report.reused
-    assert len(open_cache(report.path)) == report.n == len(names(folder))
+    assert len(load_array(report.path)) == report.n == len(names(folder))
 
 
 @pytest.mark.parametrize("settings", [{"size": 16}, {"size": 8, "crop": 10}, {"size": 8, "channels": 1}])
@@ -97,7 +98,7 @@ def test_a_cache_that_is_not_what_its_manifest_says_is_made_again(folder, tmp_pa
     else:
         path.write_bytes(path.read_bytes()[:-1])
     assert not prepare(Folder(folder), path, size=8).reused
-    assert open_cache(path)[4, 0, 0, 0] == 200
+    assert load_array(path)[4, 0, 0, 0] == 200
 
 
 def test_a_file_that_is_no_cache_is_never_overwritten(folder, tmp_path):
@@ -118,7 +119,7 @@ def test_skipped_images_are_listed_and_leave_no_row(folder, tmp_path):
     (folder / "3.png").write_text("no image")
     report = prepare(Folder(folder), tmp_path / "a.npy", size=8, skip_bad=True)
     assert [name for name, _ in report.skipped] == ["3.png"]
-    assert open_cache(report.path)[:, 0, 0, 0].tolist() == [0, 50, 100, 200]
+    assert load_array(report.path)[:, 0, 0, 0].tolist() == [0, 50, 100, 200]
     again = prepare(Folder(folder), tmp_path / "a.npy", size=8, skip_bad=True)
     assert again == report._replace(reused=True)
     with pytest.raises(UserError, match=r"3\.png"):
@@ -153,7 +154,7 @@ def test_a_crash_between_the_two_files_is_found(folder, tmp_path, monkeypatch):
     prepare(Folder(folder), tmp_path / "a.npy", size=8)
     (tmp_path / "a.npy").write_bytes(old)  # as if only the manifest had been renamed
     assert not prepare(Folder(folder), tmp_path / "a.npy", size=8).reused
-    assert len(open_cache(tmp_path / "a.npy")) == 6
+    assert len(load_array(tmp_path / "a.npy")) == 6
 
 
 def test_a_full_disk_is_told_before_the_work(folder, tmp_path, monkeypatch):

@@ -64,6 +64,17 @@ def test_the_exif_orientation_is_turned_upright(tmp_path, orientation, suffix):
     assert np.abs(middle_of_quarters(decode(path, 16)) - CORNERS).max() <= 6
 
 
+def test_metadata_that_pillow_cannot_write_again_still_turn_the_image(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0  # orientation and resolution, a fraction
+    as_bytes = (
+        exif.tobytes().replace(b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x07").replace(b"\x1a\x01\x05", b"\x1a\x01\x07")
+    )
+    assert as_bytes != exif.tobytes()
+    path = write(tmp_path / "a.png", np.ascontiguousarray(STORED[6](quarters())), exif=as_bytes)
+    assert np.abs(middle_of_quarters(decode(path, 16)) - CORNERS).max() <= 6
+
+
 def test_alpha_lies_over_white(tmp_path):
     rgba = np.zeros((8, 8, 4), np.uint8)
     rgba[:, 4:] = [100, 50, 0, 128]

@@ -259,6 +259,18 @@ cache.prepare(Zip(sys.argv[1]), sys.argv[2], size=8, skip_bad=True, workers=int(
 """
 
 
+def test_a_script_without_a_main_guard_is_told_and_does_not_hang(tmp_path):
+    source = SOURCES["zip"](tmp_path / "source")
+    (tmp_path / "script.py").write_text(PREPARE)
+    command = [sys.executable, tmp_path / "script.py", source.path, tmp_path / "a.npy", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "the script needs a main guard" in ended.stderr
+    assert not (tmp_path / "a.npy").exists()
+    assert not (tmp_path / ".a.npy.partial").exists()
+
+
 on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes as Linux tells them")
 
 

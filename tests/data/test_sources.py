@@ -1,6 +1,9 @@
-"""Whatever form images come in, --data and prepare take it, and find out by what is there, not by its name."""
+"""--data and prepare read images in every form, and recognise the form by its content, not by its name."""
 
 import json
+import os
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +25,7 @@ from minicoulomb.data.archives import Tar, Zip
 from minicoulomb.data.cifar import Cifar
 from minicoulomb.data.folder import Folder
 from minicoulomb.data.lsun import Lmdb
-from minicoulomb.data.sources import image_source, kind, open_dataset
+from minicoulomb.data.sources import find, image_source, open_dataset
 from minicoulomb.errors import UserError
 
 
@@ -45,8 +48,8 @@ SOURCES = {"folder": Folder, "zip": Zip, "tar": Tar, "tar.gz": Tar, "tar.xz": Ta
 @pytest.mark.parametrize("form", IMAGES)
 def test_what_a_path_holds_is_told_by_its_content(tmp_path, form):
     path = IMAGES[form](tmp_path / "data.npy")  # a name that says something else
-    assert kind(str(path)) == "images"
-    assert type(image_source(path)) is SOURCES[form]
+    assert find(str(path)).kind == "images"
+    assert type(find(str(path)).content) is SOURCES[form]
 
 
 @pytest.mark.parametrize("form", ["bin", "py"])
@@ -59,13 +62,14 @@ def test_cifar_is_told_from_other_archives_and_folders(tmp_path, form):
 def test_arrays_are_told_from_images(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8))
     (tmp_path / "a.npz").rename(tmp_path / "a.zip")
-    np.savez_compressed(tmp_path / "b", x=np.zeros((2, 8)), y=np.zeros(2))
-    np.save(tmp_path / "c.npy", np.zeros((2, 8)))
+    np.savez_compressed(tmp_path / "b", x=np.eye(2, 8), y=np.zeros(2))
+    np.save(tmp_path / "c.npy", np.eye(2, 8))
     (tmp_path / "text.zip").write_text("no archive")
     for name in ("a.zip", "b.npz", "c.npy", "text.zip"):
-        assert kind(str(tmp_path / name)) == "array"
+        assert image_source(tmp_path / name) is None
+    assert [find(str(tmp_path / name)).kind for name in ("a.zip", "b.npz", "c.npy")] == ["array", "points", "points"]
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 cut short")
-    assert kind(str(tmp_path / "cut.zip")) == "images"
+    assert find(str(tmp_path / "cut.zip")).kind == "images"
 
 
 @pytest.mark.parametrize("form", IMAGES)
@@ -103,6 +107,26 @@ def test_training_takes_every_form_directly(tmp_path, form):
     (cache,) = (tmp_path / "runs" / "cache").glob("*.npy")
     assert levels(np.load(cache)) == list(range(9))
     run("evaluate", tmp_path / "runs" / "00000-faces", "-n", 4)
+
+
+def test_a_folder_is_listed_once_before_training_starts(tmp_path, monkeypatch):
+    folder, listed = write_folder(tmp_path / "faces", contents(9)), []
+
+    def watched(function, path):
+        place = Path(str(path))  # shutil.rmtree lists by number
+        if folder in (place, place.parent):
+            listed.append(place.name)
+        return function(path)
+
+    for name in ("scandir", "listdir"):  # pathlib lists by one of these, too
+        monkeypatch.setattr(os, name, partial(watched, getattr(os, name)))
+    options = ["--size", 8, "--g-width", 4, "--d-width", 4, "--batch-size", 4, "--steps", 1, "--out", tmp_path / "runs"]
+    run("train", "--data", folder, "--dry-run")
+    assert listed == []
+    for _ in ("decoded", "reused from the cache"):
+        listed.clear()
+        run("train", "--data", folder, *options)
+        assert listed == ["faces", "img_align_celeba"]
 
 
 @pytest.mark.parametrize("form", ["bin", "py"])
@@ -146,7 +170,7 @@ def test_what_is_no_source_of_images_is_told(tmp_path):
     assert "must be a folder, zip or tar" in run("prepare", tmp_path / "a.npy", tmp_path / "b.npy", status=1)
     assert "no images" in run("prepare", tmp_path / "empty", tmp_path / "b.npy", status=1)
     with pytest.raises(UserError, match="nothing is there"):
-        kind(str(tmp_path / "nowhere"))
+        find(str(tmp_path / "nowhere"))
     assert tree(tmp_path) == {"a.npy"}
 
 

@@ -7,7 +7,6 @@ from minicoulomb.evaluation.metrics import (
     frechet_distance,
     k_nearest,
     mixture_metrics,
-    mmd2,
     nearest_neighbours,
 )
 
@@ -61,13 +60,6 @@ def test_class_shares_come_from_the_nearest_image():
     images, labels = np.arange(4.0)[:, None], np.array([0, 0, 1, 2])
     result = class_metrics(np.array([[0.1], [0.9], [2.1], [2.2]]), images, labels)
     assert result == {"classes": 2, "entropy": pytest.approx(np.log(2))}
-
-
-def test_the_squared_mmd_agrees_with_its_definition():
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((6, 3)), rng.standard_normal((5, 3)) + 1
-    mean = lambda a, b: ((((a[:, None] - b) ** 2).sum(axis=2) + 0.25) ** -0.75).mean()
-    assert mmd2(x, y, 1.5, 0.5) == pytest.approx(mean(x, x) + mean(y, y) - 2 * mean(x, y), rel=1e-12)
 
 
 @pytest.mark.parametrize("sizes", [[9], [1] * 9, [2, 5, 2]])

@@ -1,11 +1,13 @@
-"""Weights out of .pth, .safetensors and .npz files, and every way in which such a file can be wrong or wicked."""
+"""Weights from .pth, .safetensors and .npz files, and every way in which such a file can be wrong or wicked."""
 
 import json
 import os
 import struct
+import sys
 import zipfile
 from collections import OrderedDict
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +18,17 @@ from inception_cases import random_state
 from torch_cases import Call, Global, Persistent, dumps, state_dict, storage, tensor, write_legacy, write_zip
 
 from minicoulomb.errors import UserError
-from minicoulomb.fid.safetensors import read_safetensors
 from minicoulomb.fid.torch_file import read_torch
-from minicoulomb.fid.weights import load_weights, tensor_shapes
+from minicoulomb.fid.weights import load_weights, read_safetensors, tensor_shapes
 
 ARRAYS = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),
     "b.weight": np.linspace(-1, 1, 5, dtype=np.float32),
     "c": np.array(2.5, np.float32),
 }
+needs_safetensors = pytest.mark.skipif(
+    find_spec("safetensors") is None, reason="the package safetensors is not installed: pip install '.[fid]'"
+)
 WRITERS = {"zip": write_zip, "legacy": write_legacy}
 
 
@@ -191,31 +195,56 @@ def test_versions_that_are_not_read_are_told(tmp_path):
 # .safetensors
 
 
+@needs_safetensors
 def test_tensors_come_out_of_safetensors(tmp_path):
     write_safetensors(tmp_path / "a.safetensors", ARRAYS)
     assert_same(read_safetensors(tmp_path / "a.safetensors"), ARRAYS)
+    assert set(read_safetensors(tmp_path / "a.safetensors", lambda name: name == "c")) == {"c"}
+
+
+def test_without_the_package_the_line_to_install_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    write_safetensors(tmp_path / "a.safetensors", ARRAYS)
+    with pytest.raises(UserError, match=r"pip install 'minicoulomb\[fid\]'"):
+        load_weights(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(
-    ("header", "length", "said"),
+    ("header", "length"),
     [
-        (None, 2**63, "header declares"),
-        (None, 10_000, "header declares"),
-        ({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 240]}}, None, "a of shape"),
-        ({"a": {"dtype": "F32", "shape": [20, 3], "data_offsets": [0, 240]}}, None, "a of shape"),
-        ({"a": {"dtype": "F32", "shape": [-2, -3], "data_offsets": [0, 24]}}, None, "a of shape"),
-        ({"a": {"dtype": "F32", "shape": [6], "data_offsets": [-24, 0]}}, None, "a of shape"),
-        ({"a": {"dtype": "BF16", "shape": [6], "data_offsets": [0, 12]}}, None, "BF16"),
-        ({"a": {"dtype": "F32", "shape": [6]}}, None, "data_offsets"),
-        ({"a": 3}, None, "not a .safetensors"),
-        ([1], None, "not a .safetensors"),
-        (None, 4, "not a .safetensors"),
+        (None, 2**63),
+        (None, 10_000),
+        ({"a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 240]}}, None),
+        ({"a": {"dtype": "F32", "shape": [20, 3], "data_offsets": [0, 240]}}, None),
+        ({"a": {"dtype": "F32", "shape": [-2, -3], "data_offsets": [0, 24]}}, None),
+        ({"a": {"dtype": "F32", "shape": [6], "data_offsets": [-24, 0]}}, None),
+        ({"a": {"dtype": "BF16", "shape": [6], "data_offsets": [0, 12]}}, None),
+        ({"a": {"dtype": "F32", "shape": [6]}}, None),
+        ({"a": {"dtype": "F8_E4M3", "shape": [24], "data_offsets": [0, 24]}}, None),
+        ({"a": 3}, None),
+        ([1], None),
+        (None, 4),
     ],
 )
-def test_a_damaged_safetensors_file_is_told(tmp_path, header, length, said):
+@needs_safetensors
+def test_a_damaged_safetensors_file_is_told(tmp_path, header, length):
     write_safetensors(tmp_path / "a.safetensors", {"a": ARRAYS["a"]}, header, length)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=r"a\.safetensors: not a readable .* pytorch-fid"):
         read_safetensors(tmp_path / "a.safetensors")
+
+
+@needs_safetensors
+@given(data=st.data())
+def test_a_safetensors_file_damaged_anywhere_is_told_or_read(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("damaged") / "a.safetensors"
+    write_safetensors(path, ARRAYS)
+    content = bytearray(path.read_bytes())[: data.draw(st.integers(0, 400))]
+    for _ in range(data.draw(st.integers(0, 3))):
+        if content:
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    with suppress(UserError):
+        assert all(isinstance(array, np.ndarray) for array in read_safetensors(path).values())
 
 
 # Inception's weights
@@ -235,7 +264,7 @@ def write_npz(path, arrays):
     [
         ("w.pth", write_zip),
         ("w.pth", write_legacy),
-        ("w.safetensors", write_safetensors),
+        pytest.param("w.safetensors", write_safetensors, marks=needs_safetensors),
         ("w.npz", write_npz),
         ("without-a-suffix.npz", write_npz),
     ],
@@ -265,7 +294,7 @@ def test_missing_misshapen_and_infinite_tensors_are_named(state, tmp_path):
     assert f"lacks 1 of the {len(tensor_shapes())} tensors" in text
     assert name in text
     assert "mseitzer/pytorch-fid" in text
-    assert f"{name} is (383,), FID's Inception takes (384,)" in said({**state, name: state[name][1:]})
+    assert f"{name} is (383,), FID's Inception has (384,)" in said({**state, name: state[name][1:]})
     assert f"{name} must hold finite floats" in said({**state, name: np.full(384, np.nan, np.float32)})
     assert f"{name} must hold finite floats" in said({**state, name: np.zeros(384, np.int64)})
     assert "lacks 470 of the 470" in said({"theta": np.zeros(3)})

@@ -31,7 +31,6 @@ HOST = {
     "evaluation/evaluate": "takes host arrays of samples",
     "pictures/": "draws host arrays",
     "report/": "writes a page",
-    "pictures/export": "writes host arrays",
     "cli/": "parse, call, print; the real points and the start of particles are drawn on the host",
     "training/checkpoint": "files hold host arrays",
     "verify/": "finite differences and the autodiff oracles run on the host",

@@ -10,8 +10,9 @@ from PIL import Image
 
 from minicoulomb.cli.plot import _names
 from minicoulomb.errors import UserError
-from minicoulomb.pictures.metric_curves import PANELS, Series, figure, panel_figure, present, read_metrics
-from minicoulomb.pictures.metric_series import DRAWN, STRETCHES, running_mean, thinned
+from minicoulomb.pictures.metric_curves import figure, panel_figure
+from minicoulomb.pictures.metric_panels import PANELS, present
+from minicoulomb.pictures.metric_series import DRAWN, STRETCHES, Series, read_metrics, running_mean, thinned
 
 DRAWING = "matplotlib draws the curves; pip install '.[plot]'"
 
@@ -125,7 +126,7 @@ def test_lines_have_room_above_and_axes_that_are_not_logarithmic_begin_at_0(draw
 
 
 def test_more_runs_than_colours_are_refused():
-    with pytest.raises(UserError, match="8 runs: at most 7 colours can be told apart"):
+    with pytest.raises(UserError, match="8 runs: at most 7 colours are distinguishable"):
         figure({str(i): {} for i in range(8)})
 
 
@@ -173,10 +174,10 @@ def test_a_legend_tells_in_what_runs_differ(tmp_path):
 @pytest.mark.parametrize(
     ("run_name", "output", "said"),
     [
-        ("run", "a.gif", "a.gif: curves are a .png, .svg, .pdf file; use -o a.png"),
+        ("run", "a.gif", "a.gif: curves are written to a .png, .svg, .pdf file; use -o a.png"),
         ("run", "there/a.png", "there/a.png: cannot be written"),
-        ("nothing", "a.png", "nothing: no metrics.jsonl that can be read"),
-        ("empty", "a.png", "empty: no step is logged yet; wait for the first, or go on with train --resume"),
+        ("nothing", "a.png", "nothing: has no readable metrics.jsonl"),
+        ("empty", "a.png", "empty: no step is logged yet; wait for the first, or continue with train --resume"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(draws, tmp_path, monkeypatch, run_name, output, said):

@@ -4,9 +4,9 @@ from PIL import Image
 
 from minicoulomb.data.dataset import to_pixels
 from minicoulomb.errors import UserError
-from minicoulomb.pictures import image_grid, neighbour_rows, save, scatter
+from minicoulomb.pictures import image_grid, neighbour_rows, save, scatter, sheet
 from minicoulomb.pictures.colours import GREY, VERMILION
-from minicoulomb.pictures.sheet import GAP, LEFT, TOP, sheet
+from minicoulomb.pictures.images import GAP, LEFT, TOP
 
 
 def test_numbers_from_minus_one_to_one_become_bytes_and_others_are_clipped():

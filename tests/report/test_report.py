@@ -13,13 +13,15 @@ import pytest
 from cli_cases import SMALL, SMALL_IMAGES, run, tree
 from PIL import Image
 
+from minicoulomb.cli.common import configure
 from minicoulomb.cli.report import report
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
-from minicoulomb.presets import PRESETS, nearest_preset, resolve
+from minicoulomb.pictures.metric_panels import PANELS
+from minicoulomb.presets import PRESETS, nearest_preset
 from minicoulomb.report import gather, page
 from minicoulomb.report.commands import again
-from minicoulomb.report.html import Html, tag
+from minicoulomb.report.html import BLOCKS, Html, block
 from minicoulomb.report.images import chosen, embedded, read
 from minicoulomb.training.checkpoint import load
 from minicoulomb.training.run import find_checkpoint
@@ -119,6 +121,7 @@ def test_a_page_has_all_that_is_known_of_a_run(ring_report, ring):
     captions = re.findall(r"<figcaption>step ([\d,]+)</figcaption>", text)
     assert captions == ["0", "2", "4", "6", "8", "10"]
     assert "squared MMD" in seen.text
+    assert not re.search("#3c3c3c|#6e6e6e|#e4e4e4", text), "curves have the page's colours"
     assert len([attributes for attributes in seen.all("svg") if attributes["aria-label"]]) >= 8
 
 
@@ -207,8 +210,8 @@ def test_a_run_whose_data_are_gone_or_whose_pictures_are_broken_has_its_page(dra
     (path / "samples/step-mine.png").write_bytes(b"")
     (path / "log.txt").unlink()
     seen = reported(path, tmp_path)
-    assert "The data are not there" in seen.text
-    assert "No whole pictures, left out: step-0000002.png, step-0000004.png." in seen.texts
+    assert "The samples are not compared with the data, which are missing" in seen.text
+    assert "Damaged pictures, left out: step-0000002.png, step-0000004.png." in seen.texts
     assert seen.sections() == ["result", "time", "curves", "commands", "settings", "networks", "versions"]
     assert "Samples at step 3" in seen.texts
     last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])["mmd2"]
@@ -248,7 +251,7 @@ def test_a_baseline_is_not_called_a_coulomb_gan(few_facts):
     baseline = checkpoint._replace(config=checkpoint.config.replace(objective="gan"))
     seen = Page(page(few_facts._replace(checkpoint=baseline)))
     assert "A baseline, objective gan, on 8 Gaussians on a circle" in seen.texts
-    assert "This run is none, but something to compare it with." in seen.text
+    assert "This run is not a Coulomb GAN, but a baseline for comparison." in seen.text
 
 
 @pytest.mark.parametrize(
@@ -268,10 +271,17 @@ def test_a_mistake_is_told_in_a_line(draws, ring, tmp_path, monkeypatch, run_nam
 # Its parts
 
 
-def test_an_element_escapes_text_and_attributes_but_no_markup():
-    made = tag("p", "a < b & c", tag("b", '"'), class_="x", title='"<', aria_label="y", hidden=True, id=None)
-    assert made == '<p class="x" title="&quot;&lt;" aria-label="y" hidden>a &lt; b &amp; c<b>&quot;</b></p>\n'
-    assert tag("p", Html("<i></i>")) == "<p><i></i></p>\n"
+def test_a_block_escapes_text_and_attributes_but_no_markup():
+    assert block("note", text='a < b & "c" $text') == '<p class="note">a &lt; b &amp; &quot;c&quot; $text</p>'
+    assert block("link", id='"<', name=Html("<i></i>")) == '<a href="#&quot;&lt;"><i></i></a>'
+    with pytest.raises(KeyError):
+        block("note")
+
+
+def test_values_stand_in_elements_and_quoted_attributes_and_each_curve_has_its_sentence():
+    for name, text in BLOCKS.items():
+        assert not re.search(r"=\s*\$|<[^>]*\son\w+=|<script", text.template), name
+    assert {f"about_{next(iter(panel.names))}" for panel in PANELS} == {n for n in BLOCKS if n.startswith("about_")}
 
 
 def test_pictures_are_chosen_evenly_with_the_first_and_the_last():
@@ -324,7 +334,7 @@ def test_the_command_of_a_report_gives_the_configuration_again(tmp_path, preset,
             np.random.default_rng(0).uniform(-1, 1, (20, 2) if preset == "points" else (20, 8, 8)),
         )
         chosen_settings = {**chosen_settings, "data": str(tmp_path / "my data.npy"), "size": None}
-    config = resolve(preset, **chosen_settings)
+    config, _ = configure(preset, chosen_settings)
     name, settings = nearest_preset(config)
     assert name == preset or len(settings) <= len(chosen_settings) + 2
     program, command, *arguments = shlex.split(again(config))

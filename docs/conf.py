@@ -1,0 +1,67 @@
+"""Sphinx: README.md, the pages of this folder, and the API reference made from the docstrings.
+
+pip install -e '.[docs]' && sphinx-build -W docs site
+"""
+
+import re
+from pathlib import Path
+
+from minicoulomb import __version__
+
+project, author, copyright, release = "minicoulomb", "minicoulomb maintainers", "minicoulomb maintainers", __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
+templates_path = ["_templates"]
+html_theme, html_title = "furo", f"minicoulomb {release}"
+default_role, smartquotes = "code", False
+
+autosummary_generate = True
+autodoc_docstring_signature = False
+autodoc_typehints = "none"  # a docstring gives shapes, which types do not
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = False
+
+SECTION = re.compile(r"-{3,}$")
+PLAIN = re.compile(r"(`[^`]*`)|([*|])")  # text in backticks, or a character that reStructuredText would interpret
+
+
+def first_page(app, page, source):
+    """The first page is README.md, whose links start from the root of the repository."""
+    if page == "index":
+        readme = (Path(app.srcdir).parent / "README.md").read_text()
+        readme = re.sub(r"\]\((?!\w+:|#|docs/)", "](../", readme).replace("](docs/", "](")
+        readme = readme.replace("](../CHANGELOG.md", "](changelog.md")
+        source[0] = f"{readme}\n{source[0]}"
+
+
+def plain_text(app, what, name, obj, options, lines):
+    """Docstrings are plain text: an indented block before the first section is a formula, * and | are operators."""
+    sections = [number for number, line in enumerate(lines) if SECTION.match(line)]
+    text = lines[: sections[0] - 1] if sections else lines[:]
+    rest = lines[len(text) :]
+    result, formula = [], False
+    for line in text:
+        if line.strip():
+            indented = line.startswith("    ")
+            if indented and not formula:
+                result += ["", "::", ""]
+            elif formula and not indented:
+                result.append("")
+            formula = indented
+        result.append(line if formula else _escaped(line))
+    lines[:] = result + [line if line.lstrip().startswith((">>>", "...")) else _escaped(line) for line in rest]
+
+
+def skip_field(app, what, name, obj, skip, options):
+    """The fields of a named tuple, which its docstring describes."""
+    return True if (obj.__doc__ or "").startswith("Alias for field number") else None
+
+
+def _escaped(line):
+    return PLAIN.sub(lambda match: match[1] or f"\\{match[2]}", line)
+
+
+def setup(app):
+    app.connect("source-read", first_page)
+    app.connect("autodoc-skip-member", skip_field)
+    app.connect("autodoc-process-docstring", plain_text, priority=100)  # before napoleon

@@ -1,0 +1,116 @@
+"""The docstrings' examples and the pages: what they show runs, and what they name exists."""
+
+import ast
+import doctest
+import re
+import shlex
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+import minicoulomb
+from minicoulomb.cli.main import main
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "minicoulomb"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README_WORDS = 1500
+
+# Modules of the package that import an optional library, and pages whose code does.
+OPTIONAL = {"autograd", "cupy", "jax", "lmdb", "matplotlib", "torch"}
+
+
+def modules_with_examples():
+    """The dotted names of modules whose docstrings contain an example."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if ">>> " in path.read_text():
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def blocks(path, language):
+    """The code of each fenced block of a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def prose(path):
+    return re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands():
+    """(page, words) of every minicoulomb command in a shell block or in backticks."""
+    for path in PAGES:
+        lines = [line for block in blocks(path, "sh") for line in block.replace("\\\n", " ").splitlines()]
+        lines += [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`", prose(path))]
+        for line in lines:
+            words = shlex.split(line, comments=True) if line.count("'") % 2 == 0 else []
+            if words[:1] == ["minicoulomb"] and len(words) > 1:
+                yield pytest.param(words[1:], id=f"{path.name}: {' '.join(words)}")
+
+
+@cache
+def options_of(name):
+    parameters = main.get_command(click.Context(main), name).params
+    return {"--help"} | {option for one in parameters for option in (*one.opts, *one.secondary_opts)}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", list(modules_with_examples()))
+def test_the_examples_of_docstrings_give_what_they_show(name):
+    try:
+        module = import_module(name)
+    except ImportError as error:
+        if error.name not in OPTIONAL:
+            raise
+        pytest.skip(f"needs {error.name}")
+    results = doctest.testmod(module)
+    assert results.attempted
+    assert not results.failed
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if blocks(path, "python")], ids=lambda path: path.name)
+def test_the_code_of_a_page_runs(path, tmp_path, monkeypatch):
+    """All blocks of a page, in one namespace."""
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(blocks(path, "python"))
+    for node in ast.walk(ast.parse(code)):
+        for alias in getattr(node, "names", []):
+            library = (getattr(node, "module", None) or alias.name).split(".")[0] if hasattr(alias, "asname") else ""
+            if library in OPTIONAL:
+                pytest.importorskip(library)
+    exec(compile(code, str(path), "exec"), {"__name__": "page"})
+
+
+def test_readme_keeps_its_length():
+    assert len(prose(ROOT / "README.md").split()) <= README_WORDS
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_a_command_has_the_options_that_a_page_gives_it(words):
+    name, *arguments = words
+    if name.startswith("-"):
+        return
+    given = {word.partition("=")[0] for word in arguments if re.match(r"--?[a-z]", word)}
+    assert given <= options_of(name)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_and_files_of_a_page_exist(path):
+    text = prose(path)
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if ":" not in link]
+    assert not [link for link in links if not (path.parent / link).exists()]
+    files = re.findall(r"`([\w/]+\.(?:py|sh))`", text)
+    files += re.findall(r"\b(?:benchmarks|docs|examples|tests)/[\w/]+\.(?:py|sh|md)\b", path.read_text())
+    assert not [file for file in files if not any((folder / file).exists() for folder in (ROOT, PACKAGE))]
+
+
+def test_every_page_is_in_the_contents():
+    contents = "".join(blocks(ROOT / "docs/index.md", r"\{toctree\}")).split()
+    assert {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} <= set(contents)
+
+
+def test_the_reference_has_the_whole_study_api():
+    listed = "".join(blocks(ROOT / "docs/api.md", r"\{eval-rst\}")).split()
+    assert [name for name in minicoulomb.__all__ if name not in listed] == []
