@@ -35,7 +35,7 @@ ROOMS = {
     "evaluation": (220, "errors config arrays coulomb data gan"),
     "fid": (650, "errors files arrays conv config data evaluation gan network pictures training"),
     "pictures": (1000, "errors files config arrays coulomb data gan schedules training"),
-    "verify": (450, "errors config arrays conv coulomb layers network models gan baselines"),
+    "verify": (485, "errors config arrays conv coulomb layers network models gan baselines"),
     "report": (520, "errors config presets data training evaluation pictures models"),
     "cli": (900, "errors files config presets arrays coulomb data network models gan particles training evaluation "
                  "fid pictures verify report"),
