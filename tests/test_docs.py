@@ -1,6 +1,5 @@
 """The docstrings' examples and the pages: what they show runs, and what they name exists."""
 
-import ast
 import doctest
 import re
 import shlex
@@ -19,7 +18,7 @@ PACKAGE = ROOT / "minicoulomb"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README_WORDS = 1500
 
-# Modules of the package that import an optional library, and pages whose code does.
+# Libraries that modules of the package import and extras install.
 OPTIONAL = {"autograd", "cupy", "jax", "lmdb", "matplotlib", "torch"}
 
 
@@ -70,20 +69,9 @@ def test_the_examples_of_docstrings_give_what_they_show(name):
     assert not results.failed
 
 
-PROGRAMS = [path for path in PAGES if blocks(path, "python") and path.name != "verify.md"]
-
-
-@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
-def test_the_code_of_a_page_runs(path, tmp_path, monkeypatch):
-    """All blocks of a page, in one namespace; verify/test_recipes.py runs those of verify.md one by one."""
-    monkeypatch.chdir(tmp_path)
-    code = "\n".join(blocks(path, "python"))
-    for node in ast.walk(ast.parse(code)):
-        for alias in getattr(node, "names", []):
-            library = (getattr(node, "module", None) or alias.name).split(".")[0] if hasattr(alias, "asname") else ""
-            if library in OPTIONAL:
-                pytest.importorskip(library)
-    exec(compile(code, str(path), "exec"), {"__name__": "page"})
+def test_the_code_of_readme_runs():
+    """That of docs/verify.md runs in verify/test_recipes.py."""
+    exec(compile("\n".join(blocks(ROOT / "README.md", "python")), "README.md", "exec"), {"__name__": "readme"})
 
 
 def test_readme_keeps_its_length():
