@@ -54,7 +54,7 @@ def test_algorithm_1_on_images_has_the_gradients_of_the_package():
 
 
 def test_algorithm_1_on_images_learns_and_draws(tmp_path, capsys):
-    figures = load("algorithm_1_images")["main"](steps=150, picture=tmp_path / "digits.png")
+    figures = load("algorithm_1_images")["main"](steps=300, n=32, picture=tmp_path / "digits.png")
     assert len(figures) == 11
     assert figures[-1] < 0.4 * figures[0]
     assert capsys.readouterr().out.count("squared MMD") == 10
