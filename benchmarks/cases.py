@@ -1,9 +1,9 @@
-"""What is measured: a case has a name, and a function that checks both sides and measures them.
+"""The cases: each has a name, and a function that checks both sides and measures them.
 
 step-...      whole steps of Algorithm 1, both Adams included
-memory-...    peak memory of whole steps, each side in a process of its own
+memory-...    peak memory of whole steps, each side in a separate process
 
-On a GPU both sides have it to themselves, and the batch is there already: no case copies from or to the host.
+On a GPU no other process computes, and the batch is on the device already: no case copies from or to the host.
 """
 
 import traceback
@@ -22,7 +22,7 @@ from minicoulomb.arrays.threads import set_threads
 from minicoulomb.errors import UserError
 from minicoulomb.layers import BatchNorm, Conv, ConvTranspose, LeakyReLU, ReLU
 
-# Whose memory is not the interpreter's and the libraries'.
+# Large enough that the interpreter and the libraries are a small part of the memory.
 LARGE = [name for name in WORKLOADS if name != "grid"]
 
 # The batch of single layers.
@@ -35,8 +35,8 @@ POTENTIALS = {
     "potential-plane": {"n": 10_000, "m": 2, "d": 2.0, "eps": 3.0, "scale": 15.0},
     "potential-plane-1e5": {"n": 100_000, "m": 2, "d": 2.0, "eps": 3.0, "scale": 15.0},
 }
-# What takes a processor minutes: parts of the names.
-ON_A_GPU_ALONE = ("-b512", "-1e5")
+# Parts of the names of cases that would take minutes on a processor.
+ONLY_ON_A_GPU = ("-b512", "-1e5")
 
 
 class Setting(NamedTuple):
@@ -52,10 +52,10 @@ class Case(NamedTuple):
     run: Callable[[str, Setting], Row]
 
     def __call__(self, setting: Setting) -> Row:
-        """The row of this case; Disagreement where both sides do not compute the same.
+        """The row of this case; raises Disagreement if the two sides compute different numbers.
 
-        UserError too, with the place, where the GPU fails one of them: its memory is too small, or one of NVIDIA's
-        libraries has no answer for a shape. What CuPy and PyTorch raise then is of two kinds.
+        On a GPU, errors of CuPy and PyTorch become a UserError with the place: too little memory, or a shape that one
+        of NVIDIA's libraries does not support.
         """
         try:
             return self.run(self.name, setting)
@@ -69,7 +69,7 @@ class Case(NamedTuple):
 
 
 def cases(gpu: bool = False) -> list[Case]:
-    """All of them, for a GPU or for the host, in the order in which they are run."""
+    """All cases for a GPU or for the host, in the order in which they run."""
     steps = [Case(f"step-{name}", _timed(_step(workload))) for name, workload in WORKLOADS.items()]
     memory = [Case(f"memory-{name}", _memory(name)) for name in LARGE]
     adams = [Case(name, _timed(_adam(form))) for name, form in ADAMS.items()]
@@ -79,25 +79,25 @@ def cases(gpu: bool = False) -> list[Case]:
         for suffix, form in (("", "cdist"), ("-addmm", "addmm"))
     ]
     all_of_them = [*steps, *memory, *_convolutions(), *_normalizations(), *adams, *potentials]
-    return [case for case in all_of_them if gpu or not any(part in case.name for part in ON_A_GPU_ALONE)]
+    return [case for case in all_of_them if gpu or not any(part in case.name for part in ONLY_ON_A_GPU)]
 
 
 def select(names: Iterable[str], gpu: bool = False) -> list[Case]:
-    """The cases whose name begins with one of `names`, all of them for none; UserError for a name that finds none."""
+    """The cases whose name begins with one of `names`, or all; UserError for a name that no case begins with."""
     known, names = cases(gpu), tuple(names)
     for name in names:
         if not any(case.name.startswith(name) for case in known):
-            raise UserError(f"case {name!r}: no case begins with that; minicoulomb benchmark --list has them")
+            raise UserError(f"case {name!r}: no case begins with that; python -m benchmarks --list prints the names")
     return [case for case in known if not names or case.name.startswith(names)]
 
 
 def open_torch(threads: int) -> str:
-    """PyTorch's version; it and this package are to use so many threads. UserError where it is not installed."""
+    """PyTorch's version; sets the threads of both sides. Raises UserError if PyTorch is not installed."""
     try:
         import torch
     except ImportError as error:
         raise UserError(
-            f"PyTorch does not import ({error}): it is what this compares with; pip install 'minicoulomb[benchmark]'"
+            f"PyTorch does not import ({error}): the benchmark compares with it; pip install 'minicoulomb[benchmark]'"
         ) from None
     set_threads(threads)
     torch.set_num_threads(threads)
@@ -105,7 +105,7 @@ def open_torch(threads: int) -> str:
 
 
 def _timed(contest):
-    """contest(backend) -> Contest, once it is checked."""
+    """The function of a case, by a function of a backend that returns the checked Contest."""
 
     def run(name, setting):
         from benchmarks.device import free_memory, prepare_torch, synchronize
@@ -123,7 +123,7 @@ def _timed(contest):
 
 
 def _note(contest, seconds):
-    """What is to be known of a row's times: PyTorch's choice, and what share of the device's limit ours is."""
+    """The notes of a row: PyTorch's memory format, and how near to the device's limit this package is."""
     notes = [contest.note] if contest.note else []
     if contest.limit:
         least, count = contest.limit
@@ -141,7 +141,7 @@ def _step(workload):
 
 
 def _convolutions():
-    """Three cases for each convolution of the workloads' networks, each once."""
+    """Three cases for each different convolution of the workloads' networks."""
     found = {}
     for workload in WORKLOADS.values():
         for network in workload().networks():

@@ -16,26 +16,24 @@ from minicoulomb.errors import UserError
 
 @click.command(cls=Command, context_settings=CONTEXT)
 @click.argument("cases", nargs=-1)
-@click.option("--threads", type=click.IntRange(1), default=1, help="of both sides  [1]")
-@click.option(
-    "--repeats", type=click.IntRange(1), default=5, help="pairs of samples, at most, where they are slow  [5]"
-)
+@click.option("--threads", type=click.IntRange(1), default=1, help="threads of both sides  [1]")
+@click.option("--repeats", type=click.IntRange(1), default=5, help="pairs of samples; fewer if they are slow  [5]")
 @click.option("--list", "only_list", is_flag=True, help="print the names of the cases and stop")
-@click.option("--json", "json_path", type=PATH, metavar="FILE", help="write the figures there as well")
+@click.option("--json", "json_path", type=PATH, metavar="FILE", help="also write the figures to this file")
 @config_options("backend", "device", "tf32")
 def benchmark(cases, threads, repeats, only_list, json_path, **options):
     """Compare times and memory with PyTorch's, on this machine, in float32.
 
-    CASES are names of cases or how they begin: step, step-grid, memory, ...; by default all are run. Each is first
-    checked to compute the same on both sides. A ratio below 1 is in favour of minicoulomb. With --backend cupy both
-    compute on the same GPU, and neither uses TF32 unless --tf32 lets both.
+    CASES are names of cases or their beginnings: step, step-grid, memory, ...; by default all cases run. Each case
+    first checks that both sides compute the same. A ratio below 1 is in favour of minicoulomb. With --backend cupy
+    both compute on the same GPU, and use TF32 only with --tf32.
     """
     config = Config.of(**named(options))
-    selected = select(cases, gpu=config.run.backend != "numpy")  # a name that finds none is told before all else
+    selected = select(cases, gpu=config.run.backend != "numpy")  # so that an unknown name is reported first
     if only_list:
         click.echo("\n".join(case.name for case in selected))
         return
-    torch_version = open_torch(threads)  # before CuPy, which takes NVIDIA's libraries as it finds them loaded
+    torch_version = open_torch(threads)  # before CuPy, which uses the NVIDIA libraries that are loaded
     backend = open_backend(config.run.backend, config.run.device, config.run.tf32)
     warn(backend.choice)
     selected = select(cases, gpu=backend.name == "cupy")
@@ -46,7 +44,7 @@ def benchmark(cases, threads, repeats, only_list, json_path, **options):
         try:
             rows.append(case(Setting(threads, repeats, backend)))
             click.echo(rows[-1].line())
-        except UserError as error:  # the other cases have their times all the same
+        except UserError as error:  # the other cases are measured
             failed[case.name] = str(error)
             click.echo(f"| `{case.name}` | {error} | | |")
         if json_path:
@@ -56,4 +54,4 @@ def benchmark(cases, threads, repeats, only_list, json_path, **options):
     if notes:
         click.echo("\n" + "\n".join(notes))
     if failed:
-        raise UserError(f"{len(failed)} of {len(selected)} cases: no times, for the reason that stands in the table")
+        raise UserError(f"{len(failed)} of {len(selected)} cases: not measured; the table has the reasons")

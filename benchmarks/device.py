@@ -1,8 +1,8 @@
-"""Both sides on one device: at the same precision, waited for together, with its memory to each in turn.
+"""Both sides on one device: at the same precision, synchronized, with the memory of the device for each in turn.
 
-On a GPU, CuPy and PyTorch each give work to the device's default stream, which does it in the order given, and each
-keep the memory that they have freed. PyTorch is at its best there: cuDNN picks the fastest algorithm for each shape
-by trying them (torch.backends.cudnn.benchmark), and may use one whose sums differ from run to run.
+On a GPU, CuPy and PyTorch each put their work into the device's default CUDA stream, which runs it in order, and each
+keep memory that they freed. PyTorch is at its best: cuDNN tries the algorithms for each shape and picks the fastest
+(torch.backends.cudnn.benchmark), which may be one whose sums differ from run to run.
 """
 
 import gc
@@ -17,12 +17,12 @@ from minicoulomb.errors import UserError
 
 
 def torch_device(backend: Backend) -> torch.device:
-    """Where PyTorch's tensors are to be: where the backend's arrays are."""
+    """The device of PyTorch's tensors: that of the backend's arrays."""
     return torch.device("cpu") if backend.name == "numpy" else torch.device("cuda", backend.device)
 
 
 def prepare_torch(backend: Backend) -> None:
-    """PyTorch on the backend's device, and with TF32 where the backend has it; UserError where it finds no GPU."""
+    """Set PyTorch to the backend's device and TF32; UserError if PyTorch finds no GPU."""
     device = torch_device(backend)
     if device.type != "cuda":
         return
@@ -33,7 +33,7 @@ def prepare_torch(backend: Backend) -> None:
         )
     torch.cuda.set_device(device)
     torch.backends.cuda.matmul.allow_tf32 = backend.tf32
-    torch.backends.cudnn.allow_tf32 = backend.tf32  # True, unlike the other, where nobody sets it
+    torch.backends.cudnn.allow_tf32 = backend.tf32  # by default True, unlike the other
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.deterministic = False
 
@@ -46,20 +46,20 @@ def synchronize(backend: Backend) -> None:
 
 
 def free_memory(backend: Backend) -> None:
-    """Give back to the GPU what either side keeps for later: the other could not have it."""
+    """Return the memory that either side keeps to the GPU, so that the other side can use it."""
     if torch_device(backend).type == "cuda":
         synchronize(backend)
-        gc.collect()  # what refers to itself in a circle has memory too
+        gc.collect()  # reference cycles hold memory too
         backend.xp.get_default_memory_pool().free_all_blocks()
         torch.cuda.empty_cache()
 
 
 def faster_layout(set_up: Callable[[bool], None], work: Callable[[], object], backend: Backend) -> str:
-    """Let PyTorch's images lie in memory as its work is faster, channels first or last; says which, or nothing.
+    """Choose PyTorch's faster memory format on a GPU, channels first or last; return a note, "" on the host.
 
-    set_up    prepares PyTorch's side, with channels last or first
+    set_up    prepares PyTorch's side with channels last (True) or first (False)
 
-    The default, channels first, is all that is tried on the host.
+    On the host, PyTorch has its default, channels first.
     """
     if torch_device(backend).type != "cuda":
         return ""

@@ -1,17 +1,17 @@
-"""How soon a GPU could at best have the potential of points in the plane, by what its units do in a clock.
+"""The least time of a GPU for the potential of points in the plane, by what its units do in a clock cycle.
 
     seconds = pairs * max over units (operations of a pair / lanes of a multiprocessor) / (multiprocessors * clock)
 
-For each of the n^2 ordered pairs, k(a, b) = 1 / (|a - b|^2 + eps^2) and its share of the sum (pairs_cuda.py) need
+Each of the n^2 ordered pairs needs, for k(a, b) = 1 / (|a - b|^2 + eps^2) and its share of the sum (pairs_cuda.py),
 
     2 subtractions      a - b
     2 multiply-adds     eps^2 + (a_1 - b_1)^2 + (a_2 - b_2)^2
     1 multiply-add      the charge times k, onto the sum
     1 reciprocal        on the special function units
 
-as NVIDIA's compiler has them in its inner loop for an H100: 32 FADD, 48 FFMA and 16 MUFU.RCP for 16 pairs. Loads are
-shared by many pairs and count for nothing, nor does the memory, from which n points are read once or a few times.
-That k(a, b) = k(b, a) could halve the work; neither side makes use of that within a set of points.
+The inner loop that NVIDIA's compiler makes for an H100 has 32 FADD, 48 FFMA and 16 MUFU.RCP for 16 pairs. Loads do not
+count, since many pairs share them, nor does the memory, which is read a few times for n points. The symmetry
+k(a, b) = k(b, a) could halve the work; neither side uses it within a set of points.
 """
 
 from minicoulomb.arrays.backend import Backend
@@ -25,7 +25,7 @@ RECIPROCAL_LANES = 16
 
 
 def plane_limit(n: int, backend: Backend) -> tuple[float, str] | None:
-    """(seconds, the count in words) for all n^2 pairs of n points on the backend's GPU; None where nothing is known."""
+    """(seconds, the count in words) for all n^2 pairs of n points on the backend's GPU; None if it is unknown."""
     if backend.name == "numpy":
         return None
     lanes = FLOAT32_LANES.get(int(backend.xp.cuda.Device(backend.device).compute_capability))
@@ -43,13 +43,10 @@ def plane_limit(n: int, backend: Backend) -> tuple[float, str] | None:
 
 
 def rates(backend: Backend) -> tuple[int, int, int]:
-    """Multiprocessors of the backend's GPU, and the highest clocks of these and of its memory in kHz.
-
-    0 where CUDA does not tell.
-    """
+    """Multiprocessors of the backend's GPU, and the highest clocks of these and of its memory in kHz; 0 if unknown."""
     runtime = backend.xp.cuda.runtime
 
-    def tell(attribute):
+    def read(attribute):
         try:
             return runtime.deviceGetAttribute(attribute, backend.device)
         except runtime.CUDARuntimeError:
@@ -60,4 +57,4 @@ def rates(backend: Backend) -> tuple[int, int, int]:
         runtime.cudaDevAttrClockRate,
         runtime.cudaDevAttrMemoryClockRate,
     )
-    return tuple(map(tell, attributes))
+    return tuple(map(read, attributes))

@@ -1,11 +1,10 @@
-"""Times of two functions, taken in turns: ours, theirs, ours, theirs, ...
+"""Times of two functions, measured in turns: ours, theirs, ours, theirs, ...
 
     ratio = median over the repeats of  ours_i / theirs_i
 
-What slows the machine down for a while then falls on neighbours, and cancels in their ratio. A sample repeats its
-function until it takes at least SAMPLE seconds, by the clock on the wall from when the device has nothing to do until
-it has nothing to do again. The first calls are to warm up; they count as a pair where both take SLOW seconds or more,
-which little can change. With no time left after BUDGET seconds, FEWEST repeats must do.
+A disturbance of the machine then slows both members of a pair, and cancels in their ratio. A sample repeats its
+function for at least SAMPLE seconds, from an idle device to an idle device. The first calls warm up; they count as a
+pair if both last SLOW seconds or more. After BUDGET seconds, FEWEST repeats are enough.
 """
 
 import time
@@ -19,15 +18,15 @@ REST = 0.3
 SLOW = 1.0
 BUDGET = 120.0
 FEWEST = 3
-# Calls of each side on a GPU before its first sample: kernels are compiled, and cuDNN tries its algorithms, in the
-# first; memory is asked for anew until the second has given the first's back.
+# Calls of each side on a GPU before its first sample: the first compiles CUDA kernels and lets cuDNN try its
+# algorithms; after the second, the memory pools are filled.
 WARM_UP = 3
 
 
 class Contest(NamedTuple):
-    """The same piece of work, once, by this package and by PyTorch; `note` is what to know of either's time.
+    """The same piece of work by this package and by PyTorch, with a note on the times.
 
-    limit   seconds below which the device cannot do the work, with its reason, or None where nobody counted
+    limit   the least seconds of the device for this work, with the reason, or None if it is unknown
     """
 
     ours: Callable[[], object]
@@ -37,7 +36,7 @@ class Contest(NamedTuple):
 
 
 class Times(NamedTuple):
-    """Medians of seconds per call, the median of the pairwise ratios, and how many pairs there were."""
+    """Medians of seconds per call, the median of the pairwise ratios, and the number of pairs."""
 
     ours: float
     theirs: float
@@ -55,9 +54,9 @@ def measure(
 ) -> Times:
     """Time both sides, in turns, `repeats` times, or at least FEWEST times once BUDGET seconds have passed.
 
-    synchronize   waits until a device has done what it was given
+    synchronize   waits until the device is idle
     rest          seconds before each sample
-    warm_up       calls of each side whose time nobody takes
+    warm_up       calls of each side before the first sample
     """
     began = clock()
 
@@ -90,7 +89,7 @@ def quick_time(
 
 
 def _enough_calls(sample, seconds):
-    """How many calls last SAMPLE seconds, where one lasted `seconds`."""
+    """How many calls last SAMPLE seconds, by the `seconds` of one call."""
     calls = 1
     while calls * seconds < SAMPLE:
         calls = min(10 * calls, ceil(1.2 * SAMPLE / seconds))

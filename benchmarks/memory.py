@@ -1,16 +1,16 @@
-"""Peak memory of a whole step, each side in a fresh process of its own.
+"""Peak memory of a whole step, each side in a fresh process.
 
 On the host
 
     growth = (peak of the resident memory over STEPS steps) - (resident memory after the imports)
 
-Ours is set up as the command line is (__main__.py), where memory is kept for the next step; PyTorch's as it comes.
-Read from /proc: getrusage's ru_maxrss starts at what the process held that started this one.
+This package's process has the malloc settings of the command line (__main__.py), PyTorch's has the defaults. Memory is
+read from /proc, because getrusage's ru_maxrss starts at the size of the parent process.
 
-On a GPU it is the most that arrays held at a time in the last of the steps, as each library counts what it lends from
-its pool, and beside it what the pool has taken from the device by then. Workspaces of cuDNN are PyTorch's arrays; that
-of cuBLAS is of some MiB, and outside of CuPy's pool. In the first step PyTorch tries cuDNN's algorithms, some of which
-take memory that no later step does. PyTorch's images have channels first.
+On a GPU it is the largest sum of arrays during the last step, as each library counts what its pool lends, with the size
+of the pool beside it. Workspaces of cuDNN are PyTorch's arrays; that of cuBLAS has a few MiB and lies outside of CuPy's
+pool. In the first step PyTorch tries cuDNN's algorithms, and some of these need memory that no later step needs.
+PyTorch's images have channels first.
 """
 
 import subprocess
@@ -42,15 +42,15 @@ class Peak(NamedTuple):
 
 
 def peak_memory(side: str, workload: str, threads: int, backend: Backend) -> Peak:
-    """What steps of WORKLOADS[workload] add to a process; UserError where that cannot be measured."""
+    """The memory that steps of WORKLOADS[workload] add to a process; UserError if that cannot be measured."""
     if backend.name == "numpy" and not STATUS.exists():
-        raise UserError(f"memory: {STATUS} is not there; it is measured on Linux only, name other cases")
+        raise UserError(f"memory: {STATUS} does not exist; memory is measured on Linux only, name other cases")
     arguments = side, workload, threads, backend.name, backend.device, backend.tf32
     program = f"import {IMPORTS[side]}; from benchmarks import memory; memory.{_print_peak.__name__}"
     command = [sys.executable, "-c", program + repr(arguments)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["without a word"])[-1]
+        reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(f"memory: the process of {workload}, {side}, ended with {result.returncode}: {reason}")
     return Peak(*map(int, result.stdout.split()))
 

@@ -1,4 +1,4 @@
-"""What a benchmark prints: on what it ran, and a Markdown table, row by row."""
+"""The output of a benchmark: the environment, and a Markdown table, row by row."""
 
 import datetime
 import platform
@@ -10,16 +10,16 @@ from minicoulomb.arrays.backend import Backend
 from minicoulomb.arrays.threads import available_cores
 from minicoulomb.cli.environment import describe, numpy_version, processor, system
 
-# Of minicoulomb.info, and of _gpu below.
+# From cli/environment.py, and from _gpu below.
 GPU_FACTS = ("GPU", "compute capability", "multiprocessors", "clocks", "GPU memory", "TF32")
 GPU_FACTS += ("CuPy", "CUDA driver", "CUDA runtime", "cuBLAS")
 HEADER = ("| case | minicoulomb | PyTorch | ratio |", "|---|---:|---:|---:|")
 
 
 class Row(NamedTuple):
-    """One case's figures: `unit` is ms or MiB; ratio is ours to theirs, repeats how many pairs it is the median of.
+    """One case's figures: `unit` is ms or MiB, `ratio` is ours / theirs, the median of `repeats` pairs.
 
-    note   what else is to be known of them, or nothing
+    note   a remark, or ""
     """
 
     case: str
@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 
 def environment(threads: int, torch_version: str, backend: Backend) -> dict[str, str | int]:
-    """What the figures depend on, by name."""
+    """The environment of the figures, by name."""
     return {
         "date": datetime.date.today().isoformat(),
         "processor": processor(),
@@ -53,7 +53,7 @@ def environment(threads: int, torch_version: str, backend: Backend) -> dict[str,
 
 
 def _gpu(backend):
-    """The GPU, its libraries, whether both sides use TF32, and the highest clocks, where CUDA tells them."""
+    """The GPU, its libraries, whether both sides use TF32, and the highest clocks if CUDA knows them."""
     facts = describe(backend.name, backend.device, backend.tf32)
     _, clock, memory = (number / 1e6 for number in rates(backend))
     facts["clocks"] = f"{clock:.2f} GHz, memory {memory:.2f} GHz at most" if clock and memory else "unknown"

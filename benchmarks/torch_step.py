@@ -2,8 +2,7 @@
 
 x = G(z);  L_D and its gradient in w;  L_G and its gradient in theta, through the same pass of D;  both Adams
 
-Adam has its default form on the host. On a GPU it is the fused one, which there is the fastest, though a user has to
-ask for it.
+Adam has its default form on the host, and on a GPU the fused one, the fastest, which a user has to choose.
 """
 
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from minicoulomb.config import Config
 
 
 class TorchStep:
-    """The step of gan.step, for the options that a benchmark has: neither noise, nor penalty, nor averages."""
+    """The step of gan.step without noise, penalty and averages, which no benchmark has."""
 
     def __init__(self, G: nn.Module, D: nn.Module, config: Config):
         self.G, self.D, self.config = G, D, config
@@ -56,9 +55,9 @@ class TorchStep:
 
 
 def _laid_out_as(parameter, gradient):
-    """The gradient with its numbers in the parameter's order, as the fused Adam wants it and backward() would give it.
+    """The gradient with its numbers in the parameter's order, as `backward()` makes it and the fused Adam needs it.
 
-    It nearly always has that order, and nothing is copied.
+    It is copied only if it has another order, which is rare.
     """
     if gradient.stride() == parameter.stride():
         return gradient
@@ -68,7 +67,7 @@ def _laid_out_as(parameter, gradient):
 def potentials(x: torch.Tensor, y: torch.Tensor, d: float, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
     """(Phi(x), Phi(y)), of x (n_x, m) and y (n_y, m), with the cross terms computed once.
 
-    r^2 = |a|^2 + |b|^2 - 2 a.b, which is how torch.cdist has it for more than 25 points, less the root.
+    r^2 = |a|^2 + |b|^2 - 2 a.b, as torch.cdist computes it for more than 25 points, without the root.
     """
     x2, y2 = x.square().sum(1), y.square().sum(1)
 
@@ -84,24 +83,24 @@ def potentials_by_cdist(x: torch.Tensor, y: torch.Tensor, d: float, eps: float) 
     return _potentials((x,), (y,), lambda a, b: torch.cdist(a, b).square_().add_(eps**2).pow_(-d / 2))
 
 
-# Pairs whose kernel is in memory at a time, 512 MB of them: all pairs of 10^4 points.
+# Pairs with their kernel in memory at a time, 512 MB: all pairs of 10^4 points.
 PAIRS = 2**27
 
 
 def _potentials(x: tuple[torch.Tensor, ...], y: tuple[torch.Tensor, ...], kernel: Callable):
-    """(Phi(x), Phi(y)) of points with what the kernel wants to know of each, in blocks of rows that fit in memory."""
+    """(Phi(x), Phi(y)) in blocks of rows that fit in memory; x and y are the arguments of the kernel for each set."""
     n_x, n_y = len(x[0]), len(y[0])
     if max(n_x, n_y) ** 2 <= PAIRS:
         cross = kernel(*x, *y)
         return cross.mean(1) - kernel(*x, *x).mean(1), kernel(*y, *y).mean(1) - cross.mean(0)
     phi_x, phi_y, sums = [], [], torch.zeros_like(y[0][:, 0])
     rows = max(1, PAIRS // max(n_x, n_y))
-    for some in zip(*(t.split(rows) for t in x), strict=True):
-        cross = kernel(*some, *y)
+    for block in zip(*(t.split(rows) for t in x), strict=True):
+        cross = kernel(*block, *y)
         sums += cross.sum(0)
         phi = cross.mean(1)
         del cross
-        phi_x.append(phi - kernel(*some, *x).mean(1))
-    for some in zip(*(t.split(rows) for t in y), strict=True):
-        phi_y.append(kernel(*some, *y).mean(1))
+        phi_x.append(phi - kernel(*block, *x).mean(1))
+    for block in zip(*(t.split(rows) for t in y), strict=True):
+        phi_y.append(kernel(*block, *y).mean(1))
     return torch.cat(phi_x), torch.cat(phi_y) - sums / n_x

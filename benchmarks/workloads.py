@@ -33,14 +33,14 @@ class Workload(NamedTuple):
         return tuple(Network([layer.map(_turned) for layer in net.root.children], net.input_shape) for net in networks)
 
     def batch(self, rng: np.random.Generator, backend: Backend) -> Batch:
-        """z ~ N(0, I), and y of the 25 Gaussians or of random pixels: (batch_size, ...), in the configured dtype."""
+        """z ~ N(0, I), and y from the 25 Gaussians or random pixels: (batch_size, ...), in the configured dtype."""
         n, config = self.config.algorithm.batch_size, self.config
         z = rng.standard_normal((n, config.networks.latent))
         y = grid().draw(rng, n) if self.space.shape == (2,) else rng.uniform(-1, 1, (n, *self.space.shape))
         return Batch(*(backend.to_device(array, config.run.dtype) for array in (z, y)))
 
     def small(self, n: int) -> "Workload":
-        """The same with n samples, in float64."""
+        """The workload with n samples, in float64."""
         return self._replace(config=self.config.replace(batch_size=n, dtype="float64"))
 
 

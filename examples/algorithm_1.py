@@ -1,4 +1,4 @@
-"""Algorithm 1 in one page: a Coulomb GAN learns the ring of 8 Gaussians, with every line of a step in sight.
+"""Algorithm 1 in one page: a Coulomb GAN learns the ring of 8 Gaussians, and every line of a step is visible.
 
     python examples/algorithm_1.py                 2000 steps, about 3 seconds
 

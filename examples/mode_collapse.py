@@ -2,8 +2,8 @@
 
     python examples/mode_collapse.py [--data ring|grid|digits] [--seeds 5] [--steps N] [--out DIR]
 
-The same networks, seeds and draws for each, from a normal start and from a collapsed one, where all samples lie in
-one mode. Prints median and range over the seeds, with the processor time of a run; DIR has a picture and every figure.
+All have the same networks, seeds and draws, from a normal start and from a collapsed one with all samples in one mode.
+Prints median and range over the seeds, and the processor time of a run; DIR gets a picture and every figure.
 
 Expect, as medians of 5 seeds (forward_kl of 2,500 real samples: .001 on the ring, .005 on the grid):
 
@@ -18,10 +18,10 @@ Expect, as medians of 5 seeds (forward_kl of 2,500 real samples: .001 on the rin
     digits  classes             10     10     10              10      9     10
             frechet            .34    .88    .41            1.12   2.83    .73
 
-From a normal start the GAN has nearly all modes too, and on the ring the best samples; its shares are less even. From
-one mode it comes to the others late, or not in this time. It is the field that leads there, not a D which learns it:
-without one a step takes half the time or less and G covers as evenly; with one, samples are better on the ring, on the
-grid, and on the digits from a normal start.
+From a normal start the GAN covers nearly all modes too, with the best samples on the ring; its shares are less even.
+From one mode it reaches the others late, or not within these steps. The field leads to the other modes, not a D that
+learns it: without D a step costs half the time or less, and G covers as evenly; with D the samples are better on the
+ring, on the grid, and on the digits from a normal start.
 """
 
 import json
@@ -52,9 +52,9 @@ from minicoulomb.training.loop import draw_batches
 from minicoulomb.training.sampling import samples
 
 STEPS = {"ring": 2000, "grid": 20_000, "digits": 2500}
-# The presets were chosen for the Coulomb GAN, and the field takes them as they are. For the GAN: of learning rates from
-# 2e-4 to 4e-3 and beta1 of 0 and .5, what was best on seed 100, on the grid from a normal start. On the ring that was
-# 2e-3 and .5, but on seeds 0 to 4 these did better (high_quality .96 and .93, those .67 and .84).
+# The presets were chosen for the Coulomb GAN, and hold for the field. The GAN has the best of learning rates from 2e-4
+# to 4e-3 and beta1 of 0 and .5 on seed 100, on the grid from a normal start. On the ring that was 2e-3 and .5, but on
+# seeds 0 to 4 these are better (high_quality .96 and .93 instead of .67 and .84).
 GAN = {
     "ring": {"lr_g": 4e-3, "lr_d": 4e-3, "beta1_g": 0.0, "beta1_d": 0.0},
     "grid": {"lr_g": 2e-3, "lr_d": 2e-3, "beta1_g": 0.5, "beta1_d": 0.5},
@@ -73,32 +73,27 @@ def collapse(G, state, space, y):
 
 
 def train(config, start):
-    """(figures, tile of the samples before, tile after)."""
+    """(figures, tile of the samples before training, tile after)."""
     dataset = open_dataset(config, Path("runs/cache"))
     space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
     _, _, G, D, state = checkpoints.initial(config, space)
-    if start == "collapsed":  # onto a mode, or a digit in paler ink: at a pixel of 1 tanh would have no slope
+    if start == "collapsed":  # to a mode, or to a pale digit, because tanh has no slope at a pixel of 1
         collapse(G, state, space, dataset.modes[0] if isinstance(dataset, Mixture) else 0.9 * dataset.array[0])
     before = samples(G, state, EVALUATED, config.run.seed)
     algorithm = config.algorithm
     began, upload = time.process_time(), Upload(open_backend("numpy"))
-    while state.step < config.algorithm.steps:
+    while state.step < algorithm.steps:
         batches, rates = draw_batches(dataset, state.step, config, upload), rates_at(algorithm, state.step)
         metrics = step(G, D, state, batches, algorithm, rates, OBJECTIVES[algorithm.objective])
         state.step += 1
-    metrics.read()  # raises Diverged, if it did
+    metrics.read()  # raises Diverged if a loss or gradient was not finite
     seconds, after = time.process_time() - began, samples(G, state, EVALUATED, config.run.seed)
-    about = {
-        "objective": config.algorithm.objective,
-        "start": start,
-        "seed": config.run.seed,
-        "steps": config.algorithm.steps,
-    }
+    about = {"objective": algorithm.objective, "start": start, "seed": config.run.seed, "steps": algorithm.steps}
     return about | evaluate(after, dataset, config) | {"seconds": seconds}, tile(before, dataset), tile(after, dataset)
 
 
 def tile(x, dataset):
-    """A small picture of samples: points over real ones, or the first 16 images."""
+    """A small picture of samples: points over real points, or the first 16 images."""
     if not isinstance(dataset, Mixture):
         return pictures.image_grid(x[:16], columns=4, padding=16, zoom=16).convert("RGB").resize((TILE, TILE))
     real = dataset.draw(np.random.default_rng(0), len(x))
@@ -118,18 +113,18 @@ def main(data, seeds, steps, out):
     out.mkdir(parents=True, exist_ok=True)
     steps, rows, results = steps or STEPS[data], {}, []
     for start, objective in product(("normal", "collapsed"), ("coulomb", "gan", "field")):
-        own = GAN[data] if objective == "gan" else {}
-        configs = [resolve(data, objective=objective, seed=seed, steps=steps, **own) for seed in range(seeds)]
-        these, before, after = zip(*(train(config, start) for config in configs), strict=True)
-        results += these
+        rates = GAN[data] if objective == "gan" else {}
+        configs = [resolve(data, objective=objective, seed=seed, steps=steps, **rates) for seed in range(seeds)]
+        figures, before, after = zip(*(train(config, start) for config in configs), strict=True)
+        results += figures
         rows[f"{objective}\n{start} start"] = [before[0], *after]
-        ranges = {name: [figures[name] for figures in these] for name in (*FIGURES, "seconds") if name in these[0]}
+        ranges = {name: [run[name] for run in figures] for name in (*FIGURES, "seconds") if name in figures[0]}
         cells = [f"{name} {np.median(v):.3g} ({min(v):.3g} to {max(v):.3g})" for name, v in ranges.items()]
         print(f"{objective:8}{start:10}", *cells, sep="  ", flush=True)
     (out / "results.json").write_text(json.dumps(results, indent=1))
     columns = ["before, seed 0", *(f"after, seed {seed}" for seed in range(seeds))]
     page = pictures.sheet(f"{data}: samples before and after {steps:,} steps", columns, rows)
-    pictures.save(page.quantize(), out / "mode_collapse.png")  # less than half of the file
+    pictures.save(page.quantize(), out / "mode_collapse.png")  # less than half the bytes
 
 
 if __name__ == "__main__":

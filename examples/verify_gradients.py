@@ -4,9 +4,9 @@
     python examples/verify_gradients.py                   every layer, the field, a whole step: about a minute
     python examples/verify_gradients.py Conv field        what has one of these words in its name
 
-Expect relative differences |ours - theirs| / |theirs| of 1e-16 to 1e-13: all compute in float64, in another order.
-Adam's first step divides each gradient by its own size, so what is small in the gradient counts in full in the step.
-For a layer of one's own:  errors_of_layer(Conv(3, 8, 5, stride=2), (9, 9, 3), open_oracle("jax")).
+Expect relative differences |ours - theirs| / |theirs| of 1e-16 to 1e-13: all compute in float64, in different orders.
+Adam's first step divides each number of a gradient by its size, so small numbers count as much as large ones.
+For another layer:  errors_of_layer(Conv(3, 8, 5, stride=2), (9, 9, 3), open_oracle("jax")).
 """
 
 import sys
@@ -67,7 +67,7 @@ def errors_of_step(generator, discriminator, oracle):
     }
 
 
-# What is verified: a name, and the function of an oracle that gives {gradient: difference}.
+# The rows: a name, and a function of an oracle that returns {gradient: difference}.
 CASES = {name: lambda oracle, case=case: errors_of_layer(*case, oracle) for name, case in LAYERS.items()}
 CASES |= {f"field, {m} dimensions": lambda oracle, m=m: errors_of_field(m, oracle) for m in (2, 20)}
 CASES |= {

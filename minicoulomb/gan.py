@@ -233,13 +233,11 @@ class Metrics(NamedTuple):
     def read(self) -> dict[str, float]:
         """The numbers as floats; waits for the device. Raises Diverged if anything was not finite, now or before."""
         everything = [*self.numbers.values(), *self.checks.values()]
-        values = to_host(array_module(everything[0]).stack(everything)).tolist()
-        checks = dict(zip(self.checks, values[len(self.numbers) :], strict=True))
-        if not checks["all"]:
-            raise Diverged(
-                next((name for name, good in checks.items() if not good and name != "all"), "a loss or gradient")
-            )
-        return dict(zip(self.numbers, values))
+        values = iter(to_host(array_module(everything[0]).stack(everything)).tolist())
+        numbers, checks = dict(zip(self.numbers, values)), dict(zip(self.checks, values))
+        if not checks.pop("all"):
+            raise Diverged(next((name for name, good in checks.items() if not good), "a loss or gradient"))
+        return numbers
 
 
 def step(
@@ -296,19 +294,16 @@ def step(
     xp, w, moments_d, finite = array_module(state.theta), state.w, state.moments_d, state.finite
     if len(batches) > 1:  # so that a later batch that diverges leaves the state as it was
         w, moments_d = w.copy(), moments_d.copy()
-    dw_is_finite = True
     for number, (batch, adam_d) in enumerate(zip(batches, rates.adam_d, strict=True), 1):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # reported by name when it is read
             is_last = number == len(batches)
             result = gradients(G, D, state.theta, w, batch, algorithm, rates.eps, is_last, workspace)
-            losses = {name: getattr(result, name) for name in ("loss_d", "loss_g") if getattr(result, name) is not None}
-            checks = {name: xp.isfinite(loss) for name, loss in losses.items()}
-            if result.dw is not None:
-                dw_is_finite = checks["gradient dw"] = dw_is_finite & xp.isfinite(result.dw @ result.dw)
-            if result.dtheta is not None:
-                checks["gradient dtheta"] = xp.isfinite(result.dtheta @ result.dtheta)
+            names = "loss_d", "loss_g", "gradient dw", "gradient dtheta"
+            found = dict(zip(names, (result.loss_d, result.loss_g, result.dw, result.dtheta), strict=True))
+            found = {name: value for name, value in found.items() if value is not None}
+            checks = {name: xp.isfinite(value @ value if value.ndim else value) for name, value in found.items()}
             for check in checks.values():
-                finite = finite & check
+                finite = check & finite
         if result.dw is not None:
             adam(w, result.dw, moments_d, adam_d, finite)
     adam(state.theta, result.dtheta, state.moments_g, rates.adam_g, finite)
@@ -317,8 +312,8 @@ def step(
         update_average(state.moments_d, moments_d, 0.0, finite)
     _update_averages(G, state, batches[-1].z, result.residuals_z, rates, finite)
     state.finite = finite
-    numbers = losses | diagnostics(result, potential_unit(algorithm, rates.eps))
-    return Metrics(numbers, checks | {"all": finite})
+    losses = {name: value for name, value in found.items() if name.startswith("loss")}
+    return Metrics(losses | diagnostics(result, potential_unit(algorithm, rates.eps)), checks | {"all": finite})
 
 
 def _update_averages(G, state, z, residuals_z, rates, finite):

@@ -13,22 +13,23 @@ double towards 4x4. PAPER's 64x64 is k = 4: generator `my` from 4x4x1024, discri
     resnet  images        G  linear -> 4x4; k residual blocks, each twice the side; batch norm, ReLU; 1x1; scaled tanh
                           D  conv 3x3; k residual blocks, each half the side and twice the channels; linear -> 1
 
-`resnet` is the official TensorFlow code's small pair (`good` and `resnet8`). A block with c channels before and o
-behind, R being nearest-neighbour upsampling in G and 2x2 average pooling in D, is
+`resnet` is the official TensorFlow code's small pair (`good` and `resnet8`). A block with c input and o output channels
+is
 
     y = conv1x1(R x) + conv3x3_o( ReLU BN conv3x3_c( R ReLU BN x ))
 
-A 1x1 convolution may change places with R, so it stands where the image is smaller. Where the code asks for the c of
-the inner convolution it reads the image's height; here it is the number of channels, as in the small residual networks
-that the block comes from (Gulrajani et al., 2017). Its blocks have biases, which change nothing: what they add is
-constant over the image, so the next batch norm takes it away again, and the shortcuts carry it to the last batch norm
-of G, or to D's last layer, which has a bias of its own. Its batch norm has no scale.
+where R is nearest-neighbour upsampling in G and 2x2 average pooling in D. R and a 1x1 convolution commute, so the
+convolution is computed on the smaller image. The official code reads the image's height as the c of the inner
+convolution; here c is the number of channels, as in the small residual networks of Gulrajani et al. (2017), the source
+of the block. The official blocks have biases, which change nothing: they are constant over the image, so the next batch
+norm subtracts them, and the shortcuts carry them to the last batch norm of G, or to D's last layer, which has a bias
+too. The official batch norm has no scale.
 
-A layer in front of batch normalization has no bias, which the mean would take away again.
+A layer in front of batch normalization has no bias: the mean would subtract it again.
 
-At side 8 (k = 1) these have one hidden layer, and D is a sum over patches of the image: it cannot see how distant
-parts go together. `extra_layers` n adds, at 4x4, n 3x3 convolutions to each (in D without batch normalization,
-which hides from it in what the means of the two batches differ).
+At side 8 (k = 1) these have one hidden layer, and D is a sum over patches of the image: it cannot relate distant
+parts. `extra_layers` n adds, at 4x4, n 3x3 convolutions to each (in D without batch normalization, which would hide
+the difference between the means of the two batches).
 """
 
 from dataclasses import replace
@@ -60,7 +61,7 @@ from minicoulomb.network import Network
 
 
 class SampleSpace(NamedTuple):
-    """Where samples live: the shape of one, its typical size, and a bound of its coordinates (see data/dataset.py)."""
+    """The space of samples: the shape of one, its typical size, and a bound of its coordinates (data/dataset.py)."""
 
     shape: tuple[int, ...]
     scale: float = 1.0
@@ -75,7 +76,7 @@ def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     networks : config.Networks
         The names of both, their widths and depths.
     space : SampleSpace
-        Where samples live.
+        The shape, size and bound of samples.
 
     Returns
     -------
@@ -130,7 +131,7 @@ def _mlp(c_in, width, depth, activation, c_out):
 
 
 def _my_generator(networks, space):
-    """`g_width` channels (128) in front of the last layer."""
+    """`g_width` channels (128) before the last layer."""
     widths = _doubling(networks.g_width or 128, space)[::-1]
     layers = [Linear(networks.latent, 16 * widths[0], He("relu")), ReLU(), Reshape((4, 4, widths[0]))]
     layers += _extra_generator_layers(networks, widths[0])
@@ -140,7 +141,7 @@ def _my_generator(networks, space):
 
 
 def _my_discriminator(networks, space, width=64):
-    """`d_width` channels (64, and 128 for my-big) behind the first layer."""
+    """`d_width` channels (64, and 128 for my-big) after the first layer."""
     widths = _doubling(networks.d_width or width, space)
     layers = []
     for c_in, c_out in zip([space.shape[-1], *widths], widths):
@@ -154,7 +155,7 @@ def _my_big_discriminator(networks, space):
 
 
 def _dcgan_generator(networks, space):
-    """`g_width` channels (64) in front of the last layer: 512 at 4x4 for 64x64, as in TensorFlow's official code."""
+    """`g_width` channels (64) before the last layer: 512 at 4x4 for 64x64, as in TensorFlow's official code."""
     widths = _doubling(networks.g_width or 64, space)[::-1]
     first = ConvTranspose(networks.latent, widths[0], 4, bias=False, init=He("relu"))
     layers = [Reshape((1, 1, networks.latent)), first, BatchNorm(widths[0], ReLU())]
@@ -165,7 +166,7 @@ def _dcgan_generator(networks, space):
 
 
 def _dcgan_discriminator(networks, space):
-    """`d_width` channels (64) behind the first layer."""
+    """`d_width` channels (64) after the first layer."""
     widths = _doubling(networks.d_width or 64, space)
     layers = [Conv(space.shape[-1], widths[0], **_DCGAN, init=He("leaky_relu")), LeakyReLU()]
     for c_in, c_out in pairwise(widths):
@@ -174,7 +175,7 @@ def _dcgan_discriminator(networks, space):
 
 
 def _resnet_generator(networks, space):
-    """`g_width` channels (64) in front of the last layer: 512 at 4x4 for 64x64."""
+    """`g_width` channels (64) before the last layer: 512 at 4x4 for 64x64."""
     widths = _doubling(networks.g_width or 64, space)[::-1]
     layers = [Linear(networks.latent, 16 * widths[0]), Reshape((4, 4, widths[0]))]
     layers += _extra_generator_layers(networks, widths[0])
@@ -185,7 +186,7 @@ def _resnet_generator(networks, space):
 
 
 def _resnet_discriminator(networks, space):
-    """`d_width` channels (64) behind the first layer."""
+    """`d_width` channels (64) after the first layer."""
     widths = _doubling(networks.d_width or 64, space)
     layers = [Conv(space.shape[-1], widths[0], 3, padding=1, bias=False)]
     for c, o in pairwise([*widths, 2 * widths[-1]]):
@@ -234,5 +235,5 @@ DISCRIMINATORS = {
     "dcgan": _dcgan_discriminator,
     "resnet": _resnet_discriminator,
 }
-# The discriminator `my-big` has no generator of its own.
+# No generator is called `my-big`.
 GENERATOR_OF = {"my-big": "my"}

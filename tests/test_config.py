@@ -5,7 +5,7 @@ import pytest
 
 from minicoulomb.cli.common import configure
 from minicoulomb.config import SETTINGS, Config
-from minicoulomb.conv.correlation import ALGORITHMS
+from minicoulomb.conv.winograd_plan import ALGORITHMS
 from minicoulomb.data.mixtures import grid
 from minicoulomb.errors import UserError
 from minicoulomb.models import SampleSpace, build

@@ -1,4 +1,4 @@
-"""Free particles: the proven step by its inequality, the field by autograd, the experiments by what they reach."""
+"""Free particles: tests of the proven step by its inequality, of the field by autograd, of experiments by their end."""
 
 import json
 import subprocess
@@ -24,12 +24,12 @@ from minicoulomb.pictures.colours import VERMILION
 
 
 def half_mmd2(x, y, d, eps):
-    """F by its definition, for autograd too."""
+    """F by its definition, which autograd differentiates too."""
     mean_kernel = lambda a, b: anp.mean((anp.sum((a[:, None] - b[None]) ** 2, axis=-1) + eps**2) ** (-d / 2))
     return (mean_kernel(y, y) - 2 * mean_kernel(x, y) + mean_kernel(x, x)) / 2
 
 
-def follow(x, y, d, eps, move, steps):
+def followed(x, y, d, eps, move, steps):
     """x at the steps 0 .. steps, and their energies."""
     moments = free.follow_field(x.copy(), y, mean_self_kernel(y, d, eps), d, eps, move)
     return zip(*((moment.x.copy(), moment.energy) for moment in islice(moments, steps + 1)))
@@ -56,7 +56,7 @@ sizes = st.integers(1, 6)
 def test_below_the_proven_step_the_energy_falls_by_what_is_proven(seed, n, n_y, m, spread, d, eps, share):
     x, y = charges(seed, n, n_y, m, spread)
     bound = free.proven_step(d, eps)
-    (before, after), _ = follow(x, y, d, eps, free.euler(share * bound), 1)
+    (before, after), _ = followed(x, y, d, eps, free.euler(share * bound), 1)
     E = -n * autograd.grad(half_mmd2)(before, y, d, eps)
     must_fall = share * bound * (1 - share) * (E**2).sum(axis=1).mean()
     fell = half_mmd2(before, y, d, eps) - half_mmd2(after, y, d, eps)
@@ -80,16 +80,16 @@ def test_the_bound_is_made_of_the_kernel_s_extreme_curvatures(d):
 @pytest.mark.parametrize(("share", "comes_closer"), [(1.9, True), (2.1, False)])
 def test_no_step_beyond_two_of_eps_to_the_d_plus_2_over_d_is_stable_for_all_data(share, comes_closer):
     d, eps, y = 1.5, 0.7, np.zeros((1, 2))
-    (before, after), energies = follow(y + [[1e-3, 0]], y, d, eps, free.euler(share * eps ** (d + 2) / d), 1)
+    (before, after), energies = followed(y + [[1e-3, 0]], y, d, eps, free.euler(share * eps ** (d + 2) / d), 1)
     assert (np.abs(after).max() < np.abs(before).max()) == (energies[1] < energies[0]) == comes_closer
 
 
-def test_of_the_pull_alone_a_mean_shift_leads_to_the_weighted_mean():
+def test_under_the_pull_alone_a_mean_shift_leads_to_the_weighted_mean():
     """One particle: nothing repels it. The step is 1 / (d S(x))."""
     rng, d, eps = np.random.default_rng(0), 2.5, 0.8
     x, y = rng.standard_normal((1, 3)), rng.standard_normal((9, 3))
     weights = (((x - y) ** 2).sum(axis=1) + eps**2) ** (-(d + 2) / 2)
-    (_, after), _ = follow(x, y, d, eps, free.euler(1 / (d * weights.mean())), 1)
+    (_, after), _ = followed(x, y, d, eps, free.euler(1 / (d * weights.mean())), 1)
     np.testing.assert_allclose(after[0], weights @ y / weights.sum(), rtol=1e-12)
 
 
@@ -102,7 +102,7 @@ def test_the_natural_step_is_the_shortest_mean_shift_of_the_data():
     assert (together, apart) == (pytest.approx(eps ** (d + 2) / d), pytest.approx(40 * eps ** (d + 2) / d))
 
 
-def test_of_many_data_points_some_from_all_parts_are_looked_at(monkeypatch):
+def test_the_natural_step_of_many_points_samples_all_of_them(monkeypatch):
     y = np.random.default_rng(0).standard_normal((500, 2))
     y[400:] *= 0.1  # the dense part comes last
     exact = free.natural_step(y, 2, 0.5)
@@ -116,7 +116,7 @@ def test_of_many_data_points_some_from_all_parts_are_looked_at(monkeypatch):
 @pytest.mark.parametrize("move", [free.euler(0.2), free.momentum(0.2, beta=0)], ids=["euler", "momentum"])
 def test_particles_move_down_n_times_the_gradient_of_the_energy(move):
     x, y = charges(1, 5, 7, 3, 1.0)
-    (before, after), energies = follow(x, y, 1.5, 0.6, move, 1)
+    (before, after), energies = followed(x, y, 1.5, 0.6, move, 1)
     np.testing.assert_allclose(after - before, -0.2 * 5 * autograd.grad(half_mmd2)(x, y, 1.5, 0.6), rtol=1e-9)
     assert energies == pytest.approx([half_mmd2(before, y, 1.5, 0.6), half_mmd2(after, y, 1.5, 0.6)], rel=1e-12)
 
@@ -138,7 +138,7 @@ def test_adam_goes_at_most_its_learning_rate_towards_the_force():
 
 def test_energies_are_those_of_coulomb():
     x, y = charges(3, 8, 9, 2, 2.0)
-    places, energies = follow(x, y, 2, 1.0, free.euler(free.natural_step(y, 2, 1.0)), 5)
+    places, energies = followed(x, y, 2, 1.0, free.euler(free.natural_step(y, 2, 1.0)), 5)
     np.testing.assert_allclose(energies, [energy(x, y, 2, 1.0) for x in places], rtol=1e-12)
 
 
@@ -157,16 +157,16 @@ def test_a_mirrored_and_rescaled_set_up_takes_the_mirrored_and_rescaled_way(way)
     d, eps = 1.5, 0.7
     for change in ([-1, 1], [10, 10]):
         scale = abs(change[0])
-        places, energies = follow(x, y, d, eps, MOVES[way](y, d, eps), 10)
+        places, energies = followed(x, y, d, eps, MOVES[way](y, d, eps), 10)
         changed = x * change, y * change, d, eps * scale
-        other_places, other_energies = follow(*changed, MOVES[way](*changed[1:]), 10)
+        other_places, other_energies = followed(*changed, MOVES[way](*changed[1:]), 10)
         np.testing.assert_allclose(other_places, np.array(places) * change, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(other_energies, np.array(energies) * scale**-d, rtol=1e-6)
 
 
 def test_particles_that_are_the_data_stay():
     y = np.random.default_rng(0).standard_normal((20, 2))
-    (before, after), energies = follow(y[::-1], y, 2, 0.5, free.euler(free.natural_step(y, 2, 0.5)), 1)
+    (before, after), energies = followed(y[::-1], y, 2, 0.5, free.euler(free.natural_step(y, 2, 0.5)), 1)
     np.testing.assert_allclose(after, before, atol=1e-13)
     np.testing.assert_allclose(energies, 0, atol=1e-14)
 
@@ -175,7 +175,7 @@ def test_particles_in_one_point_stay_together_and_a_little_apart_they_part():
     y = ring().draw(np.random.default_rng(0), 100)
     for apart in (0, 1e-6):
         x = apart * np.random.default_rng(1).standard_normal((30, 2))
-        places, _ = follow(x, y, 2, 0.6, MOVES["euler"](y, 2, 0.6), 20)
+        places, _ = followed(x, y, 2, 0.6, MOVES["euler"](y, 2, 0.6), 20)
         assert (np.ptp(places[-1], axis=0) > 1).all() == (apart > 0)
 
 
@@ -241,7 +241,7 @@ def test_rounding_is_no_rise():
     x = y + 1e-3 * rng.standard_normal(y.shape)
     energies = []
     for _ in range(4):
-        _, (F,) = follow(rng.permutation(x), rng.permutation(y), 2, 3.0, free.euler(0), 0)
+        _, (F,) = followed(rng.permutation(x), rng.permutation(y), 2, 3.0, free.euler(0), 0)
         energies.append(F)
     assert len(set(energies)) > 1
     assert free.rises(np.array(energies + energies[::-1]), 2, 3.0) == 0
@@ -252,12 +252,12 @@ def moments(energies):
     return (free.Moment(t, np.full((3, 2), t), np.float64(F)) for t, F in enumerate(energies))
 
 
-def test_a_record_holds_every_energy_and_what_was_asked_for():
-    told = []
-    found = free.record(moments(range(100)), 30, {0, 7}, lambda *progress: told.append(progress))
+def test_a_record_holds_every_energy_and_the_requested_snapshots():
+    calls = []
+    found = free.record(moments(range(100)), 30, {0, 7}, lambda *progress: calls.append(progress))
     np.testing.assert_array_equal(found.energies, range(31))
     assert {t: x[0, 0] for t, x in found.snapshots.items()} == {0: 0, 7: 7, 30: 30}
-    assert told[-1] == (30, 30)
+    assert calls[-1] == (30, 30)
 
 
 def test_snapshots_stay_what_they_were():
@@ -270,13 +270,13 @@ def test_snapshots_stay_what_they_were():
     assert (found.snapshots[3] != start).any()
 
 
-def test_of_images_only_those_shown_are_kept():
+def test_a_record_keeps_only_the_images_that_it_shows():
     found = free.record(moments(range(9)), 5, {0, 2}, first=1)
     assert {t: len(x) for t, x in found.snapshots.items()} == {0: 1, 2: 1, 5: 3}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_an_energy_that_is_not_finite_is_told_with_its_step(value):
+def test_an_energy_that_is_not_finite_raises_an_error_with_its_step(value):
     with pytest.raises(UserError, match=rf"energy {value} at step 5: must be finite; use a smaller --step-size"):
         free.record(moments([1.0] * 5 + [value] * 6), 10, {0, 2})
 
@@ -338,7 +338,7 @@ def test_the_curve_grows_to_the_right_and_falls_with_the_energy():
 
 
 @pytest.mark.parametrize("energies", [[1.0, 0.0, -1e-18], [0.0], [2.0], [3.0, 3.0], [1e300, 1e-300]])
-def test_the_curve_takes_whatever_an_energy_can_be(energies):
+def test_the_curve_shows_any_energy(energies):
     energies = np.array(energies)
     columns, _ = orange(with_curve(Image.new("RGB", (600, 10)), energies, 1e-4, len(energies) - 1))
     assert len(columns)
@@ -347,7 +347,7 @@ def test_the_curve_takes_whatever_an_energy_can_be(energies):
 # The command
 
 
-def test_the_command_writes_animation_and_energies_and_tells_what_it_found(tmp_path):
+def test_the_command_writes_animation_and_energies_and_prints_a_table(tmp_path):
     output = run(
         "particles", "-n", 20, "--points", 30, "--steps", 9, *("-o", tmp_path / "a.gif", "--energies", tmp_path / "e")
     )
@@ -364,7 +364,7 @@ def test_the_command_writes_animation_and_energies_and_tells_what_it_found(tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "e"]
 
 
-def test_digits_and_arrays_of_points_and_images_are_taken(tmp_path):
+def test_data_are_digits_or_arrays_of_points_or_images(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "line.npy", rng.standard_normal((30, 1)))
     np.save(tmp_path / "space.npy", rng.standard_normal((30, 3)).astype(np.float32))
@@ -410,7 +410,7 @@ def test_the_seed_and_the_start_are_all_that_chance_depends_on():
         (["--eps", 0], "eps 0.0: must be finite and above 0"),
     ],
 )
-def test_mistakes_are_told_in_a_line_and_leave_nothing(tmp_path, monkeypatch, options, message):
+def test_mistakes_end_in_one_line_and_leave_no_file(tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     assert message in run("particles", *options, "-n", 5, "--steps", 3, status=1)
     assert not list(tmp_path.iterdir())

@@ -1,10 +1,10 @@
 """Which array library holds the numbers: NumPy on the host, or CuPy on a GPU, with the same code for both.
 
-A function asks its argument: `xp = array_module(x)`, then calls `xp.matmul`, `xp.empty`, ... This file alone
-imports CuPy, and only when a CuPy backend is asked for; it never falls back to NumPy silently.
+A function looks at its argument: `xp = array_module(x)`, then calls `xp.matmul`, `xp.empty`, ... This file alone
+imports CuPy, and only for a CuPy backend; it never falls back to NumPy silently.
 
-That CuPy imports says nothing: it does so without a driver, a GPU, or NVIDIA's libraries. So `open_backend` looks for
-each of them in turn, names the first that is missing with its remedy, and then lets the GPU compute something known.
+CuPy also imports without a driver, a GPU, or NVIDIA's libraries. So `open_backend` looks for each of them in turn,
+names the first that is missing with its remedy, and then compares a computation on the GPU with a known result.
 """
 
 import os
@@ -22,7 +22,7 @@ from minicoulomb.errors import UserError
 # A NumPy or CuPy array, in type hints.
 Array = Any
 
-# What pyproject.toml calls the extras; [ctk] there brings NVRTC, cuBLAS and the headers, which CuPy's wheels lack.
+# The names of the extras in pyproject.toml; their [ctk] brings NVRTC, cuBLAS and the headers, which CuPy's wheels lack.
 INSTALL_LINE = "pip install 'minicoulomb[cupy-cuda12x]' (or cupy-cuda13x, as nvidia-smi's CUDA version says)"
 
 SEE_NVIDIA_SMI = "see whether nvidia-smi reports a fault"
@@ -35,7 +35,7 @@ TF32_SINCE = 8.0
 
 
 class NoGPU(UserError):
-    """CuPy cannot compute here: `reason` says why, and `remedy` what to do about it, each in a few words."""
+    """CuPy cannot compute here: `reason` says why, and `remedy` what helps, each in a few words."""
 
     def __init__(self, reason: str, remedy: str):
         super().__init__(f"backend cupy: {reason}; {remedy}, or use --backend numpy")
@@ -50,7 +50,7 @@ class Backend:
     xp       the module whose functions make and transform arrays
     device   which GPU
     tf32     whether its float32 matrix products may round their factors to 10 bits of mantissa
-    choice   what "auto" chose and why, in a line; None where nothing was left to it
+    choice   what "auto" chose and why, in a line; None where the name was not "auto"
     """
 
     name: str
@@ -64,7 +64,7 @@ class Backend:
         return self.xp.asarray(array, dtype=dtype)
 
     def synchronize(self) -> None:
-        """Wait until the device has done what it was given; on the host nothing is ever pending."""
+        """Wait until the device has finished its work; on the host nothing is ever pending."""
         if self.name == "cupy":
             self.xp.cuda.get_current_stream().synchronize()
 
@@ -77,7 +77,7 @@ def array_module(array) -> ModuleType:
 
 
 def on_gpu(array) -> bool:
-    """Whether the array is one of a GPU's, where a fused kernel may take the place of plain operations."""
+    """Whether the array is on a GPU, where a fused kernel may replace plain operations."""
     return not isinstance(array, np.ndarray)
 
 
@@ -92,8 +92,7 @@ def open_backend(name: str = "numpy", device: int = 0, tf32: bool = False) -> Ba
     device   which GPU becomes the current one
     tf32     let matrix products of float32 on it use TF32
 
-    Raises NoGPU, a UserError, with the reason when CuPy is asked for and cannot compute, and UserError for TF32
-    where there is none.
+    Raises NoGPU, a UserError, with the reason where CuPy cannot compute, and UserError for TF32 on hardware without it.
     """
     if name == "auto":
         return _choose(device, tf32)
@@ -111,7 +110,7 @@ def open_backend(name: str = "numpy", device: int = 0, tf32: bool = False) -> Ba
 
 
 def load_cupy() -> ModuleType:
-    """CuPy, which may still be unable to compute; NoGPU where it is not installed, does not import, or is too old."""
+    """CuPy, perhaps unable to compute; NoGPU where it is not installed, does not import, or is too old."""
     if "cupy" not in sys.modules and find_spec("cupy") is None:
         raise NoGPU("CuPy is not installed", INSTALL_LINE)
     try:
@@ -126,18 +125,18 @@ def load_cupy() -> ModuleType:
 
 
 def blas() -> str:
-    """The library, with its version, that computes NumPy's matrix products."""
+    """The library that computes NumPy's matrix products, with its version."""
     about = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return f"{about['name']} {about['version']}"
 
 
 def device_name(cupy: ModuleType, device: int) -> str:
-    """What NVIDIA calls the GPU."""
+    """NVIDIA's name of the GPU."""
     return cupy.cuda.runtime.getDeviceProperties(device)["name"].decode()
 
 
 def compute_capability(cupy: ModuleType, device: int) -> float:
-    """Of the GPU: 8.0 for an A100, 9.0 for an H100."""
+    """The GPU's compute capability: 8.0 for an A100, 9.0 for an H100."""
     return int(cupy.cuda.Device(device).compute_capability) / 10  # CuPy says "80"
 
 
@@ -148,7 +147,7 @@ def tf32_is_on(cupy: ModuleType) -> bool:
 
 
 def cuda_version(number: int) -> str:
-    """CUDA writes 12090 for 12.9."""
+    """A version as people write it: 12.9 for CUDA's 12090."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
@@ -157,12 +156,12 @@ def _choose(device, tf32):
         backend = open_backend("cupy", device, tf32)
     except NoGPU as error:
         unused = "; --tf32 has no effect" if tf32 else ""
-        return Backend("numpy", np, choice=f"auto: numpy, for {error.reason}{unused}")
+        return Backend("numpy", np, choice=f"auto: numpy, because {error.reason}{unused}")
     return Backend("cupy", backend.xp, device, tf32, f"auto: cupy, {device_name(backend.xp, device)}")
 
 
 def _select(cupy, device):
-    """Make the GPU the current one; NoGPU where there is no driver, no GPU, or not so many."""
+    """Make the GPU the current one; NoGPU where the driver, any GPU, or this one is missing."""
     runtime = cupy.cuda.runtime
     driver, built_for = runtime.driverGetVersion(), cuda_version(runtime.runtimeGetVersion())
     if not driver:
@@ -190,7 +189,7 @@ def _select(cupy, device):
 
 
 def _set_tf32(cupy, device, tf32):
-    """Both CuPy and we ask CUPY_TF32; but CuPy does so once in a process, so it is also told."""
+    """Set CUPY_TF32, which matmul.py reads at each call and CuPy once in a process, and CuPy's variable."""
     capability = compute_capability(cupy, device)
     if tf32 and capability < TF32_SINCE:
         raise UserError(
@@ -205,8 +204,9 @@ def _set_tf32(cupy, device, tf32):
 def _prove(cupy, tf32):
     """Compare a kernel's and a matrix product's numbers with the host's; NoGPU where they differ or fail.
 
-    The kernel takes NVRTC and the headers, the product cuBLAS. Every number in both, and every sum on the way, is a
-    multiple of 2^-12 below 2^8: float32 has it exactly. TF32 keeps 10 bits of 1 + k / 2^12, and loses 2^-10 at most.
+    The kernel needs NVRTC and the headers, the product cuBLAS. Every number in both, and every partial sum, is a
+    multiple of 2^-12 below 2^8, which float32 holds exactly. TF32 keeps 10 bits of 1 + k / 2^12: its error is at most
+    2^-10.
     """
     n = 64
     i, j = np.indices((n, n))
@@ -228,7 +228,7 @@ def _prove(cupy, tf32):
 
 
 def _failure(cupy, error):
-    """Why the GPU could not compute: a library of the CUDA toolkit is missing, or what CUDA says."""
+    """NoGPU with the reason: a missing library of the CUDA toolkit, or CUDA's message."""
     text = str(error)
     missing = re.search(r"lib[\w-]+(?=\.so)", text)
     if missing or "CUDA headers" in text:
@@ -247,9 +247,9 @@ def _visible():
 
 
 def _in_a_line(error):
-    """The class and the first line that tells something; CuPy puts the cause of a failed import last, below a frame."""
+    """The class and the first informative line; CuPy puts the cause of a failed import last, below a frame."""
     lines = [line.strip() for line in str(error).partition("Original error:")[2].splitlines()]
     lines += [line.strip() for line in str(error).splitlines()]
-    telling = next((line for line in lines if line.strip("=")), "")
+    informative = next((line for line in lines if line.strip("=")), "")
     name = type(error).__name__
-    return telling if telling.startswith(name) else f"{name}: {telling}".rstrip(": ")
+    return informative if informative.startswith(name) else f"{name}: {informative}".rstrip(": ")

@@ -10,6 +10,7 @@ has its own threads and takes large blocks.
 """
 
 from collections.abc import Callable
+from math import prod
 
 from minicoulomb.arrays.backend import array_module, on_gpu
 from minicoulomb.arrays.threads import for_each
@@ -29,28 +30,29 @@ def blocks(n: int, numbers: int, like, limit: int | None = None) -> list[slice]:
     return [slice(start, min(n, start + length)) for start in range(0, n, length)]
 
 
-def for_each_block(function: Callable, *arrays, numbers: int | None = None, limit: int | None = None) -> None:
-    """Call function(*arrays) on each block; it writes into its arguments.
+def for_each_block(function: Callable, *arrays, limit: int | None = None) -> None:
+    """Call function(*arrays) on each block of about `limit` numbers of the last array; it writes into its arguments."""
+    last = arrays[-1]
+    parts = blocks(len(last), last.size // max(1, len(last)), last, limit)
+    for_each(lambda part: function(*(array[part] for array in arrays)), parts)
 
-    An item along axis 0 counts as `numbers` numbers, by default those of the last array.
+
+def map_blocks(function: Callable, *arrays, shape=None, numbers: int | None = None, limit: int | None = None):
+    """function(*arrays), (n, *shape) for arrays of n items; by default shaped as the last array.
+
+    An item counts as `numbers` numbers, by default those of the result.
     """
     last = arrays[-1]
-    numbers = last.size // max(1, len(last)) if numbers is None else numbers
-    for_each(lambda block: function(*(array[block] for array in arrays)), blocks(len(last), numbers, last, limit))
+    shape = last.shape[1:] if shape is None else shape
+    parts = blocks(len(last), prod(shape) if numbers is None else numbers, last, limit)
+    if len(parts) == 1:
+        return array_module(last).ascontiguousarray(function(*arrays))
+    result = array_module(last).empty((len(last), *shape), last.dtype)
 
+    def write(part):
+        result[part] = function(*(array[part] for array in arrays))
 
-def map_blocks(function: Callable, *arrays, shape: tuple[int, ...] | None = None, **block):
-    """function(*arrays), (n, *shape) for arrays of n items; by default shaped as the last array."""
-    last = arrays[-1]
-    if shape is None and last.size <= BLOCK:
-        return function(*arrays)
-    result = array_module(last).empty((len(last), *(last.shape[1:] if shape is None else shape)), last.dtype)
-
-    def write(*parts):
-        *arguments, out = parts
-        out[...] = function(*arguments)
-
-    for_each_block(write, *arrays, result, **block)
+    for_each(write, parts)
     return result
 
 

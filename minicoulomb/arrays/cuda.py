@@ -2,13 +2,13 @@
 
     difference = ElementwiseKernel("T x, T y", "T z", "z = x - y", "difference")
     z = difference(x, y)                       arrays broadcast as in any operation; numbers take the arrays' dtype
-    difference(x, y, out)                      the outputs may be given, and read as well
+    difference(x, y, out)                      or into `out`, which the code may also read
 
 One thread computes one element of the broadcast shape, or the i-th of `size` where all arrays are "raw" (indexed in
-the code, x[i], flat and in C order). The code is CUDA C++; T stands for the arrays' dtype. It is compiled when arrays
-of a dtype first meet it, by CuPy (cupy.ElementwiseKernel, which has the grammar of the parameters).
+the code, x[i], flat and in C order). The code is CUDA C++; T stands for the arrays' dtype. CuPy compiles it at the
+first call with arrays of a dtype (cupy.ElementwiseKernel documents the grammar of the parameters).
 
-Each kernel stands beside the plain NumPy operations that it replaces on a GPU, and a test compares the two.
+Each kernel replaces plain NumPy operations on a GPU, and a test compares the two.
 """
 
 from functools import cache
@@ -17,13 +17,13 @@ from minicoulomb.arrays.backend import array_module
 
 
 class ElementwiseKernel:
-    """A kernel; its arguments are arrays of one GPU library, and numbers."""
+    """A CUDA kernel; its arguments are arrays of one GPU library, and numbers."""
 
     def __init__(self, inputs: str, outputs: str, operation: str, name: str, preamble: str = ""):
         self._definition = inputs, outputs, operation, name, preamble
 
     def __call__(self, *arguments, size: int | None = None):
-        """The outputs, new arrays or those given behind the inputs."""
+        """The outputs: new arrays, or those that follow the inputs."""
         like = next(argument for argument in arguments if hasattr(argument, "dtype"))
         kernel = _compiled(array_module(like), *self._definition)
         return kernel(*arguments) if size is None else kernel(*arguments, size=size)
@@ -31,14 +31,14 @@ class ElementwiseKernel:
 
 @cache
 def _compiled(xp, inputs, outputs, operation, name, preamble):
-    # A name of its own: CUDA has functions called tanh, and the like.
+    # The prefix, since CUDA has functions called tanh, and the like.
     return xp.ElementwiseKernel(inputs, outputs, operation, f"minicoulomb_{name}", preamble=preamble)
 
 
-# Sums over the rows of a matrix. Images have a hundred thousand rows and a hundred columns: CuPy's own sum would give
-# each column to a few threads. Here each thread adds up RUN rows, so that the numbers are read once and by all threads;
-# then RUN of these sums, and so on. The order depends on the sizes alone, and with such short runs the rounding error
-# grows with their length, not with the number of rows.
+# Sums over the rows of a matrix. Images have a hundred thousand rows and a hundred columns: in CuPy's sum only a few
+# threads would share a column. Here each thread adds up RUN rows, so that all threads read, and each number is read
+# once; then RUN of these sums, and so on. The order depends on the sizes alone, and with such short runs the rounding
+# error grows with their length, not with the number of rows.
 RUN = 64
 
 
@@ -79,7 +79,7 @@ _THREAD = """
     const int column = i % columns;
     const ptrdiff_t part = i / columns;
 """
-# Of each of several arrays (rows, columns), one behind the other.
+# Sums over the rows of several arrays (rows, columns), one after the other in memory.
 _OF_SUMS = ElementwiseKernel(
     "raw T terms, int32 rows, int32 columns, int32 parts",
     "raw T sums",

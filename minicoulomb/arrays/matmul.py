@@ -2,9 +2,9 @@
 
     batched_matmul([(a, b, out), ...])          out[k] = a[k] @ b[k]        (k, n, l), (k, l, m), (k, n, m)
 
-On the host each is one call of BLAS, and threads share them. On a GPU each triple is one call of cuBLAS's strided
-batched product, which takes transposed operands and rows that lie apart as they are; CuPy's own matmul would copy
-them. In float32 it uses TF32 where the environment variable CUPY_TF32 is 1, as CuPy's own products do.
+On the host each product is one call of BLAS, and threads share the calls. On a GPU each triple is one call of cuBLAS's
+strided batched product, which reads transposed operands and separated rows in place; CuPy's matmul would copy them. In
+float32 it uses TF32 if the environment variable CUPY_TF32 is 1, as CuPy's products do.
 """
 
 import os
@@ -19,7 +19,7 @@ from minicoulomb.arrays.threads import for_each
 def batched_matmul(products: Iterable[tuple]) -> None:
     """out[k] = a[k] @ b[k] for every (a, b, out) and every k.
 
-    Of each array one of the last two axes is contiguous, of `out` the last.
+    One of the last two axes of each array is contiguous, and the last axis of `out`.
     """
     products = list(products)
     if on_gpu(products[0][0]):
@@ -33,7 +33,7 @@ def batched_matmul(products: Iterable[tuple]) -> None:
 
 
 def _strided_batched(a, b, out):
-    """cuBLAS's matrices are column by column: it is given out^T = b^T a^T."""
+    """out = a @ b by cuBLAS, whose matrices lie column by column: it computes out^T = b^T a^T."""
     cuda, (count, n, m) = array_module(out).cuda, out.shape
     double, cublas = out.dtype == np.float64, cuda.cublas
     number = cuda.runtime.CUDA_R_64F if double else cuda.runtime.CUDA_R_32F
@@ -58,7 +58,7 @@ def _strided_batched(a, b, out):
 
 
 def _layout(matrix) -> tuple[bool, int]:
-    """(whether it lies column by column, how far apart its rows, or then columns, start)."""
+    """(whether the matrix lies column by column, the distance of its rows, or then of its columns)."""
     (n, m), (row, column) = matrix.shape[1:], (stride // matrix.itemsize for stride in matrix.strides[1:])
     if column == 1 or m == 1:
         return False, max(row, m)

@@ -1,26 +1,26 @@
-"""Batches go up to the device while it computes: from pinned memory, on a stream of their own.
+"""Batches are copied to the device while it computes: from pinned memory, on a CUDA stream for uploads.
 
     upload = Upload(backend)
-    z, y = upload(z, y, dtype=np.float32)      one call for a step, with all that it takes from the host
+    z, y = upload(z, y, dtype=np.float32)      one call for each step, with all its arrays from the host
 
-The host runs ahead of a GPU: it draws and sends step k's batch while the GPU is at step k - 1. For the copy to run
-beside that step it needs memory that the step does not read. So there are two places for a batch, taken in turns:
-each a pinned buffer on the host and a buffer on the device for every array. Three waits keep them right, and the
-third alone holds the host:
+The host runs ahead of a GPU: it draws and sends step k's batch while the GPU computes step k - 1. The copy can run
+beside that step only into memory that the step does not read. So batches use two places in turn, each with a pinned
+buffer on the host and a buffer on the device for every array. Three waits keep the order, and only the third blocks
+the host:
 
-    upload stream    before copy k, for the compute stream to be through step k - 2, which read that place
-    compute stream   before step k, for copy k
-    host             before it fills the pinned buffers, for copy k - 2 to have left them; that is over unless the host
-                     is steps ahead, and then it is right to wait
+    upload stream    waits before copy k until the compute stream has finished step k - 2, which reads the same place
+    compute stream   waits before step k until copy k has finished
+    host             waits before it fills the pinned buffers until copy k - 2 has finished; it has, unless the host is
+                     steps ahead
 
-So arrays hold their numbers until the next call begins: work given to the compute stream before that reads them in
-time. What shall last longer is to be copied on the device.
+So arrays keep their numbers until the next call begins, and all work that the compute stream has by then reads them in
+time. A caller who needs them longer copies them on the device.
 
-The buffers are kept, not allocated for each batch: CuPy's pool lends what was freed on a stream to that stream again
-at once, and does not ask whether another still reads it. For the same reason the upload stream writes into a new
-buffer only after all that the compute stream was given before, where the memory may have belonged to another array.
+The buffers are kept, not allocated for each batch: CuPy's pool gives memory that was freed on a stream to that stream
+again at once, without a check whether another stream still reads it. For the same reason the upload stream writes into
+a new buffer only after all earlier work of the compute stream, which may use the same memory for another array.
 
-Drop an Upload when the device has done what it was given, as it has where a result of the step is on the host.
+Drop an Upload only when the device has finished its work, as it has once a result of the step is on the host.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ from minicoulomb.arrays.backend import Backend
 
 
 class Upload:
-    """A way up to the backend's current device; on the host, where arrays already are, nothing is copied."""
+    """Copies arrays to the backend's current device; with NumPy nothing is copied."""
 
     def __init__(self, backend: Backend):
         self.backend = backend
@@ -40,7 +40,7 @@ class Upload:
     def __call__(self, *arrays: np.ndarray, dtype=None) -> list:
         """The arrays on the device, valid until the next call begins.
 
-        dtype   of what holds floats: it is rounded on the host and travels so; bytes stay bytes
+        dtype   of arrays of floats, which are rounded on the host; bytes stay bytes
         """
         dtypes = [np.dtype(dtype if dtype and array.dtype.kind == "f" else array.dtype) for array in arrays]
         if self.backend.name == "numpy":
@@ -48,7 +48,7 @@ class Upload:
         compute = self.backend.xp.cuda.get_current_stream()
         place, other = self._places
         self._places = other, place
-        compute.record(other.free)  # whoever reads it has been given to the stream by now
+        compute.record(other.free)  # the stream has all the work that reads it by now
         if not place.fits(arrays, dtypes):
             place.allocate(arrays, dtypes)
             compute.record(place.free)
@@ -62,14 +62,14 @@ class _Place:
     """Buffers for the arrays of one call.
 
     pinned, device   one of each for an array, equal in shape and dtype
-    copied           the event that the copies from one to the other are done
-    free             the event that nobody reads the device's any more
+    copied           the event that the copies from one to the other have finished
+    free             the event after which nobody reads the device's buffers
     """
 
     def __init__(self, xp):
         self.xp = xp
         self.pinned, self.device = [], []
-        self.copied = xp.cuda.Event(block=True, disable_timing=True)  # the host sleeps, and leaves its core to others
+        self.copied = xp.cuda.Event(block=True, disable_timing=True)  # the host sleeps while it waits
         self.free = xp.cuda.Event(disable_timing=True)
 
     def fits(self, arrays, dtypes):
@@ -77,7 +77,7 @@ class _Place:
         return wanted == [(buffer.shape, buffer.dtype) for buffer in self.pinned]
 
     def allocate(self, arrays, dtypes):
-        """New buffers in the place of those of other arrays."""
+        """Replace the buffers by new ones that fit the arrays."""
         self.pinned, self.device = [], []
         for array, dtype in zip(arrays, dtypes, strict=True):
             memory = self.xp.cuda.alloc_pinned_memory(array.size * dtype.itemsize)

@@ -64,8 +64,8 @@ def showing(what: str, unit: str = "images") -> Callable[[int, int], None] | Non
         nonlocal bar
         if bar is None or done <= total - bar.length + bar.pos:  # a new count, perhaps continued after an interruption
             bar = _bar(total - done, sys.stderr)
-        steps = done - (total - bar.length)
-        speed = f"  {steps / (time.time() - bar.start):,.1f} {unit}/s" if steps else ""
+        steps, seconds = done - (total - bar.length), time.time() - bar.start
+        speed = f"  {steps / seconds:,.1f} {unit}/s" if steps and seconds > 0 else ""
         _advance(bar, steps, f"{what} {done:,}/{total:,}{speed}")
         if done == total:
             bar.render_finish()

@@ -28,7 +28,7 @@ FEW = 2**12
 # Points on a side of a tile: 1 MB for each float32 array of pairs, which stays in the processor's cache, and work
 # enough that threads rarely wait for the interpreter. A GPU fills its cores with 16 MB.
 TILE, GPU_TILE = 2**9, 2**11
-# Shares of the tiles, each with sums of its own; a GPU has one.
+# Parts of the tiles, each with separate sums, so that threads never share one; a GPU has one part.
 PARTS = 16
 # Up to this many coordinates, differences cost less than a float64 matrix product.
 FEW_COORDINATES = 4

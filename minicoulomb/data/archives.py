@@ -210,7 +210,7 @@ class Tar(Source):
             while member := archive.next():
                 yield member
                 archive.members.clear()  # otherwise all of them stay in memory
-            # tarfile takes a damaged or missing header for the end of the archive, which zeros must mark.
+            # tarfile reads a damaged or missing header as the end of the archive, which zeros must mark.
             archive.fileobj.seek(archive.offset)
             if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError(f"cut short: neither a header nor the end at byte {archive.offset:,}")

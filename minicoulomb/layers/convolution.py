@@ -41,7 +41,7 @@ def bias_gradient(dy: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Convolution(Layer):
-    """What both directions share: sizes, bias, and residuals (x, kernel)."""
+    """The parts that both directions share: sizes, bias, and residuals (x, kernel)."""
 
     c_in: int
     c_out: int

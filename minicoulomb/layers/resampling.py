@@ -15,7 +15,7 @@ So each is the other's gradient up to the factor 4, and AveragePool undoes Upsam
 
 from dataclasses import dataclass
 
-from minicoulomb.arrays.backend import Array
+from minicoulomb.arrays.backend import Array, array_module
 from minicoulomb.arrays.blocks import map_blocks
 from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import Layer
@@ -29,10 +29,9 @@ def repeat(x: Array, factor: float = 1.0) -> Array:
     array([[1., 1., 2., 2.],
            [1., 1., 2., 2.]])
     """
-    n, h, w, c = x.shape
-    formula = lambda x: (x if factor == 1 else factor * x)[:, :, None, :, None]
-    y = map_blocks(formula, x, shape=(h, 2, w, 2, c), numbers=4 * h * w * c)
-    return y.reshape(n, 2 * h, 2 * w, c)
+    xp, (n, h, w, c) = array_module(x), x.shape
+    formula = lambda x: xp.broadcast_to(factor * x[:, :, None, :, None], (len(x), h, 2, w, 2, c))
+    return map_blocks(formula, x, shape=(h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
 
 
 def block_sum(y: Array, factor: float = 1.0) -> Array:

@@ -15,7 +15,7 @@ Layers are checked on <dy, y> with a random cotangent dy. Against autodiff, erro
 Draws, directions and the other library's arrays are on the host; this package's functions compute on the backend.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,8 +38,8 @@ NETWORK_BOUND = 1e-6  # kinks leave only the small steps, where rounding is 1e-1
 AUTODIFF_BOUND = 1e-10
 NUMPY = open_backend("numpy")
 
-_UNEVEN = {"stride": (2, 3), "padding": ((1, 2), (0, 1))}
-_SEQUENCE = {"stride": 2, "padding": ((1, 2),)}
+_UNEVEN: dict[str, Any] = {"stride": (2, 3), "padding": ((1, 2), (0, 1))}
+_SEQUENCE: dict[str, Any] = {"stride": 2, "padding": ((1, 2),)}
 _UP, _DOWN = layers.Upsample(), layers.AveragePool()
 
 # A layer of each kind, convolutions in uneven geometry, and the shape of an input.
@@ -166,7 +166,7 @@ def _check_objective(name, function, config, space, oracle, rng, put):
     ours = function(G, D, theta, w, batch, algorithm, algorithm.eps)
     xp, forward = array_module(theta), [lambda vector, x, net=net: net.forward(vector, x)[0] for net in (G, D)]
     log_sigmoid = lambda x: -xp.log(1 + xp.exp(-x))  # the outputs of a fresh D are far from overflow
-    loss_g, loss_d, penalty = losses(*forward, D.kernels, theta, w, batch, algorithm, algorithm.eps, log_sigmoid)
+    loss_g, loss_d, penalty = losses(forward, D.kernels, theta, w, batch, algorithm, algorithm.eps, log_sigmoid)
     theirs = (None, None)
     if oracle:
         on_host = *_on_host(theta, w), Batch(*_on_host(*batch))

@@ -17,14 +17,14 @@ from minicoulomb.config import Algorithm
 from minicoulomb.gan import Batch
 
 
-def losses(G, D, kernels, theta, w, batch: Batch, algorithm: Algorithm, eps: float, log_sigmoid):
+def losses(networks, kernels, theta, w, batch: Batch, algorithm: Algorithm, eps: float, log_sigmoid):
     """(L_G, a function of theta; L_D, of w; the penalty l2/2 |kernels|^2, of w) at (theta, w); None without a D.
 
-    G, D          G(theta, z) is x (n_x, ...), D(w, x) is (n_x,)
+    networks      (G, D): G(theta, z) is x (n_x, ...), D(w, x) is (n_x,)
     kernels       slices of w that the penalty counts
     log_sigmoid   log(1 / (1 + e^-x)) in the library of the arrays
     """
-    z, y = batch.z, batch.y
+    (G, D), z, y = networks, batch.z, batch.y
     x = G(theta, z)
     scale = algorithm.potential_scale * (eps**algorithm.d if algorithm.relative_potential else 1.0)
     target = lambda a: scale * potential(a, y, x, algorithm.d, eps)

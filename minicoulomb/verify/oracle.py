@@ -13,6 +13,7 @@ and PyTorch computes whole networks by its modules. The losses are in losses.py.
 
 from contextlib import nullcontext
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,11 @@ from minicoulomb.verify.losses import losses, potential
 class Oracle:
     """Public methods accept and return NumPy arrays, and compute in float64."""
 
+    xp: Any
+    _differentiate: Any
+    _conv: Any
+    _conv_transpose: Any
+
     def forward(self, network: Network, theta, x, statistics=None) -> np.ndarray:
         """y (n, *output_shape) of `network` for theta (size,), x (n, *input_shape), statistics (statistics_size,)."""
         with self._float64():
@@ -37,8 +43,8 @@ class Oracle:
         with self._float64():
             theta, x, dy, statistics = self._arrays(theta, x, dy, statistics)
             product = lambda x, theta: (self._network(network, theta, x, statistics) * dy).sum()
-            _, gradients = self._differentiate(product, x, theta)
-            return tuple(map(np.asarray, gradients))
+            _, (dx, dtheta) = self._differentiate(product, x, theta)
+            return np.asarray(dx), np.asarray(dtheta)
 
     def field(self, a, y, x, d: float, eps: float) -> np.ndarray:
         """grad Phi(a), shaped as a."""
@@ -56,7 +62,7 @@ class Oracle:
         with self._float64():
             theta, w, *batch = self._arrays(theta, w, *batch)
             loss_g, loss_d, penalty = losses(
-                *networks, D.kernels, theta, w, Batch(*batch), algorithm, eps, self._log_sigmoid
+                networks, D.kernels, theta, w, Batch(*batch), algorithm, eps, self._log_sigmoid
             )
             value_g, (dtheta,) = self._differentiate(loss_g, theta)
             if loss_d is None:

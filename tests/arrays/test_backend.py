@@ -200,7 +200,7 @@ def test_auto_says_what_it_chose_and_why(install):
     assert (backend.name, backend.device, backend.choice) == ("cupy", 1, "auto: cupy, NVIDIA H100 80GB HBM3")
     install(driver=0)
     backend = open_backend("auto")
-    assert (backend.name, backend.choice) == ("numpy", "auto: numpy, for there is no NVIDIA driver")
+    assert (backend.name, backend.choice) == ("numpy", "auto: numpy, because there is no NVIDIA driver")
     assert open_backend("auto", tf32=True).choice.endswith("; --tf32 has no effect")
 
 

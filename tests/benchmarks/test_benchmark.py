@@ -100,7 +100,7 @@ def test_a_rival_that_is_off_is_refused(torch):
     pair = Pair(small(*FAMILIES[2]), NUMPY)
     with torch.no_grad():
         list(pair.modules[0].parameters())[-1][0] += 1e-3
-    with pytest.raises(Disagreement, match="no times are taken"):
+    with pytest.raises(Disagreement, match="not measured"):
         pair.check(1e-10, 1e-10)
 
 
@@ -518,7 +518,7 @@ def test_a_case_that_does_not_agree_fails_the_command_after_the_others(torch, mo
     output = bench("--json", tmp_path / "figures.json", status=1).splitlines()
     assert output[-3].startswith("| `off` | dL_D / dw: differs from PyTorch's by")
     assert output[-2] == fine.line()
-    assert output[-1] == "Error: 1 of 2 cases: no times, for the reason that stands in the table"
+    assert output[-1] == "Error: 1 of 2 cases: not measured; the table has the reasons"
     written = json.loads((tmp_path / "figures.json").read_text())
     assert written["rows"] == [fine._asdict()]
     assert "differs from PyTorch's" in written["failed"]["off"]

@@ -63,7 +63,7 @@ def test_auto_tells_what_it_chose_and_numpy_and_cupy_may_take_turns(tmp_path):
     output = run("train", *SMALL, "--steps", 4, "--until", 2, "--backend", "auto", "--tf32", "--out", tmp_path)
     path = tmp_path / "00000-ring"
     choice = output.splitlines()[0]
-    assert choice.startswith(("auto: numpy, for ", "auto: cupy, "))
+    assert choice.startswith(("auto: numpy, because ", "auto: cupy, "))
     assert (path / "log.txt").read_text().splitlines()[0].endswith(choice)
     assert json.loads((path / "config.json").read_text())["tf32"]
     run("train", "--resume", path, "--backend", "numpy", "--no-tf32")

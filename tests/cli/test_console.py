@@ -111,3 +111,7 @@ def test_elsewhere_there_are_plain_lines(tmp_path):
 def test_a_count_may_begin_anew():
     states, _ = shown("samples", 6464, (100.0, 64), (110.0, 128), (115.0, 64))
     assert states == ["samples 64/6,464", "00:16:30  samples 128/6,464  6.4 images/s", "samples 64/6,464"]
+
+
+def test_a_clock_that_stands_still_gives_no_speed():
+    assert shown("samples", 10, (5.0, 1), (5.0, 5))[0] == ["samples 1/10", "samples 5/10"]

@@ -241,6 +241,18 @@ def test_threads_change_nothing(monkeypatch, m, eps):
         set_threads(1)
 
 
+@pytest.mark.host
+@pytest.mark.parametrize("m", [2, 30])
+def test_the_order_in_which_threads_finish_changes_nothing(monkeypatch, m):
+    a, y, x = (np.random.default_rng(n).standard_normal((n, m)).astype(np.float32) for n in (40, 41, 42))
+    monkeypatch.setattr(pairs, "TILE", 2)
+    forward = everything(a, y, x, 0.5)
+    backward = lambda function, parts: [function(part) for part in reversed(parts)]
+    monkeypatch.setattr(pairs, "for_each", backward)
+    for ours, theirs in zip(everything(a, y, x, 0.5), forward):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 # A collapsed generator's images: apart by 1e-3 in all, or by 1e-3 in every coordinate.
 @pytest.mark.parametrize("apart", [1e-3 / np.sqrt(12288), 1e-3], ids=["distance 1e-3", "1e-3 per coordinate"])
 @pytest.mark.parametrize("eps", [0.1, 1, 3])
@@ -261,8 +273,9 @@ def test_single_precision_keeps_five_digits_between_nearly_coincident_images(apa
 
 @pytest.mark.parametrize("m", [1, 2, 4])
 def test_in_single_precision_the_field_keeps_five_digits_far_from_the_first_point(m):
+    """In clusters of points, so that sums of several equal terms cancel."""
     rng = np.random.default_rng(0)
-    b = 1000 * rng.standard_normal((20, m))
+    b = np.repeat(1000 * rng.standard_normal((5, m)), 4, axis=0) + 1e-2 * rng.standard_normal((20, m))
     a, b = ((1000 + points).astype(np.float32) for points in (b + 1e-2 * rng.standard_normal(b.shape), b))
     exact_a, exact_b = a.astype(np.float64), b.astype(np.float64)
     exact = defining_field(exact_a, exact_b, np.full((1, m), 1e30), 2, 0.01)
@@ -380,7 +393,7 @@ x2, x3 = np.zeros((4, 2)), np.zeros((4, 3))
         (lambda: mean_self_kernel(x2, 0, 1), "d = 0: "),
     ],
 )
-def test_values_that_no_kernel_has_are_told(call, message):
+def test_values_outside_the_kernel_s_domain_raise_an_error(call, message):
     with pytest.raises(UserError, match=message):
         call()
 

@@ -21,6 +21,7 @@ from data_files import (
 )
 
 from minicoulomb.config import Config
+from minicoulomb.data import sources
 from minicoulomb.data.archives import Tar, Zip
 from minicoulomb.data.cifar import Cifar
 from minicoulomb.data.folder import Folder
@@ -109,8 +110,9 @@ def test_training_takes_every_form_directly(tmp_path, form):
     run("evaluate", tmp_path / "runs" / "00000-faces", "-n", 4)
 
 
-def test_a_folder_is_listed_once_before_training_starts(tmp_path, monkeypatch):
-    folder, listed = write_folder(tmp_path / "faces", contents(9)), []
+def test_a_folder_is_recognised_and_listed_once_before_training_starts(tmp_path, monkeypatch):
+    folder, listed, recognised = write_folder(tmp_path / "faces", contents(9)), [], []
+    monkeypatch.setattr(sources, "image_source", lambda path: recognised.append(path) or image_source(path))
 
     def watched(function, path):
         place = Path(str(path))  # shutil.rmtree lists by number
@@ -122,11 +124,12 @@ def test_a_folder_is_listed_once_before_training_starts(tmp_path, monkeypatch):
         monkeypatch.setattr(os, name, partial(watched, getattr(os, name)))
     options = ["--size", 8, "--g-width", 4, "--d-width", 4, "--batch-size", 4, "--steps", 1, "--out", tmp_path / "runs"]
     run("train", "--data", folder, "--dry-run")
-    assert listed == []
+    assert (listed, recognised) == ([], [folder])
     for _ in ("decoded", "reused from the cache"):
         listed.clear()
+        recognised.clear()
         run("train", "--data", folder, *options)
-        assert listed == ["faces", "img_align_celeba"]
+        assert (listed, recognised) == (["faces", "img_align_celeba"], [folder])
 
 
 @pytest.mark.parametrize("form", ["bin", "py"])

@@ -63,7 +63,7 @@ def test_class_shares_come_from_the_nearest_image():
 
 
 @pytest.mark.parametrize("sizes", [[9], [1] * 9, [2, 5, 2]])
-def test_the_k_nearest_rows_do_not_depend_on_the_blocks_that_they_come_in(sizes):
+def test_the_k_nearest_rows_do_not_depend_on_the_blocks(sizes):
     rows = np.array([5.0, 1, 1, 4, 0, 1, 7, 7, -2])[:, None]
     blocks = np.split(rows, np.cumsum(sizes)[:-1])
     nearest = k_nearest(np.array([[1.0], [6.9], [-9]]), blocks, 4)

@@ -12,6 +12,8 @@ from PIL import Image
 from test_inception import network_of, pictures
 
 from minicoulomb.arrays.threads import set_threads
+from minicoulomb.config import Config
+from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.metrics import frechet_distance_of, kernel_distance
 from minicoulomb.fid import compare
@@ -70,6 +72,23 @@ def test_the_features_kept_are_spread_over_all_images(n, keep):
         assert np.diff(kept).max(initial=0) <= -(-n // min(keep, n))
     else:
         assert found.features is None
+
+
+def test_a_reference_of_files_has_the_run_s_size_and_an_array_its_size(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "a.npy", rng.integers(0, 256, (9, 6, 6, 1), dtype=np.uint8))
+    (tmp_path / "photos").mkdir()
+    for i in range(9):
+        Image.fromarray(rng.integers(0, 256, (30, 20, 3), dtype=np.uint8)).save(tmp_path / "photos" / f"{i}.png")
+    opened = lambda config, found: open_dataset(config, tmp_path / "cache", found=found)
+    for name, numbers in (("a.npy", 6 * 6), ("photos", 8 * 8 * 3)):
+        config = Config.of(size=8, crop=10)
+        found = compare.open_reference(str(tmp_path / name), config, Identity, ("fid",), opened)
+        assert (found.n, found.mu.shape) == (9, (numbers,))
+    assert (
+        compare.open_reference(open_dataset(Config.of(data="digits"), tmp_path), *(config, Identity, (), None)).n
+        == 1797
+    )
 
 
 # Distances

@@ -36,7 +36,6 @@ HOST = {
     "verify/": "finite differences and the autodiff oracles run on the host",
     "arrays/rng": "all draws are made on the host",
     "fid/torch_file": "files hold host arrays",
-    "fid/safetensors": "files hold host arrays",
     "fid/weights": "files hold host arrays",
     "fid/statistics": "sums features on the host",
     "conv/winograd_plan": "a plan's matrices are made on the host, once",

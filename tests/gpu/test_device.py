@@ -360,16 +360,16 @@ WAYS = {"euler": lambda: euler(20.0), "momentum": lambda: momentum(20.0), "adam"
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("m", [2, 7])
-def test_particles_go_the_way_of_the_host_s(device, way, m):
+def test_particles_move_as_on_the_host(device, way, m):
     rng = np.random.default_rng(0)
     x, y = 0.1 * rng.standard_normal((40, m)), 3 * rng.standard_normal((70, m))
 
-    def follow(x, y):
-        own = mean_self_kernel(y, 2.0, 1.5)
-        moments = follow_field(x, y, own, 2.0, 1.5, WAYS[way]())
+    def followed(x, y):
+        mean_yy = mean_self_kernel(y, 2.0, 1.5)
+        moments = follow_field(x, y, mean_yy, 2.0, 1.5, WAYS[way]())
         return natural_step(y, 2.0, 1.5), record(moments, STEPS, {0, 3})
 
-    (ours, there), (theirs, here) = follow(*on(device, x.copy(), y)), follow(x, y)
+    (ours, there), (theirs, here) = followed(*on(device, x.copy(), y)), followed(x, y)
     assert ours == pytest.approx(theirs, rel=1e-12)
     np.testing.assert_allclose(there.energies, here.energies, rtol=1e-9)
     for t, places in here.snapshots.items():

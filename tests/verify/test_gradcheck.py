@@ -82,7 +82,7 @@ def test_every_kind_of_layer_is_checked():
 
 def test_a_wrong_gradient_is_found(monkeypatch):
     right = BatchNorm.input_gradient
-    monkeypatch.setattr(BatchNorm, "gradients", lambda self, residuals, dy: (
+    monkeypatch.setattr(BatchNorm, "gradients", lambda self, residuals, dy, weights=None: (
         1.0001 * right(self, residuals, dy), self.param_gradient(residuals, dy)
     ))  # fmt: skip
     wrong = failures(check(SMALL, IMAGES))
@@ -105,7 +105,7 @@ def test_a_wrong_gradient_of_a_baseline_is_found(monkeypatch, baseline):
 
 
 def test_a_nan_is_no_agreement(monkeypatch):
-    monkeypatch.setattr(BatchNorm, "gradients", lambda self, residuals, dy: (
+    monkeypatch.setattr(BatchNorm, "gradients", lambda self, residuals, dy, weights=None: (
         np.full_like(dy, np.nan), self.param_gradient(residuals, dy)
     ))  # fmt: skip
     assert ("BatchNorm", "input") in failures(check(SMALL, IMAGES))
