@@ -239,4 +239,4 @@ class Config:
 
 
 # Each setting's field, by name.
-SETTINGS = {f.name: f for part in fields(Config) for f in fields(part.type)}
+SETTINGS = {f.name: f for part in (Data, Networks, Algorithm, Run) for f in fields(part)}

@@ -213,7 +213,7 @@ def initial_state(G: Network, D: Network, seed: int = 0, dtype: Any = np.float32
     statistics = xp.asarray(G.init_statistics(dtype))
     moments = [xp.zeros((2, len(vector)), theta.dtype) for vector in (theta, w)]
     averages = (theta.copy(), statistics.copy()) if average else (None, None)
-    return State(0, theta, w, *moments, statistics, *averages)
+    return State(0, theta, w, moments[0], moments[1], statistics, *averages)
 
 
 class Diverged(UserError):

@@ -65,7 +65,7 @@ def adam(theta: Any, gradient: Any, moments: Any, rates: AdamRates, where: Any =
     if on_gpu(theta):
         optim_cuda.adam(theta, gradient, moments, rates, where)
     elif where:
-        for_each_block(lambda *arrays: adam_formula(*arrays, rates), theta, gradient, *moments)
+        for_each_block(lambda theta, g, m, v: adam_formula(theta, g, m, v, rates), theta, gradient, *moments)
 
 
 def adam_formula(theta, g, m, v, rates) -> None:

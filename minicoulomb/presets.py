@@ -125,7 +125,7 @@ def resolve(name: str | None = None, kind: str | None = None, scale: float | Non
     >>> resolve(data="digits") == resolve("digits")
     True
     """
-    name = name or {"array": "images"}.get(kind, kind) or chosen.get("data", "grid")
+    name = name or ("images" if kind == "array" else kind) or chosen.get("data", "grid")
     if name not in PRESETS:
         raise UserError(f"preset {name!r}: must be one of {', '.join(PRESETS)}")
     settings = {**PRESETS[name], **chosen}

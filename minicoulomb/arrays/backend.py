@@ -219,10 +219,10 @@ def _prove(cupy, tf32):
         raise _failure(cupy, error) from None
     if (doubled != a * 2 - 1).any():
         raise NoGPU("the GPU computes 2 x - 1 wrong", SEE_NVIDIA_SMI)
-    error = np.abs(product - a.astype(np.float64) @ b).max()
-    if not error <= (n * 2 * 2**-10 if tf32 else 0):  # so that a NaN is an error
+    deviation = np.abs(product - a.astype(np.float64) @ b).max()
+    if not deviation <= (n * 2 * 2**-10 if tf32 else 0):  # so that a NaN is an error
         raise NoGPU(
-            f"a matrix product on the GPU is off by {error:.1e}",
+            f"a matrix product on the GPU is off by {deviation:.1e}",
             f"{SEE_NVIDIA_SMI}, and unset NVIDIA_TF32_OVERRIDE",
         )
 

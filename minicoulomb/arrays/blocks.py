@@ -11,6 +11,7 @@ has its own threads and takes large blocks.
 
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 from minicoulomb.arrays.backend import array_module, on_gpu
 from minicoulomb.arrays.threads import for_each
@@ -59,7 +60,7 @@ def map_blocks(function: Callable, *arrays, shape=None, numbers: int | None = No
 def sum_blocks(function: Callable, *arrays, numbers: int, limit: int | None = None, most: int | None = None):
     """The sum over all blocks of function(*blocks), in at most `most` partial sums."""
     parts = blocks(len(arrays[0]), numbers, arrays[0], limit)
-    sums = [None] * min(len(parts), most or len(parts))
+    sums: list[Any] = [None] * min(len(parts), most or len(parts))
 
     def add(k):
         for block in parts[k :: len(sums)]:

@@ -49,7 +49,7 @@ def im2col(x, kernel_size, stride, padding):
 def col2im(cols, kw, stride, padding, size):
     """x[n,p,q,c] = sum of cols[n,u,v,i,(j,c)] over s u + i - top = p, s v + j - left = q: the adjoint of im2col."""
     n, *positions, kh, row = cols.shape  # a row of taps (j, c) is contiguous in x
-    c, (top, bottom), (left, right) = row // kw, *padding
+    c, ((top, bottom), (left, right)) = row // kw, padding
     xpad = array_module(cols).zeros((n, size[0] + top + bottom, size[1] + left + right, c), cols.dtype)
     windows = _windows(xpad, (kh, kw), stride, positions)
     for i in range(kh):

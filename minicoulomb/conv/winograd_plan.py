@@ -62,7 +62,7 @@ def matrices(taps: int, outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     B = [[*_coefficients(others(a)), Fraction(0)] for a in finite] + [_coefficients(finite)]
     G = [[a**i / prod(a - b for b in others(a)) for i in range(taps)] for a in finite] + [_last(taps)]
     C = [[a**u for u in range(outputs)] for a in finite] + [_last(outputs)]
-    return tuple(np.array(rows, object) for rows in (B, G, C))
+    return np.array(B, object), np.array(G, object), np.array(C, object)
 
 
 def _coefficients(roots):
@@ -81,7 +81,7 @@ class Group(NamedTuple):
     """Phases that are full, or half, along the same axes: (start, start + 1, ...) in the order of all phases."""
 
     start: int
-    count: tuple[int, int]
+    count: tuple[int, int]  # type: ignore[assignment]  # hides the method of tuples
     offset: tuple[int, int]  # of the first: x_p[q] = x[s q + offset]
     inputs: tuple[int, int]  # of a tile, along each axis
     points: slice

@@ -106,7 +106,7 @@ def _zip_directory(file):
 def _zip_record(file, before):
     fields = RECORD.unpack(file.read(RECORD.size))
     signature, system, flags, method, crc, packed, size = (fields[i] for i in (0, 2, 5, 6, 9, 10, 11))
-    lengths, mode, position = fields[12:15], *fields[17:]
+    lengths, (mode, position) = fields[12:15], fields[17:]
     if signature != b"PK\1\2":
         raise ValueError("its directory is damaged")
     name, extra, _ = (file.read(length) for length in lengths)

@@ -17,6 +17,7 @@ import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Partial:
         self.array, self.sorted = self.folder / "array", self.folder / "sorted"
         self.files, self.forward = self.folder / "files", self.folder / "forward"
         self.waited = False
-        self._rows = None
+        self._rows: Any = None
 
     def __enter__(self) -> "Partial":
         journal = self.folder / "journal"

@@ -45,6 +45,7 @@ def evaluate(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, Any]:
     """Metrics of samples x (n, *shape) by name; the configured seed chooses the real samples to compare with."""
     if isinstance(dataset, Mixture):
         return {"samples": len(x), **mode_metrics(x, dataset), **_mmd2(x, dataset, config)}
+    assert isinstance(dataset, ArrayDataset)
     result: dict[str, Any] = {"samples": len(x)}
     if dataset.n_held_out:
         result |= _mmd2(x, dataset, config) | {"nearest_ratio": nearest_ratio(x, dataset)}
@@ -60,14 +61,14 @@ def mode_metrics(x: np.ndarray, dataset: Dataset) -> dict[str, float]:
     """
     if isinstance(dataset, Mixture):
         return mixture_metrics(x, dataset.modes, dataset.sigma)
-    if has_modes(dataset):
+    if isinstance(dataset, ArrayDataset) and dataset.labels is not None:
         return class_metrics(x, decode(dataset.array, np.dtype(np.float64)), dataset.labels)
     return {}
 
 
 def has_modes(dataset: Dataset) -> bool:
     """Whether the data have modes or classes."""
-    return isinstance(dataset, Mixture) or dataset.labels is not None
+    return not isinstance(dataset, ArrayDataset) or dataset.labels is not None
 
 
 def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float:

@@ -65,7 +65,9 @@ def k_nearest(a, blocks: Iterable, k: int) -> np.ndarray:
     Indices count the rows of all blocks; equally near rows keep their order. One block is in memory at a time.
     """
     a = _flat(a)
-    index, squares, start = np.empty((len(a), 0), np.intp), np.empty((len(a), 0)), 0
+    index: np.ndarray = np.empty((len(a), 0), np.intp)
+    squares: np.ndarray = np.empty((len(a), 0))
+    start = 0
     for block in blocks:
         b = _flat(block)
         # |a - b|^2 without |a|^2, which is the same for all b

@@ -30,7 +30,7 @@ class ConvNormRelu(NamedTuple):
     padded: bool = True
 
     @property
-    def padding(self) -> tuple[int, int]:
+    def padding(self) -> tuple[int, ...]:
         return tuple((k - 1) // 2 if self.padded else 0 for k in self.size)
 
 

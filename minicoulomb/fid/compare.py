@@ -15,7 +15,7 @@ import numpy as np
 
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.config import Config
-from minicoulomb.data.dataset import Dataset, to_pixels
+from minicoulomb.data.dataset import ArrayDataset, Dataset, to_pixels
 from minicoulomb.data.sources import Found, find
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.metrics import frechet_distance_of, kernel_distance
@@ -113,6 +113,7 @@ def open_reference(
 def dataset_statistics(dataset: Dataset, network: Inception, keep: int = 0, progress: Progress = None) -> Statistics:
     """The statistics of all images of a data set, with those held out; UserError if it holds points."""
     check_images(dataset.shape)
+    assert isinstance(dataset, ArrayDataset)
     array = dataset.array
     blocks = (to_pixels(np.asarray(array[start : start + BLOCK])) for start in range(0, len(array), BLOCK))
     return summarize(blocks, len(array), network, keep, progress)

@@ -124,4 +124,4 @@ def read_statistics(path: Path) -> Statistics:
 def write_statistics(path: Path, statistics: Statistics) -> None:
     """Write mu, sigma and n, whole or not at all."""
     with atomic_write(path) as file:
-        np.savez(file, mu=statistics.mu, sigma=statistics.sigma, n=statistics.n)
+        np.savez(file, mu=statistics.mu, sigma=statistics.sigma, n=np.array(statistics.n))

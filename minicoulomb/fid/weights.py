@@ -41,7 +41,7 @@ def load_weights(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def tensor_shapes() -> dict[str, tuple[int, ...]]:
     """The shape of every tensor that is read, by name."""
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for name, kernel in kernel_shapes().items():
         shapes[f"{name}.conv.weight"] = kernel
         shapes |= {f"{name}.bn.{part}": kernel[:1] for part in STATISTICS}

@@ -154,7 +154,8 @@ def batch_norm_param_gradient(residuals: BatchNormResiduals, dy: Array) -> tuple
     >>> batch_norm_param_gradient(residuals, np.array([[1.0], [4.0]]))
     (array([3.]), array([5.]))
     """
-    dscale, dshift = gradient_sums(*_rows(residuals, dy), residuals.mean, residuals.activation)
+    x, y, dy = _rows(residuals, dy)
+    dscale, dshift = gradient_sums(x, y, dy, residuals.mean, residuals.activation)
     return dscale * residuals.inverse_std, dshift
 
 

@@ -9,7 +9,7 @@ The D of a baseline is no regression of Phi; the picture of such a run shows the
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -88,7 +88,7 @@ class FieldFrames(Sequence[Image.Image]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, i: int) -> Image.Image:
+    def __getitem__(self, i: Any) -> Any:
         if self.fields:
             return draw(self.fields[i], self.scale, FRAME_SIZE)
         return field_picture(self._checkpoint(i), self.dataset, self.n, self.seed)

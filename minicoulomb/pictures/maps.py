@@ -74,7 +74,8 @@ def field_map(
     _draw_bar(picture, draw, *places[1], unit, scale.limit, units[0])
     if any(panel.forces is not None for panel in panels):
         spacing = (size - 72 * unit) / ARROWS
-        _draw_lengths(picture, draw, *map(round, places[2]), unit, scale.longest, units[1], spacing)
+        x, y = map(round, places[2])
+        _draw_lengths(picture, draw, x, y, unit, scale.longest, units[1], spacing)
     return picture
 
 

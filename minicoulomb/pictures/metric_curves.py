@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 INK, MUTED, RULE = "#3c3c3c", "#6e6e6e", "#e4e4e4"
 # The second line of a panel is broad and pale, visible below the first.
-LOOKS = ({"linewidth": 1.6, "zorder": 2.2}, {"linewidth": 5, "alpha": 0.3, "zorder": 2.1})
+LOOKS: tuple[dict[str, Any], ...] = ({"linewidth": 1.6, "zorder": 2.2}, {"linewidth": 5, "alpha": 0.3, "zorder": 2.1})
 COLUMNS = 3
 # Width of a column of panels in characters of a run's name.
 CHARACTERS = 40

@@ -53,7 +53,7 @@ def save_animation(frames: Iterable[Image.Image], path: Path, seconds: float = 0
     three = [np.asarray(frames[i].convert("RGB")) for i in sorted({0, len(frames) // 2, len(frames) - 1})]
     # MAXCOVERAGE keeps rare colours: a map has many pale pixels and few deep ones.
     palette = Image.fromarray(np.concatenate(three)).quantize(256, Image.Quantize.MAXCOVERAGE)
-    colours = np.reshape(palette.getpalette(), (-1, 3))
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
     palette.putpalette(np.where((colours >= NEAR_WHITE).all(axis=1, keepdims=True), 255, colours).ravel().tolist())
     first, *rest = (
         frames[i].convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for i in range(len(frames))

@@ -37,7 +37,8 @@ def square_about(points: np.ndarray, margin: float = 1.15) -> Square:
     points = in_plane(points)
     low, high = points.min(axis=0), points.max(axis=0)
     side = margin * float((high - low).max()) or 1.0
-    return Square(*((low + high) / 2 - side / 2), side)
+    x, y = (low + high) / 2 - side / 2
+    return Square(x, y, side)
 
 
 def in_plane(points: np.ndarray) -> np.ndarray:
@@ -110,7 +111,8 @@ class Plane:
         draw.rectangle((left, top, left + side, top + side), outline=FRAME)
         if self.title:
             draw.text((left, 34 * unit), self.title, INK, bold, anchor="ls")
-        x, y = left, top - 20 * unit
+        x: float = left
+        y = top - 20 * unit
         for colour, label in self.legend:
             if colour is not None:
                 draw.ellipse((x, y - 5 * unit, x + 10 * unit, y + 5 * unit), colour)
@@ -155,8 +157,8 @@ def scatter(
     if extent is None:
         square = square_about(generated if real is None else real)
     else:
-        extent = (-extent, extent, -extent, extent) if np.ndim(extent) == 0 else extent
-        square = square_about(np.array([extent[::2], extent[1::2]], float), margin=1.0)
+        bounds = extent if isinstance(extent, tuple) else (-extent, extent, -extent, extent)
+        square = square_about(np.array([bounds[::2], bounds[1::2]], float), margin=1.0)
     plane = Plane(square, size, title)
     if real is not None:
         plane.discs(real, GREY, "real", alpha=alpha)

@@ -14,7 +14,7 @@ import platform
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "space": space._asdict(),
         "versions": {"minicoulomb": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
-    arrays = {name: to_host(getattr(state, name)) for name in _names(config)}
+    arrays: dict[str, Any] = {name: to_host(getattr(state, name)) for name in _names(config)}
     with atomic_write(path) as file:
         np.savez(file, **arrays, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
 

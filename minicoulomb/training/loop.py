@@ -73,7 +73,7 @@ def train(
         numbers = _read(unread, run, checkpoint)
         metrics = {"step": state.step, **numbers, "samples_per_second": speed.over(len(unread))}
         unread.clear()
-        measured = fid() if is_measured else None
+        measured = fid() if fid is not None and is_measured else None
         if measured is not None:
             metrics |= {"fid": measured, "best": run.save_best(checkpoint, measured)}
             logged = True
