@@ -1,8 +1,25 @@
 """The one exception that means "the user can correct this": the value, the rule, the remedy."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(ValueError):
     """A mistake in the input (an option, a file, an array), with a message of the form "value: rule; remedy".
 
     The command line prints the message alone, without a traceback, and exits with status 1.
     """
+
+
+@contextmanager
+def explained(
+    what: str, remedy: str, errors: type[Exception] | tuple[type[Exception], ...] = OSError
+) -> Iterator[None]:
+    """A context in which `errors` become UserError("what (reason); remedy"); a UserError passes unchanged."""
+    try:
+        yield
+    except UserError:
+        raise
+    except errors as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(f"{what} ({reason}); {remedy}") from error

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from minicoulomb.errors import UserError
+from minicoulomb.errors import explained
 
 
 @contextmanager
@@ -16,20 +16,18 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     An OSError within (a full disk, an unwritable folder) becomes a UserError that names the path.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            reason = error.strerror or error
-            raise UserError(f"{path}: cannot be written ({reason}); free some space or choose another place") from error
-        raise
+    with explained(f"{path}: cannot be written", "free some space or choose another place"):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ import zlib
 from contextlib import contextmanager
 
 from minicoulomb.data.source import LARGEST, Entry, Source, is_image
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 
 # Records of a zip archive (APPNOTE 4.3 and 4.4), little-endian.
 END = struct.Struct("<4s4H2LH")  # ..., number of entries, bytes of the directory, its position, bytes of a comment
@@ -54,20 +54,15 @@ class Zip(Source):
     kind = "zip"
 
     def entries(self):
-        try:
-            with self.path.open("rb") as file:
-                for name, size, where, refused in _zip_directory(file):
-                    if is_image(name):
-                        yield Entry(name, size, where, refused or refusal(name))
-        except DAMAGED as error:
-            raise self.unreadable(error) from error
+        with self.readable(DAMAGED), self.path.open("rb") as file:
+            for name, size, where, refused in _zip_directory(file):
+                if is_image(name):
+                    yield Entry(name, size, where, refused or refusal(name))
 
     @contextmanager
     def reader(self):
-        try:
+        with self.readable(DAMAGED):
             file = self.path.open("rb")
-        except OSError as error:
-            raise self.unreadable(error) from error
         with file:
             yield lambda entry: _zip_member(file, entry)
 
@@ -136,7 +131,7 @@ def _zip64(extra, *sizes):
 def _zip_member(file, entry):
     """The bytes of a file, as many as are declared and with the declared CRC."""
     position, packed, crc, method = entry.where
-    try:
+    with explained("damaged in the archive", "fetch the archive again", DAMAGED):
         file.seek(position)
         signature, *_, name, extra = LOCAL.unpack(file.read(LOCAL.size))
         if signature != b"PK\3\4":
@@ -146,8 +141,6 @@ def _zip_member(file, entry):
         content = file.read(min(packed, 2 * LARGEST))
         if method == DEFLATED:
             content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, entry.size + 1)
-    except DAMAGED as error:
-        raise UserError(f"damaged in the archive ({error}); fetch the archive again") from error
     if len(content) != entry.size:
         raise _wrong_size(entry.size, "more" if len(content) > entry.size else f"{len(content):,}")
     if zlib.crc32(content) != crc:
@@ -173,11 +166,8 @@ class Tar(Source):
 
     def __init__(self, path):
         super().__init__(path)
-        try:
-            with self.path.open("rb") as file:
-                start = file.read(8)
-        except OSError as error:
-            raise self.unreadable(error) from error
+        with self.readable(DAMAGED), self.path.open("rb") as file:
+            start = file.read(8)
         if start.startswith(ZSTANDARD):
             raise UserError(f"{self.path}: compressed with zstd: must be gzip, bzip2, xz or none; use zstd -d first")
         self.compression = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), "")
@@ -197,16 +187,14 @@ class Tar(Source):
     @contextmanager
     def opened(self):
         """The archive as a tarfile.TarFile."""
-        try:
+        with self.readable(DAMAGED):
             archive = tarfile.open(self.path, f"r:{self.compression}")  # noqa: SIM115, it is closed below
-        except DAMAGED as error:
-            raise self.unreadable(error) from error
         with archive:
             yield archive
 
     def members(self, archive):
         """A tarfile.TarInfo for each member, in their order."""
-        try:
+        with self.readable(DAMAGED):
             while member := archive.next():
                 yield member
                 archive.members.clear()  # otherwise all of them stay in memory
@@ -214,16 +202,12 @@ class Tar(Source):
             archive.fileobj.seek(archive.offset)
             if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError(f"cut short: neither a header nor the end at byte {archive.offset:,}")
-        except DAMAGED as error:
-            raise self.unreadable(error) from error
 
     def content(self, archive, position, size):
         """`size` bytes of the decompressed archive from `position`; UserError if they are not there."""
-        try:
+        with explained("damaged in the archive", "fetch the archive again", DAMAGED):
             archive.fileobj.seek(position)
             content = archive.fileobj.read(size)
-        except DAMAGED as error:
-            raise UserError(f"damaged in the archive ({error}); fetch the archive again") from error
         if len(content) < size:
             raise _wrong_size(size, f"{len(content):,}")
         return content

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from minicoulomb.data.dataset import ArrayDataset
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 
 MAGIC = (b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")  # .npy, .npz, and a .npz without arrays
 KEYS = ("images", "x", "data", "arr_0")
@@ -41,22 +41,16 @@ def load_array(path: Path) -> np.ndarray:
 
 
 def _read(path):
-    try:
-        with path.open("rb") as file:
-            start = file.read(6)
-            if not start.startswith(MAGIC):
-                raise UserError(f"{path}: not a .npy or .npz file; write one with numpy.save")
-            if start.startswith(b"PK"):
-                file.seek(0)
-                with np.load(file, allow_pickle=False) as archive:
-                    return archive[_choose(path, archive.files)]
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except UserError:
-        raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); use a .npy or .npz file") from error
-    except Exception as error:  # damaged headers and archives raise nearly anything
-        raise UserError(f"{path}: not a whole array of numbers ({error}); write it again with numpy.save") from error
+    with explained(f"{path}: cannot be read", "use a .npy or .npz file"), path.open("rb") as file:
+        if not file.read(6).startswith(MAGIC):
+            raise UserError(f"{path}: not a .npy or .npz file; write one with numpy.save")
+    # Damaged headers and archives raise nearly anything.
+    with explained(f"{path}: not a whole array of numbers", "write it again with numpy.save", Exception):
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded as archive:
+            return archive[_choose(path, archive.files)]
 
 
 def _choose(path, names):

@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ from minicoulomb.data.images import FILTER, check_geometry
 from minicoulomb.data.listing import by_position, in_order, read_listing, without_twins, write_listing
 from minicoulomb.data.partial import Partial
 from minicoulomb.data.source import Source, file_stamp
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 from minicoulomb.files import atomic_write
 
 VERSION = 2
@@ -88,7 +88,8 @@ def prepare(
         raise UserError(f"{target}: the cache must be called *.npy; use {target.name}.npy")
     settings = {"version": VERSION, "size": size, "crop": crop, "channels": channels, "filter": FILTER.name}
     about = {"settings": settings, "source": {"kind": source.kind, "stamp": source.stamp()}}
-    with _written(target):
+    remedy = "free some space or choose another place, and run the same command again"
+    with explained(f"{target}: cannot be written", remedy):
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Partial(target)
         interrupted = partial.folder.exists()
@@ -185,19 +186,6 @@ def _sorted(source, target):
 
 def _beside(target, suffix):
     return target.with_name(target.name + suffix)
-
-
-@contextmanager
-def _written(target):
-    """An OSError within becomes a UserError that names the path."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(
-            f"{target}: cannot be written ({reason}); free some space or choose another place, and run the same "
-            "command again"
-        ) from error
 
 
 def _check_space(folder, needed):

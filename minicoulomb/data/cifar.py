@@ -21,7 +21,7 @@ import numpy as np
 
 from minicoulomb.data.archives import Tar
 from minicoulomb.data.source import LARGEST, Entry, Source
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 
 SIDE, CLASSES = 32, 10
 PIXELS = 3 * SIDE * SIDE
@@ -93,10 +93,8 @@ class Cifar(Source):
             raise UserError(f"{size:,} bytes: no batch may have more than {LARGEST:,}; fetch it again")
         if archive:
             return Tar(self.path).content(archive, position, size)
-        try:
+        with explained("cannot be read", "make it readable"):
             return (self.folder / name).read_bytes()
-        except OSError as error:
-            raise UserError(f"cannot be read ({error.strerror}); make it readable") from error
 
 
 def batches_folder(path: Path) -> Path | None:
@@ -136,12 +134,8 @@ def unpickle(content: bytes):
 
     Raises UserError if the pickle asks for anything else, or is damaged.
     """
-    try:
+    with explained("not a whole pickle", "fetch it again", Exception):  # damaged pickles raise nearly anything
         return _arrays(_Unpickler(io.BytesIO(content), encoding="bytes").load())
-    except UserError:
-        raise
-    except Exception as error:  # damaged pickles raise nearly anything
-        raise UserError(f"not a whole pickle ({error or type(error).__name__}); fetch it again") from error
 
 
 class _Array:

@@ -4,7 +4,9 @@ import os
 from contextlib import contextmanager
 
 from minicoulomb.data.source import Entry, Source, is_image
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
+
+REMEDY = "replace or remove it"
 
 
 class Folder(Source):
@@ -23,35 +25,28 @@ class Folder(Source):
         folders = [""]
         while folders:
             folder = folders.pop()
-            try:
-                # Item by item, since a single folder may hold millions.
-                with os.scandir(self.path / folder) as items:
-                    for item in items:
-                        if item.is_dir(follow_symlinks=False):
-                            folders += [f"{folder}{item.name}/"] * (not item.name.startswith("."))
-                        elif is_image(item.name) and not item.is_dir():
-                            yield _entry(folder + item.name, item)
-            except OSError as error:
-                raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from error
+            path = self.path / folder
+            # Item by item, since a single folder may hold millions.
+            with explained(f"{path}: cannot be listed", "make it readable"), os.scandir(path) as items:
+                for item in items:
+                    if item.is_dir(follow_symlinks=False):
+                        folders += [f"{folder}{item.name}/"] * (not item.name.startswith("."))
+                    elif is_image(item.name) and not item.is_dir():
+                        yield _entry(folder + item.name, item)
 
     @contextmanager
     def reader(self):
         def read(entry):
-            try:
+            with explained("cannot be read", REMEDY):
                 return (self.path / entry.name).read_bytes()
-            except OSError as error:
-                raise UserError(_remedy(error)) from error
 
         yield read
 
 
 def _entry(name, item):
     try:
-        status = item.stat()
-    except OSError as error:  # a link to nowhere
-        return Entry(name, 0, [0], _remedy(error))
+        with explained("cannot be read", REMEDY):
+            status = item.stat()
+    except UserError as error:  # a link to nowhere
+        return Entry(name, 0, [0], str(error))
     return Entry(name, status.st_size, [status.st_mtime_ns])
-
-
-def _remedy(error):
-    return f"cannot be read ({error.strerror}); replace or remove it"

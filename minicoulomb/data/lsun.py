@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minicoulomb.data.source import Entry, Source, file_stamp
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 
 FILE = "data.mdb"
 # Position of the magic number in the first page, which has the byte order of the machine that wrote it.
@@ -42,19 +42,13 @@ class Lmdb(Source):
 
     @contextmanager
     def _transaction(self):
-        try:
+        with explained(f"{self.path}: needs the package lmdb", "pip install 'minicoulomb[lsun]'", ImportError):
             import lmdb
-        except ImportError as error:
-            raise UserError(
-                f"{self.path}: an LMDB, for which the package lmdb is missing; pip install 'minicoulomb[lsun]'"
-            ) from error
-        try:
+        with self.readable((lmdb.Error,)):
             # Nothing is written, so no lock file is needed, and the folder may be read-only.
             environment = lmdb.open(str(_file(self.path)), subdir=False, readonly=True, lock=False, readahead=False)
             with environment, environment.begin(buffers=True) as transaction:
                 yield transaction
-        except lmdb.Error as error:
-            raise self.unreadable(error) from error
 
 
 def is_lmdb(path: Path) -> bool:

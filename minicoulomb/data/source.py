@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicoulomb.errors import UserError
+from minicoulomb.errors import explained
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # Pillow refuses pictures of more than 179 megapixels, and no smaller picture needs more bytes than this.
@@ -70,9 +70,9 @@ class Source(ABC):
         The function raises UserError, without the name, for an entry that cannot be read.
         """
 
-    def unreadable(self, reason: object) -> UserError:
-        """The error of a source that cannot be read at all."""
-        return UserError(f"{self.path}: cannot be read as {self.kind} ({reason}); fetch it again, or make it readable")
+    def readable(self, errors: tuple[type[Exception], ...]) -> AbstractContextManager[None]:
+        """A context in which `errors` become the UserError of a source that cannot be read at all."""
+        return explained(f"{self.path}: cannot be read as {self.kind}", "fetch it again, or make it readable", errors)
 
 
 def is_image(name: str) -> bool:
@@ -88,8 +88,6 @@ def is_image(name: str) -> bool:
 
 def file_stamp(path: Path) -> list[int]:
     """[bytes, modification time in ns] of a file."""
-    try:
+    with explained(f"{path}: cannot be read", "replace or remove it"):
         status = os.stat(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); replace or remove it") from error
     return [status.st_size, status.st_mtime_ns]

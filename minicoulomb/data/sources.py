@@ -22,7 +22,7 @@ from minicoulomb.data.folder import Folder
 from minicoulomb.data.lsun import Lmdb, is_lmdb
 from minicoulomb.data.mixtures import grid, ring
 from minicoulomb.data.source import Source
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 
 BUILT_IN = {"grid": grid, "ring": ring, "digits": digits}
 # Images become colour images by default, as in the paper.
@@ -75,16 +75,13 @@ def image_source(path: Path) -> Source | None:
         return Lmdb(path)
     if path.is_dir():
         return Cifar(path) if batches_folder(path) else Folder(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            if start.startswith(b"PK"):
-                names = zip_names(file)
-                # A .npz file is a zip archive of arrays. The suffix decides about an archive that cannot be read.
-                is_arrays = all(name.endswith(".npy") for name in names) if names else path.suffix != ".zip"
-                return None if is_arrays else Zip(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
+    with explained(f"{path}: cannot be read", "make it readable"), path.open("rb") as file:
+        start = file.read(8)
+        if start.startswith(b"PK"):
+            names = zip_names(file)
+            # A .npz file is a zip archive of arrays. The suffix decides about an archive that cannot be read.
+            is_arrays = all(name.endswith(".npy") for name in names) if names else path.suffix != ".zip"
+            return None if is_arrays else Zip(path)
     if start.startswith((*COMPRESSED, ZSTANDARD)) or tarfile.is_tarfile(path):
         source = Tar(path)
         with source.opened() as archive:

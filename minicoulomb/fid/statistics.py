@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 from minicoulomb.fid.architecture import FEATURES
 from minicoulomb.fid.network import Inception
 from minicoulomb.files import atomic_write
@@ -105,12 +105,12 @@ def is_statistics(path: Path) -> bool:
 
 def read_statistics(path: Path) -> Statistics:
     """The statistics in a file that this project or pytorch-fid has written; UserError for another."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            mu, sigma = file["mu"], file["sigma"]
-            n = int(file["n"]) if "n" in file.files else None
-    except Exception as error:  # damaged archives raise nearly anything
-        raise UserError(f"{path}: holds no whole mu and sigma ({error}); write it with minicoulomb stats") from None
+    with (  # damaged archives raise nearly anything
+        explained(f"{path}: holds no whole mu and sigma", "write it with minicoulomb stats", Exception),
+        np.load(path, allow_pickle=False) as file,
+    ):
+        mu, sigma = file["mu"], file["sigma"]
+        n = int(file["n"]) if "n" in file.files else None
     if mu.shape != (FEATURES,) or sigma.shape != (FEATURES, FEATURES):
         raise UserError(
             f"{path}: mu is {mu.shape} and sigma {sigma.shape}: must belong to Inception's {FEATURES} features; write "

@@ -22,11 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 
 MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001
-# How a pickle of the magic number begins: protocol 2, a long of 10 bytes.
-LEGACY_START = b"\x80\x02\x8a\x0a" + MAGIC_NUMBER.to_bytes(10, "little")
 # A network of a hundred layers describes itself in about 100 kB.
 LONGEST_PICKLE = 2**24
 STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8"}
@@ -50,31 +48,18 @@ class Tensor(NamedTuple):
     stride: tuple[int, ...]
 
 
-def is_torch_file(start: bytes) -> bool:
-    """Whether a file with this start may be of the legacy format; the zip format begins as any zip archive."""
-    return start.startswith(LEGACY_START)
-
-
 def read_torch(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
     """The tensors of a state dict by name, only those whose name is wanted.
 
     UserError if the file is of another kind, is damaged, or names anything that a state dict does not need.
     """
-    try:
-        with path.open("rb") as file:
-            if is_torch_file(file.read(len(LEGACY_START))):
-                return _read_legacy(path, file, wanted)
-            with zipfile.ZipFile(file) as archive:
-                return _read_zip(path, archive, wanted)
-    except UserError:
-        raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); give the path of a .pth file") from None
-    except Exception as error:  # damaged pickles and archives raise nearly anything
-        raise UserError(
-            f"{path}: not a whole file of torch.save's ({type(error).__name__}: {error}); download it again, or write "
-            "it with torch.save(network.state_dict(), path)"
-        ) from None
+    remedy = "download it again, or write it with torch.save(network.state_dict(), path)"
+    # Damaged pickles and archives raise nearly anything.
+    with explained(f"{path}: not a whole file of torch.save's", remedy, Exception), path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            return _read_legacy(path, file, wanted)
+        with zipfile.ZipFile(file) as archive:
+            return _read_zip(path, archive, wanted)
 
 
 def _read_zip(path, archive, wanted):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 from minicoulomb.fid.architecture import EPSILON, kernel_shapes
-from minicoulomb.fid.torch_file import is_torch_file, read_torch
+from minicoulomb.fid.torch_file import read_torch
 
 GET = "pytorch-fid downloads pt_inception-2015-12-05-6726825d.pth from its releases on GitHub (mseitzer/pytorch-fid)"
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
@@ -59,41 +59,25 @@ def fold(tensors: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndar
 def _read(path):
     """The file's tensors by name; its first bytes decide the format."""
     wanted = tensor_shapes().__contains__
-    try:
-        with path.open("rb") as file:
-            start = file.read(16)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {GET}") from None
-    if is_torch_file(start):
-        return read_torch(path, wanted)
-    if start.startswith(b"PK\x03\x04"):
-        return _read_zip(path, wanted)
-    if start[8:9] == b"{":
+    with explained(f"{path}: cannot be read", GET), path.open("rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{":
         return read_safetensors(path, wanted)
-    raise UserError(f"{path}: neither .pth, .safetensors nor .npz; {GET}")
+    if not start.startswith((b"PK\x03\x04", b"\x80")):  # \x80 begins a pickle
+        raise UserError(f"{path}: neither .pth, .safetensors nor .npz; {GET}")
+    if start.startswith(b"PK"):  # .npz, or torch's zip format
+        damaged = explained(f"{path}: not a whole .npz or .pth file", GET, Exception)
+        with damaged, np.load(path, allow_pickle=False) as file:
+            if not any(name.endswith("/data.pkl") for name in file.files):
+                return {name: np.asarray(file[name]) for name in file.files if wanted(name)}
+    return read_torch(path, wanted)
 
 
 def read_safetensors(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
     """The tensors of a .safetensors file by name, only those whose name is wanted."""
-    try:
+    with explained(f"{path}: needs the package safetensors", "pip install 'minicoulomb[fid]'", ImportError):
         from safetensors import safe_open
-    except ImportError as error:
-        raise UserError(
-            f"{path}: a .safetensors file, for which the package safetensors is missing; pip install 'minicoulomb[fid]'"
-        ) from error
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118, no dict
-    except Exception as error:  # damaged files, and types that NumPy lacks
-        raise UserError(f"{path}: not a readable .safetensors file of floats ({error}); {GET}") from error
-
-
-def _read_zip(path, wanted):
-    """A .npz file, or torch's zip format."""
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            if not any(name.endswith("/data.pkl") for name in file.files):
-                return {name: np.asarray(file[name]) for name in file.files if wanted(name)}
-    except Exception as error:  # damaged archives raise nearly anything
-        raise UserError(f"{path}: not a whole .npz or .pth file ({error}); {GET}") from error
-    return read_torch(path, wanted)
+    # Damaged files raise nearly anything, and so do types that NumPy lacks.
+    damaged = explained(f"{path}: not a readable .safetensors file of floats", GET, Exception)
+    with damaged, safe_open(path, framework="numpy") as file:
+        return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118, no dict

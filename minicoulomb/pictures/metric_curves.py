@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 from minicoulomb.pictures.metric_panels import PANELS, Panel, present
 from minicoulomb.pictures.metric_series import STRETCHES, Series, running_mean, thinned
 
@@ -80,7 +80,7 @@ def figure(runs: dict[str, dict[str, Series]]) -> "Figure":
             draw(axes, panel, runs)
         for axes in grid[len(panels) :]:
             axes.remove()
-        handles = [matplotlib.lines.Line2D([], [], color=colour, linewidth=2) for _, colour in zip(runs, COLOURS)]
+        handles = [_line(color=colour, linewidth=2) for _, colour in zip(runs, COLOURS)]
         beside = max(1, CHARACTERS * columns // max(map(len, runs)))
         legend = page.legend(handles, [""] * len(runs), loc="outside upper left", ncols=min(beside, len(runs)))
         for text, name in zip(legend.get_texts(), runs):
@@ -116,7 +116,7 @@ def draw(axes: "Axes", panel: Panel, runs: dict[str, dict[str, Series]]) -> None
     axes.set_xlim(-0.02 * last, 1.02 * last)
     _scale(axes, panel)
     if len(panel.names) > 1:
-        _legend(axes, panel)
+        axes.legend([_line(color=INK, **look) for look in LOOKS], panel.names.values(), loc="best")
 
 
 def _scale(axes, panel):
@@ -138,24 +138,18 @@ def _scale(axes, panel):
         axes.set_ylim(0, 1.06 * drawn.max() or 1)
 
 
-def _legend(axes, panel):
+def _line(**look):
     from matplotlib.lines import Line2D
 
-    axes.legend([Line2D([], [], color=INK, **look) for look in LOOKS], panel.names.values(), loc="best")
+    return Line2D([], [], **look)
 
 
 @contextmanager
 def _styled() -> Iterator[Any]:
     """Matplotlib with STYLE, whatever the user's matplotlibrc; UserError if it does not import."""
-    try:
-        import matplotlib
+    with explained("curves need matplotlib", "pip install 'minicoulomb[plot]'", ImportError):
         import matplotlib.figure
-        import matplotlib.lines
         import matplotlib.style
-    except ImportError as error:
-        raise UserError(
-            f"matplotlib does not import ({error}): it draws the curves; pip install 'minicoulomb[plot]'"
-        ) from None
     with matplotlib.style.context(STYLE, after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the font may lack characters of a run's name
         yield matplotlib

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicoulomb.errors import UserError
+from minicoulomb.errors import explained
 
 # Points of a line; more are invisible.
 DRAWN = 1000
@@ -36,18 +36,16 @@ def read_metrics(run: Path) -> dict[str, Series]:
     numbers. Memory: 16 bytes a value. Raises UserError if `run` is not a run directory.
     """
     series = defaultdict(lambda: (array("d"), array("d")))
-    try:
-        with (run / "metrics.jsonl").open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                entry = _entry(line)
-                for name, value in entry.items():
-                    if name != "step" and _is_finite(value):
-                        series[name][0].append(entry["step"])
-                        series[name][1].append(value)
-    except OSError as error:
-        raise UserError(
-            f"{run}: has no readable metrics.jsonl ({error.strerror}); use a run directory like runs/00000-grid"
-        ) from None
+    with (
+        explained(f"{run}: has no readable metrics.jsonl", "use a run directory like runs/00000-grid"),
+        (run / "metrics.jsonl").open(encoding="utf-8", errors="replace") as file,
+    ):
+        for line in file:
+            entry = _entry(line)
+            for name, value in entry.items():
+                if name != "step" and _is_finite(value):
+                    series[name][0].append(entry["step"])
+                    series[name][1].append(value)
     return {name: Series(*map(np.frombuffer, columns)) for name, columns in series.items()}
 
 

@@ -13,6 +13,7 @@ import json
 import platform
 import zipfile
 import zlib
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,15 +22,15 @@ import numpy as np
 from minicoulomb import __version__
 from minicoulomb.arrays.backend import to_host
 from minicoulomb.config import Config
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 from minicoulomb.files import atomic_write
 from minicoulomb.gan import State, initial_state
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
 
 FORMAT = 2
-ARRAYS = ("theta", "w", "moments_g", "moments_d", "statistics")
-AVERAGES = ("average", "average_statistics")
+# Exceptions on bytes that are not those of a checkpoint.
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, KeyError, TypeError, ValueError)
 # The JSON text is about 2 kB; a damaged length must not make us read gigabytes.
 LONGEST_ABOUT = 2**20
 
@@ -45,7 +46,7 @@ class Checkpoint(NamedTuple):
 
     def to(self, xp) -> "Checkpoint":
         """The same with its arrays in the array library `xp`."""
-        arrays = {name: xp.asarray(getattr(self.state, name)) for name in _names(self.config)}
+        arrays = {name: xp.asarray(getattr(self.state, name)) for name in _shapes(self.config, self.G, self.D)}
         return self._replace(state=State(self.state.step, **arrays))
 
 
@@ -59,7 +60,7 @@ def initial(config: Config, space: SampleSpace, xp=np) -> Checkpoint:
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint to `path`; UserError if the disk is full or the folder cannot be written."""
-    config, space, _, _, state = checkpoint
+    config, space, G, D, state = checkpoint
     about = {
         "format": FORMAT,
         "step": state.step,
@@ -67,31 +68,27 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "space": space._asdict(),
         "versions": {"minicoulomb": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
-    arrays: dict[str, Any] = {name: to_host(getattr(state, name)) for name in _names(config)}
+    arrays: dict[str, Any] = {name: to_host(getattr(state, name)) for name in _shapes(config, G, D)}
     with atomic_write(path) as file:
         np.savez(file, **arrays, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
 
 
 def load(path: Path) -> Checkpoint:
     """The checkpoint in `path`, on the host; UserError says what is wrong with any other file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            about = _read_about(path, archive)
-            config, space = Config.of(**about["config"]), _space(about["space"])
+    with (
+        explained(f"{path}: cannot be read", "give a run directory or one of its checkpoints/*.npz"),
+        explained(f"{path}: not a whole checkpoint", "use another of the run's checkpoints", DAMAGED),
+        zipfile.ZipFile(path) as archive,
+    ):
+        about = _read_about(path, archive)
+        values = about["space"]
+        try:
+            config = Config.of(**about["config"])
+            space = SampleSpace(tuple(values["shape"]), values["scale"], values["bound"])
             G, D = build(config.networks, space)
-            arrays = _read_arrays(path, archive, config, G, D)
-    except FileNotFoundError:
-        raise UserError(f"{path}: does not exist; give a run directory or one of its checkpoints/*.npz") from None
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions"
-        ) from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise UserError(f"{path}: not a whole checkpoint ({error}); use another of the run's checkpoints") from None
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UserError) and str(error).startswith(str(path)):
-            raise
-        raise UserError(f"{path}: not a checkpoint of this version ({error}); use another one") from None
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        arrays = _read_arrays(path, archive, config, G, D)
     return Checkpoint(config, space, G, D, State(about["step"], **arrays))
 
 
@@ -109,7 +106,7 @@ def copy_weights(source: Checkpoint, target: Checkpoint) -> None:
     given = vars(source.state)
     if source.state.average is None:
         given = {**given, "average": source.state.theta, "average_statistics": source.state.statistics}
-    names = [name for name in _names(target.config) if not name.startswith("moments")]
+    names = [name for name in _shapes(target.config, target.G, target.D) if not name.startswith("moments")]
     for name in names:
         new, old = given[name], getattr(target.state, name)
         if new.shape != old.shape:
@@ -118,9 +115,13 @@ def copy_weights(source: Checkpoint, target: Checkpoint) -> None:
         getattr(target.state, name)[...] = given[name]
 
 
-def _names(config):
-    """The arrays of a state, by name."""
-    return ARRAYS + AVERAGES if config.algorithm.average else ARRAYS
+def _shapes(config, G, D):
+    """The shape of each array of a state, by name."""
+    shapes = {"theta": (G.size,), "w": (D.size,), "moments_g": (2, G.size), "moments_d": (2, D.size)}
+    shapes["statistics"] = (G.statistics_size,)
+    if config.algorithm.average:
+        shapes |= {"average": (G.size,), "average_statistics": (G.statistics_size,)}
+    return shapes
 
 
 def _read_about(path, archive):
@@ -144,20 +145,8 @@ def _read_about(path, archive):
     return about
 
 
-def _space(values):
-    return SampleSpace(tuple(int(side) for side in values["shape"]), float(values["scale"]), float(values["bound"]))
-
-
 def _read_arrays(path, archive, config, G, D):
-    expected = {
-        "theta": (G.size,),
-        "w": (D.size,),
-        "moments_g": (2, G.size),
-        "moments_d": (2, D.size),
-        "statistics": (G.statistics_size,),
-    }
-    if config.algorithm.average:
-        expected |= {"average": (G.size,), "average_statistics": (G.statistics_size,)}
+    expected = _shapes(config, G, D)
     found = {name.removesuffix(".npy") for name in archive.namelist()} - {"about"}
     if found != set(expected):
         raise UserError(f"{path}: holds {sorted(found)}, its configuration calls for {sorted(expected)}; it is damaged")
@@ -166,20 +155,14 @@ def _read_arrays(path, archive, config, G, D):
 
 def _read_array(path, archive, name, shape, dtype):
     with archive.open(f"{name}.npy") as member:
-        if np.lib.format.read_magic(member) != (1, 0):
-            raise UserError(f"{path}: {name} is not in NumPy's format 1.0; it is damaged")
+        np.lib.format.read_magic(member)
         found_shape, fortran_order, found_dtype = np.lib.format.read_array_header_1_0(member)
         if found_shape != shape or found_dtype != np.dtype(dtype) or fortran_order:
             raise UserError(
                 f"{path}: {name} is {found_dtype} {found_shape}, its configuration calls for {dtype} {shape}; it is "
                 "damaged or belongs to another model"
             )
-        size = archive.getinfo(f"{name}.npy").file_size - member.tell()
-        array = np.empty(shape, dtype)
-        if size != array.nbytes:
-            raise UserError(
-                f"{path}: {name} declares {size} bytes of numbers, {array.nbytes} belong there; it is damaged"
-            )
-        data = member.read()  # to the end, where zipfile compares the checksum
-        array.reshape(-1).view(np.uint8)[:] = np.frombuffer(data, np.uint8)
-    return array
+        size, expected = archive.getinfo(f"{name}.npy").file_size - member.tell(), prod(shape) * found_dtype.itemsize
+        if size != expected:
+            raise UserError(f"{path}: {name} declares {size} bytes of numbers instead of {expected}; it is damaged")
+        return np.frombuffer(member.read(), dtype).reshape(shape).copy()  # zipfile compares the checksum

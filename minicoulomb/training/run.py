@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from minicoulomb.config import Config
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 from minicoulomb.files import atomic_write
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.checkpoint import Checkpoint
@@ -104,13 +104,9 @@ class RunDirectory:
         self._append("log.txt", line)
 
     def _append(self, name, line):
-        try:
-            with (self.path / name).open("a") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            raise UserError(
-                f"{self.path / name}: cannot be written ({error.strerror}); free some space, then --resume"
-            ) from error
+        path = self.path / name
+        with explained(f"{path}: cannot be written", "free some space, then --resume"), path.open("a") as file:
+            file.write(line + "\n")
 
     def rewind(self, config: Config, step: int) -> None:
         """Make the directory that of a run at `step`: later checkpoints, pictures and metrics go, as do torn lines.

@@ -9,7 +9,7 @@ oracle.py says what an oracle computes. Nothing else in the package needs these 
 
 from importlib import import_module
 
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 from minicoulomb.network import Network
 from minicoulomb.verify.oracle import Oracle
 
@@ -98,12 +98,8 @@ def to_torch(network: Network, theta, statistics=None, device="cpu", channels_la
 
 
 def _import(file, library):
-    try:
+    with explained(f"{library} does not import", f"pip install {library}, or compare with another", ImportError):
         return import_module(f"minicoulomb.verify.{file}")
-    except ImportError as error:
-        raise UserError(
-            f"{library} does not import ({error}): pip install {library}, or compare with another library"
-        ) from None
 
 
 __all__ = ["ORACLES", "Oracle", "open_oracle", "to_torch"]
