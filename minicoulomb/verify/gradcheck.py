@@ -68,7 +68,7 @@ LAYERS = {
 }
 
 
-class Comparison(NamedTuple):
+class GradientCheck(NamedTuple):
     """One gradient: where it is from, its name, its relative error, the bound of that, and whether it is kept."""
 
     name: str
@@ -80,7 +80,7 @@ class Comparison(NamedTuple):
 
 def check(
     config: Config, space: SampleSpace, against: str | None = None, seed: int = 0, backend: Backend = NUMPY
-) -> list[Comparison]:
+) -> list[GradientCheck]:
     """Compare the gradients of every layer, the field, Algorithm 1 and both baselines with a second witness.
 
     Parameters
@@ -99,7 +99,7 @@ def check(
 
     Returns
     -------
-    list of Comparison
+    list of GradientCheck
         One for each gradient; `ok` says whether `error` is within `bound`.
 
     Raises
@@ -111,8 +111,8 @@ def check(
     --------
     >>> from minicoulomb.config import Config
     >>> from minicoulomb.models import SampleSpace
-    >>> comparisons = check(Config.of(g_width=4, d_width=4), SampleSpace((2,)))
-    >>> all(comparison.ok for comparison in comparisons)
+    >>> checks = check(Config.of(g_width=4, d_width=4), SampleSpace((2,)))
+    >>> all(check.ok for check in checks)
     True
     """
     rng = np.random.default_rng(seed)
@@ -184,7 +184,7 @@ def _compare(name, what, gradient, function, point, bound, theirs, rng):
         error = _difference(function, point, gradient, rng)
     else:
         error, bound = np.linalg.norm(to_host(gradient) - theirs) / np.linalg.norm(theirs), AUTODIFF_BOUND
-    return Comparison(name, what, float(error), bound, bool(error <= bound))
+    return GradientCheck(name, what, float(error), bound, bool(error <= bound))
 
 
 def _difference(function, x, gradient, rng):
