@@ -51,6 +51,5 @@ def _compare(checkpoint, backend, metrics, reference, n, seed, cache):
     y = compare.open_reference(reference, config, network, metrics, opened, showing("reference"))
     if "fid" in metrics:
         warn(compare.too_few(n, "-n"))
-    measure = compare.Comparison(network, y, metrics)
-    found = measure(checkpoint.G, checkpoint.state, config, n, seed, showing("samples"))
+    found = compare.compare(checkpoint, n, seed, network, y, metrics, showing("samples"))
     return {"samples": n, "reference_samples": y.n, **found}

@@ -83,19 +83,19 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
 
 def _periodic_fid(checkpoint, backend, dataset, cache):
     """A function from a request to stop to the FID of the checkpoint's state, or None."""
-    config, state = checkpoint.config, checkpoint.state
-    if not config.run.fid_every:
+    config, settings = checkpoint.config, checkpoint.config.run
+    if not settings.fid_every:
         return None
-    network = compare.open_network(config.run.inception, backend.xp)
+    network = compare.open_network(settings.inception, backend.xp)
     opened = lambda config, found: open_data(config, cache, found)
     reference = compare.open_reference(
-        config.run.fid_reference or dataset, config, network, ("fid",), opened, showing("reference")
+        settings.fid_reference or dataset, config, network, ("fid",), opened, showing("reference")
     )
-    measure, seeing = compare.Comparison(network, reference), showing("FID")
-    warn(compare.too_few(config.run.fid_samples, "--fid-samples"))
+    n, progress = settings.fid_samples, showing("FID")
+    warn(compare.too_few(n, "--fid-samples"))
 
     def fid(stop):
-        found = measure(checkpoint.G, state, config, config.run.fid_samples, config.run.seed, seeing, stop)
+        found = compare.compare(checkpoint, n, settings.seed, network, reference, progress=progress, stop=stop)
         return found and found["fid"]
 
     return fid

@@ -23,8 +23,7 @@ from minicoulomb.fid.architecture import FEATURES
 from minicoulomb.fid.network import Inception
 from minicoulomb.fid.statistics import Statistics, is_statistics, read_statistics, summarize
 from minicoulomb.fid.weights import GET, load_weights
-from minicoulomb.gan import State
-from minicoulomb.network import Network
+from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.sampling import sample_blocks
 
 METRICS = ("fid", "kid")
@@ -38,41 +37,38 @@ BLOCK = 64
 Progress = Callable[[int, int], object] | None
 
 
-class Comparison:
-    """One network and one reference, with which any number of samples can be compared."""
-
-    def __init__(self, network: Inception, reference: Statistics, metrics: tuple[str, ...] = ("fid",), seed: int = 0):
-        self.network, self.reference, self.metrics, self.seed = network, reference, metrics, seed
-
-    def __call__(
-        self, G: Network, state: State, config: Config, n: int, seed: int, progress: Progress = None, stop=False
-    ) -> dict[str, float] | None:
-        """The metrics of the samples 0 .. n - 1; None if `stop` becomes true meanwhile."""
-
-        def blocks() -> Iterator[np.ndarray]:
-            for block in sample_blocks(G, state, n, seed, config.run.batch_statistics):
-                if stop:
-                    raise _Stopped
-                yield to_pixels(block)
-
-        try:
-            found = summarize(blocks(), n, self.network, KEPT if "kid" in self.metrics else 0, progress)
-        except _Stopped:
-            return None
-        return compare(found, self.reference, self.metrics, self.seed)
-
-
 class _Stopped(Exception):
     """A signal asks the run to end."""
 
 
-def compare(x: Statistics, y: Statistics, metrics: tuple[str, ...], seed: int = 0) -> dict[str, float]:
-    """The metrics of x against y; `seed` draws KID's subsets."""
+def compare(
+    checkpoint: Checkpoint,
+    n: int,
+    seed: int,
+    network: Inception,
+    reference: Statistics,
+    metrics: tuple[str, ...] = ("fid",),
+    progress: Progress = None,
+    stop: object = False,
+) -> dict[str, float] | None:
+    """The metrics of the samples 0 .. n - 1 of a run; None if `stop` becomes true meanwhile."""
+
+    def pixels() -> Iterator[np.ndarray]:
+        for block in sample_blocks(checkpoint.G, checkpoint.state, n, seed, checkpoint.config.run.batch_statistics):
+            if stop:
+                raise _Stopped
+            yield to_pixels(block)
+
+    try:
+        found = summarize(pixels(), n, network, KEPT if "kid" in metrics else 0, progress)
+    except _Stopped:
+        return None
     result = {}
     if "fid" in metrics:
-        result["fid"] = frechet_distance_of(x.mu, x.sigma, y.mu, y.sigma)
+        result["fid"] = frechet_distance_of(found.mu, found.sigma, reference.mu, reference.sigma)
     if "kid" in metrics:
-        result["kid"], result["kid_std"] = kernel_distance(x.features, y.features, rng_for(seed, "evaluate", 2))
+        rng = rng_for(0, "evaluate", 2)
+        result["kid"], result["kid_std"] = kernel_distance(found.features, reference.features, rng)
     return result
 
 

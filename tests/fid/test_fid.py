@@ -387,19 +387,17 @@ def test_a_stop_ends_the_measurement():
             self.asked += 1
             return self.asked > 1
 
-    config, _, G, _, state = untrained()
-    measure, seen = compare.Comparison(Identity, random_statistics()), []
-    assert measure(G, state, config, 200, 0, lambda *counts: seen.append(counts), AfterOne()) is None
+    seen, record = [], lambda *counts: seen.append(counts)
+    assert compare.compare(untrained(), 200, 0, Identity, random_statistics(), ("fid",), record, AfterOne()) is None
     assert seen[-1] == (64, 200)
 
 
 def test_a_device_s_samples_have_the_fid_and_kid_of_the_host_s():
     checkpoint, found = untrained(), []
     for xp in (np, strict_cupy):
-        config, _, G, _, state = checkpoint.to(xp)
         network = network_of(random_state(divisor=16), xp)
         reference = summarize([pictures(9, 8, channels=1)], 9, network, keep=9)
-        found.append(compare.Comparison(network, reference, ("fid", "kid"))(G, state, config, 10, seed=0))
+        found.append(compare.compare(checkpoint.to(xp), 10, 0, network, reference, ("fid", "kid")))
     host, device = found
     assert set(host) == {"fid", "kid", "kid_std"}
     assert host["fid"] > 0
