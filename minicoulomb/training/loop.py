@@ -17,7 +17,7 @@ from minicoulomb.arrays.rng import rng_for
 from minicoulomb.arrays.upload import Upload
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.baselines import OBJECTIVES
-from minicoulomb.config import Algorithm, Config
+from minicoulomb.config import Config
 from minicoulomb.data.dataset import Dataset, decode
 from minicoulomb.gan import Batch, Diverged, Metrics, step
 from minicoulomb.schedules import eps_at, lr_decay_at, rates_at
@@ -58,7 +58,7 @@ def train(
     if state.step == 0 and settings.sample_every:
         look(run.picture_path(0))
     began = time.perf_counter()
-    unread, speed = [], Speed(algorithm.batch_size)
+    unread, timed, seconds, since = [], 0, 0.0, began
     while state.step < until and not stop:
         batches, rates = draw_batches(dataset, state.step, config, upload), rates_at(algorithm, state.step)
         unread.append(step(G, D, state, batches, algorithm, rates, gradients, workspace))
@@ -68,10 +68,15 @@ def train(
         is_picture = is_end or _due(state.step, settings.sample_every)
         is_checkpoint = _due(state.step, settings.checkpoint_every) and state.step != until
         is_measured = fid is not None and (is_end or _due(state.step, settings.fid_every))
-        if not (logged or is_picture or is_checkpoint or is_measured or stop or speed.age >= READ_EVERY):
+        if not (
+            logged or is_picture or is_checkpoint or is_measured or stop or time.perf_counter() - since >= READ_EVERY
+        ):
             continue
         numbers = _read(unread, run, checkpoint)
-        metrics = {"step": state.step, **numbers, "samples_per_second": speed.over(len(unread))}
+        # The speed of the steps since the last logged one, without the time spent between them.
+        timed, seconds = timed + len(unread), seconds + time.perf_counter() - since
+        speed = round(algorithm.batch_size * timed / seconds, 1)
+        metrics = {"step": state.step, **numbers, "samples_per_second": speed}
         unread.clear()
         measured = fid() if fid is not None and is_measured else None
         if measured is not None:
@@ -83,11 +88,11 @@ def train(
             logged = logged or bool(found)
         if logged:
             run.log_metrics({**metrics, "seconds": round(time.perf_counter() - began, 3)})
-            speed.restart()
+            timed, seconds = 0, 0.0
         report(metrics, logged)
         if is_checkpoint:
             run.save(checkpoint)
-        speed.go_on()
+        since = time.perf_counter()
     if unread:  # stopped during the last step
         _read(unread, run, checkpoint)
     run.save(checkpoint)
@@ -99,8 +104,9 @@ def _read(unread: list[Metrics], run: RunDirectory, checkpoint: Checkpoint) -> d
     first = state.step - len(unread)
     error = _divergence(unread[-1])  # which knows of those before
     if error is None:
-        numbers = unread[-1].read()
-        return numbers | _schedule(algorithm, state.step - 1, "loss_d" in numbers)
+        numbers, decay = unread[-1].read(), lr_decay_at(algorithm, state.step - 1)
+        numbers |= {"eps": eps_at(algorithm, state.step - 1), "lr_g": algorithm.lr_g * decay}
+        return numbers | ({"lr_d": algorithm.lr_d * decay} if "loss_d" in numbers else {})
     state.step, error = next((number, e) for number, m in enumerate(unread, first) if (e := _divergence(m)))
     message = f"{error} at step {state.step}; the last good state is in {run.save(checkpoint)}"
     run.log(message)
@@ -113,40 +119,6 @@ def _divergence(metrics: Metrics) -> Diverged | None:
     except Diverged as error:
         return error
     return None
-
-
-def _schedule(algorithm: Algorithm, number: int, has_d: bool) -> dict[str, float]:
-    """The kernel's width and the learning rates of a step."""
-    decay = lr_decay_at(algorithm, number)
-    rates = {"lr_g": algorithm.lr_g * decay} | ({"lr_d": algorithm.lr_d * decay} if has_d else {})
-    return {"eps": eps_at(algorithm, number), **rates}
-
-
-class Speed:
-    """Samples per second since the last restart: of completed steps, without the time spent between them."""
-
-    def __init__(self, batch_size: int):
-        self.batch_size = batch_size
-        self.restart()
-        self.go_on()
-
-    def restart(self) -> None:
-        self.steps, self.seconds = 0, 0.0
-
-    def go_on(self) -> None:
-        """Start the clock again."""
-        self.since = time.perf_counter()
-
-    @property
-    def age(self) -> float:
-        """Seconds since `go_on`."""
-        return time.perf_counter() - self.since
-
-    def over(self, steps: int) -> float:
-        """The speed with `steps` more steps, which took the time since `go_on`."""
-        self.steps += steps
-        self.seconds += self.age
-        return round(self.batch_size * self.steps / self.seconds, 1)
 
 
 def draw_batches(dataset: Dataset, step: int, config: Config, upload: Upload) -> list[Batch]:
