@@ -1,17 +1,6 @@
 """The meaning of the metrics of `minicoulomb evaluate`, for readers who do not know them."""
 
-from typing import NamedTuple
-
 from minicoulomb.report.facts import Facts
-
-
-class Number(NamedTuple):
-    """One metric: its value as text, its name, and its meaning."""
-
-    value: str
-    name: str
-    meaning: str
-
 
 MEANINGS = {
     "modes": ("modes covered", "modes with at least one good sample"),
@@ -34,14 +23,14 @@ MEANINGS = {
 }
 
 
-def numbers(facts: Facts) -> list[Number]:
-    """All metrics, or without any the last squared MMD of training; and the last FID."""
+def numbers(facts: Facts) -> list[tuple[str, str, str]]:
+    """(value, name, meaning) of all metrics, or without any of the last squared MMD of training; and the last FID."""
     found = {name: value for name, value in facts.metrics.items() if name in MEANINGS}
     if not found and "mmd2" in facts.series:
         found["batch_mmd2"] = float(facts.series["mmd2"].values[-1])
     if "fid" in facts.series:
         found["fid"] = float(facts.series["fid"].values[-1])
-    return [Number(_shown(name, value, facts.modes), *MEANINGS[name]) for name, value in found.items()]
+    return [(_shown(name, value, facts.modes), *MEANINGS[name]) for name, value in found.items()]
 
 
 def _shown(name, value, modes):

@@ -60,7 +60,7 @@ def _result(facts):
         "result",
         layout="beside" if facts.pictures else "alone",
         picture=picture,
-        numbers=joined(block("number", **number._asdict()) for number in numbers(facts)),
+        numbers=joined(block("number", value=v, name=n, meaning=m) for v, n, m in numbers(facts)),
         note=note,
         missing=joined(block("missing", text=reason) for reason in facts.missing),
     )
