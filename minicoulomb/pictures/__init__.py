@@ -12,11 +12,11 @@ metric_curves.py      curves of metrics.jsonl, by matplotlib, of metric_series.p
 """
 
 from minicoulomb.pictures.energy_curve import with_curve
-from minicoulomb.pictures.forces import Forces, force_rows
+from minicoulomb.pictures.forces import force_rows
 from minicoulomb.pictures.images import image_grid, neighbour_rows, sheet
 from minicoulomb.pictures.maps import ARROWS, CELLS, ColourScale, FieldPanel, field_map
 from minicoulomb.pictures.output import save, save_animation
 from minicoulomb.pictures.plane import Plane, Square, scatter, square_about
 
-__all__ = ["ARROWS", "CELLS", "ColourScale", "FieldPanel", "Forces", "Plane", "Square", "field_map", "force_rows"]
+__all__ = ["ARROWS", "CELLS", "ColourScale", "FieldPanel", "Plane", "Square", "field_map", "force_rows"]
 __all__ += ["image_grid", "neighbour_rows", "save", "save_animation", "scatter", "sheet", "square_about", "with_curve"]

@@ -169,7 +169,7 @@ def _force_picture(checkpoint, dataset, n, seed):
         + ("; cosine: of the two forces." if len(cosine) else ".")
     )
     title = _title(checkpoint, dataset, sources.eps)
-    shown = [pictures.Forces(name, to_host(values)) for name, values in forces.items()]
+    shown = {name: to_host(values) for name, values in forces.items()}
     return pictures.force_rows(to_host(x[:n]), shown, cosine, title, caption)
 
 

@@ -7,7 +7,6 @@ that of each picture alone.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -19,27 +18,20 @@ from minicoulomb.pictures.images import image_grid
 STEP = 1.0
 
 
-class Forces(NamedTuple):
-    """One force on each of n samples, (n, h, w, c), and its name."""
-
-    name: str
-    values: np.ndarray
-
-
 def force_rows(
-    x: np.ndarray, forces: list[Forces], cosines: Sequence[float], title: str = "", caption: str = "", side: int = 130
+    x: np.ndarray, forces: dict[str, np.ndarray], cosines: Sequence[float], title: str, caption: str
 ) -> Image.Image:
-    """A row for each sample x (n, h, w, c), of pictures about `side` pixels wide; `cosines` (n,), if any, end the rows.
+    """A row for each sample x (n, h, w, c) with the forces on it by name; `cosines` (n,), if any, end the rows.
 
     The caption may have several lines. The size of the page depends on x, the names and the caption alone.
     """
     columns, heads = [x], ["generated x"]
-    for name, values in forces:
+    for name, values in forces.items():
         directions = normalised(values)
         columns += [directions, x + STEP * directions]
         heads += [name, f"x moved along {name}"]
     n, h, w, _ = x.shape
-    zoom = max(1, round(side / w))
+    zoom = max(1, round(130 / w))
     gap, wide, high = 14, zoom * w, zoom * h
     font, bold = ImageFont.load_default(15), ImageFont.load_default(20)
     column = max(wide, *(round(font.getlength(line)) for head in heads for line in _lines(head)))

@@ -37,13 +37,13 @@ def image_grid(
     return Image.fromarray(page[..., 0] if c == 1 else page)
 
 
-def neighbour_rows(samples: np.ndarray, neighbours: np.ndarray, zoom: int | None = None) -> Image.Image:
+def neighbour_rows(samples: np.ndarray, neighbours: np.ndarray) -> Image.Image:
     """Samples (n, h, w, c), framed in the colour of generated points, beside their neighbours (n, k, h, w, c).
 
-    A pixel becomes a square of zoom x zoom pixels; by default the picture is about 800 pixels wide.
+    The picture is about 800 pixels wide.
     """
     k, h, w = neighbours.shape[1:4]
-    zoom = zoom or max(1, round(800 / ((k + 1) * w)))
+    zoom = max(1, round(800 / ((k + 1) * w)))
     padding = max(4, 2 + zoom // 4)  # the width of a visible frame
     left = image_grid(samples, 1, padding, zoom).convert("RGB")
     right = image_grid(neighbours.reshape(-1, *samples.shape[1:]), k, padding, zoom).convert("RGB")

@@ -91,11 +91,11 @@ class Plane:
         self.ground = (1 - opacity) * self.ground + opacity * colour
         self.legend.append((colour, counted(points, name, self.square)))
 
-    def arrows(self, points: np.ndarray, lengths: np.ndarray, colour=INK, alpha: float = 0.8) -> None:
+    def arrows(self, points: np.ndarray, lengths: np.ndarray) -> None:
         """Draw arrows centred at points (n, 2), of `lengths` (n, 2) in pixels, y up; dots where the length is 0."""
         lengths = lengths * (1, -1)
-        opacity = alpha * arrows_opacity((self.side, self.side), self.pixels(points), lengths, self.unit)[..., None]
-        self.ground = (1 - opacity) * self.ground + opacity * colour
+        opacity = 0.8 * arrows_opacity((self.side, self.side), self.pixels(points), lengths, self.unit)[..., None]
+        self.ground = (1 - opacity) * self.ground + opacity * INK
 
     def drawn(self) -> Image.Image:
         """The finished page."""
@@ -133,45 +133,27 @@ class Plane:
 
     def _ticks(self, start):
         """3 to 7 pairs (pixels from the start, label), at multiples of 1, 2 or 5 times a power of ten."""
-        scale = self.side / self.square.side
-        return [((tick - start) * scale, label) for tick, label in ticks(start, self.square.side)]
+        span = self.square.side
+        power = 10.0 ** math.floor(math.log10(span / 4))
+        step = power * max(k for k in (1, 2, 5) if k * power <= span / 4)
+        numbers = range(math.ceil(start / step), math.floor((start + span) / step) + 1)
+        return [((k * step - start) * self.side / span, f"{k * step:.6g}") for k in numbers]
 
 
-def scatter(
-    real: np.ndarray | None,
-    generated: np.ndarray,
-    extent: float | tuple[float, float, float, float] | None = None,
-    size: int = 800,
-    title: str = "",
-    alpha: float = 0.5,
-) -> Image.Image:
-    """Generated points (k, m) in colour over real points (n, m), if any, in grey, on a page `size` pixels wide.
+def scatter(real: np.ndarray | None, generated: np.ndarray, title: str = "") -> Image.Image:
+    """Generated points (k, m) in colour over real points (n, m), if any, in grey.
 
-    extent   half the side of a square around 0, or (xmin, xmax, ymin, ymax), widened to a square; by default the
-             square around the real points, or without them the generated ones, with a margin of 15 %
-    The legend counts the points outside. If m > 2, the first two coordinates are drawn and the title says so.
+    The square lies around the real points, or without them around the generated ones; the legend counts the points
+    outside. If m > 2, the first two coordinates are drawn and the title says so.
     """
     m = generated.shape[1]
     if m != 2:
         title = f"{title} (coordinates 1 and 2 of {m})" if m > 2 else f"{title} (1 coordinate)"
-    if extent is None:
-        square = square_about(generated if real is None else real)
-    else:
-        bounds = extent if isinstance(extent, tuple) else (-extent, extent, -extent, extent)
-        square = square_about(np.array([bounds[::2], bounds[1::2]], float), margin=1.0)
-    plane = Plane(square, size, title)
+    plane = Plane(square_about(generated if real is None else real), title=title)
     if real is not None:
-        plane.discs(real, GREY, "real", alpha=alpha)
-    plane.discs(generated, VERMILION, "generated", alpha=alpha)
+        plane.discs(real, GREY, "real")
+    plane.discs(generated, VERMILION, "generated")
     return plane.drawn()
-
-
-def ticks(start: float, span: float) -> list[tuple[float, str]]:
-    """3 to 7 pairs (position, label) from start to start + span, at multiples of 1, 2 or 5 times 10^k."""
-    power = 10.0 ** math.floor(math.log10(span / 4))
-    step = power * max(k for k in (1, 2, 5) if k * power <= span / 4)
-    first, last = math.ceil(start / step), math.floor((start + span) / step)
-    return [(k * step, f"{k * step:.6g}") for k in range(first, last + 1)]
 
 
 def arrows_opacity(shape: tuple[int, int], middles: np.ndarray, lengths: np.ndarray, unit: float) -> np.ndarray:

@@ -287,15 +287,14 @@ def test_beside_images_stand_the_exact_force_and_then_the_learned_one_with_their
     checkpoint, dataset = start(IMAGES, digits()), digits()
     field_picture(checkpoint, dataset, 3)
     given = charges(checkpoint, dataset, 2000)
-    x, (exact, learned), cosine = shown[:3]
+    x, forces, cosine = shown[:3]
+    exact, learned = forces["grad Phi"], forces["grad D"]
     np.testing.assert_array_equal(x, given.x[:3])
-    np.testing.assert_allclose(exact.values, exact_force(given.x[:3], given))
-    whole = learned_force(given.x[: IMAGES.algorithm.batch_size], checkpoint, given.eps)[
-        :3
-    ]  # as D meets them in training
-    np.testing.assert_allclose(learned.values, whole)
-    np.testing.assert_allclose(cosine, cosines(exact.values, learned.values))
-    assert (exact.name, learned.name) == ("grad Phi", "grad D")
+    np.testing.assert_allclose(exact, exact_force(given.x[:3], given))
+    batch = given.x[: IMAGES.algorithm.batch_size]  # as in training
+    np.testing.assert_allclose(learned, learned_force(batch, checkpoint, given.eps)[:3])
+    np.testing.assert_allclose(cosine, cosines(exact, learned))
+    assert list(forces) == ["grad Phi", "grad D"]
 
 
 def test_a_force_is_an_image_that_is_grey_where_nothing_is_to_change(monkeypatch):
@@ -305,7 +304,7 @@ def test_a_force_is_an_image_that_is_grey_where_nothing_is_to_change(monkeypatch
     x, force = np.random.default_rng(0).uniform(-1, 1, (2, 3, 4, 4, 1))
     force[0] *= 1e-6
     force[1] = 0
-    pictures.force_rows(x, [pictures.Forces("f", force)], np.zeros(2))
+    pictures.force_rows(x, {"f": force}, np.zeros(2), "", "")
     directions = np.stack([force[0] / np.abs(force[0]).max(), force[1], force[2] / np.abs(force[2]).max()])
     np.testing.assert_allclose(shown, np.concatenate([x, directions, x + drawing.STEP * directions]))
     assert to_pixels(shown[4]).min() == to_pixels(shown[4]).max() == 128
@@ -314,7 +313,7 @@ def test_a_force_is_an_image_that_is_grey_where_nothing_is_to_change(monkeypatch
 def test_rows_of_forces_are_of_one_size_in_all_frames():
     x, rng = np.zeros((2, 4, 4, 3)), np.random.default_rng(0)
     sizes = {
-        pictures.force_rows(x, [pictures.Forces("f", rng.standard_normal(x.shape))], np.array(c)).size
+        pictures.force_rows(x, {"f": rng.standard_normal(x.shape)}, np.array(c), "", "").size
         for c in ([0.0, 1.0], [-0.11, -1.0])
     }
     assert len(sizes) == 1

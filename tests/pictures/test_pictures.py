@@ -40,8 +40,8 @@ def test_a_single_image_without_frame_is_the_image():
 def test_a_sample_stands_framed_beside_its_neighbours(channels):
     samples = np.full((2, 4, 4, channels), 0, np.uint8)
     neighbours = np.arange(6, dtype=np.uint8).reshape(2, 3, 1, 1, 1) * 40 + np.zeros((4, 4, channels), np.uint8)
-    page = np.asarray(neighbour_rows(samples, neighbours, zoom=4))
-    side, padding = 16, 4
+    page = np.asarray(neighbour_rows(samples, neighbours))
+    side, padding = 200, 14  # a pixel is a square of 50 x 50
     assert page.shape == (2 * (side + padding) + padding, 8 * padding + padding + 4 * (side + padding) - 3 * padding, 3)
     for i in range(2):
         top = padding + i * (side + padding)
@@ -66,17 +66,18 @@ def near(page, colour):
 
 def test_a_scatter_plot_shows_both_colours_where_the_points_are():
     real, generated = np.full((200, 2), -1.0), np.full((200, 2), 1.0)
-    page = np.asarray(scatter(real, generated, extent=2))
+    real[0] = 1  # the square lies around the real points
+    page = np.asarray(scatter(real, generated))
     h, w, _ = page.shape
-    left_below, right_above = page[h // 2 :, : w // 2], page[h // 4 : h // 2, w // 2 :]
+    left_below, right_above = page[h // 2 :, : w // 2], page[84 : h // 2, w // 2 :]  # below the legend
     assert near(left_below, GREY) > near(right_above, GREY)
     assert near(right_above, VERMILION) > 10
     assert near(left_below, VERMILION) == 0
 
 
 def test_without_real_points_nothing_grey_is_drawn():
-    points = np.random.default_rng(0).standard_normal((300, 2))
-    page = scatter(None, points, alpha=0.99)
+    points = np.random.default_rng(0).standard_normal((300, 2)).repeat(8, axis=0)
+    page = scatter(None, points)
     assert near(np.asarray(page)[90:], VERMILION) > 1000
     assert near(np.asarray(scatter(points, points))[:84], GREY) > near(np.asarray(page)[:84], GREY)
 
@@ -84,8 +85,8 @@ def test_without_real_points_nothing_grey_is_drawn():
 def test_points_outside_change_only_the_legend():
     rng = np.random.default_rng(0)
     points = rng.standard_normal((50, 2))
-    inside = np.asarray(scatter(points, points, extent=5))
-    outside = np.asarray(scatter(points, np.vstack([points, [[100, 100]]]), extent=5))
+    inside = np.asarray(scatter(points, points))
+    outside = np.asarray(scatter(points, np.vstack([points, [[100, 100]]])))
     changed = (inside != outside).any(axis=(1, 2))
     assert changed.any()
     assert not changed[90:].any()
