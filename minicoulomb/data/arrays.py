@@ -42,14 +42,14 @@ def load_array(path: Path) -> np.ndarray:
 
 def _read(path):
     with explained(f"{path}: cannot be read", "use a .npy or .npz file"), path.open("rb") as file:
-        if not file.read(6).startswith(MAGIC):
-            raise UserError(f"{path}: not a .npy or .npz file; write one with numpy.save")
+        start = file.read(6)
+    if not start.startswith(MAGIC):
+        raise UserError(f"{path}: not a .npy or .npz file; write one with numpy.save")
     # Damaged headers and archives raise nearly anything.
     with explained(f"{path}: not a whole array of numbers", "write it again with numpy.save", Exception):
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded as archive:
+        if not start.startswith(b"PK"):
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return archive[_choose(path, archive.files)]
 
 

@@ -67,7 +67,7 @@ def _read(path):
         raise UserError(f"{path}: neither .pth, .safetensors nor .npz; {GET}")
     if start.startswith(b"PK"):  # .npz, or torch's zip format
         damaged = explained(f"{path}: not a whole .npz or .pth file", GET, Exception)
-        with damaged, np.load(path, allow_pickle=False) as file:
+        with damaged, path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             if not any(name.endswith("/data.pkl") for name in file.files):
                 return {name: np.asarray(file[name]) for name in file.files if wanted(name)}
     return read_torch(path, wanted)

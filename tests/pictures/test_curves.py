@@ -200,8 +200,5 @@ def test_without_matplotlib_the_remedy_is_told(trained, tmp_path, monkeypatch, c
     monkeypatch.setattr(builtins, "__import__", without)
     monkeypatch.chdir(tmp_path)
     (line,) = run(command, trained, status=1).splitlines()
-    assert line == (
-        "Error: matplotlib does not import (No module named 'matplotlib'): it draws the curves; "
-        "pip install 'minicoulomb[plot]'"
-    )
+    assert line == "Error: curves need matplotlib (No module named 'matplotlib'); pip install 'minicoulomb[plot]'"
     assert not tree(tmp_path)
