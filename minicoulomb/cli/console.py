@@ -100,7 +100,8 @@ def warn(text: str | None) -> None:
 
 def table(metrics: dict[str, Any]) -> list[str]:
     """A line for each name and value."""
-    return [f"  {name:<18}{_shown(value)}" for name, value in metrics.items()]
+    width = max(18, 2 + max(map(len, metrics)))
+    return [f"  {name:<{width}}{_shown(value)}" for name, value in metrics.items()]
 
 
 def _shown(value):

@@ -5,6 +5,7 @@ Nothing here raises because something is missing: users read this, and send it a
 
 import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,21 +21,13 @@ def describe(backend: str = "auto", device: int = 0, tf32: bool = False) -> dict
     if backend == "numpy":
         return {**_host(), "backend": backends.open_backend(backend, device, tf32).name}
     try:
-        found = _libraries(backends.load_cupy())
-    except backends.NoGPU:
-        found = {"CuPy": "not usable"}
-    try:
         cupy = backends.open_backend("cupy", device, tf32).xp
     except backends.NoGPU as error:
         chosen = "numpy, the choice of auto" if backend == "auto" else "cupy, which does not work here"
-        return {**_host(), **found, "GPU": f"none: {error.reason}", "remedy": error.remedy, "backend": chosen}
-    return {**_host(), **found, **_gpu(cupy, device), "backend": "cupy" + ", the choice of auto" * (backend == "auto")}
-
-
-def lines(values: dict[str, str | int]) -> list[str]:
-    """A line for each value, in two columns."""
-    width = max(map(len, values)) + 2
-    return [f"{name:<{width}}{value}" for name, value in values.items()]
+        found = getattr(sys.modules.get("cupy"), "__version__", "not usable")
+        about = {"CuPy": found, "GPU": f"none: {error.reason}", "remedy": error.remedy, "backend": chosen}
+        return {**_host(), **about}
+    return {**_host(), **_gpu(cupy, device), "backend": "cupy" + ", the choice of auto" * (backend == "auto")}
 
 
 def processor() -> str:
@@ -84,34 +77,20 @@ def _memory():
         return "unknown"
 
 
-def _libraries(cupy):
-    """The versions of CuPy and of its libraries; that of cuBLAS is known only on a GPU."""
-    cuda = lambda number: backends.cuda_version(number) if number else "none"
-    return {
-        "CuPy": cupy.__version__,
-        "CUDA driver": _found(lambda: cuda(cupy.cuda.runtime.driverGetVersion())),
-        "CUDA runtime": _found(lambda: cuda(cupy.cuda.runtime.runtimeGetVersion())),
-        "NVRTC": _found(lambda: ".".join(map(str, cupy.cuda.nvrtc.getVersion()))),
-        "cuBLAS": _found(lambda: "found" if cupy.cuda.cublas else "none"),
-    }
-
-
-def _found(version):
-    try:
-        return version()
-    except Exception:  # each missing library raises an exception of its own class
-        return "not found"
-
-
 def _gpu(cupy, device):
-    properties = cupy.cuda.runtime.getDeviceProperties(device)
+    runtime = cupy.cuda.runtime
+    properties = runtime.getDeviceProperties(device)
     free, total = cupy.cuda.Device(device).mem_info
     cublas = cupy.cuda.cublas.getVersion(cupy.cuda.get_cublas_handle())
     capability = backends.compute_capability(cupy, device)
     tf32 = "off" if capability >= backends.TF32_SINCE else "none on this GPU"
     return {
+        "CuPy": cupy.__version__,
+        "CUDA driver": backends.cuda_version(runtime.driverGetVersion()),
+        "CUDA runtime": backends.cuda_version(runtime.runtimeGetVersion()),
+        "NVRTC": ".".join(map(str, cupy.cuda.nvrtc.getVersion())),
         "cuBLAS": f"{cublas // 10000}.{cublas // 100 % 100}.{cublas % 100}",
-        "GPU": f"{device} of {cupy.cuda.runtime.getDeviceCount()}: {backends.device_name(cupy, device)}",
+        "GPU": f"{device} of {runtime.getDeviceCount()}: {backends.device_name(cupy, device)}",
         "compute capability": str(capability),
         "multiprocessors": properties["multiProcessorCount"],
         "GPU memory": f"{free / GIB:.1f} of {total / GIB:.1f} GiB free",
