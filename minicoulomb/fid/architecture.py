@@ -25,13 +25,14 @@ class ConvNormRelu(NamedTuple):
 
     name: str
     channels: int
-    size: tuple[int, int]
+    kh: int
+    kw: int
     stride: int = 1
     padded: bool = True
 
     @property
-    def padding(self) -> tuple[int, ...]:
-        return tuple((k - 1) // 2 if self.padded else 0 for k in self.size)
+    def padding(self) -> tuple[int, int]:
+        return ((self.kh - 1) // 2, (self.kw - 1) // 2) if self.padded else (0, 0)
 
 
 class Pool(NamedTuple):
@@ -47,10 +48,6 @@ class Branches(NamedTuple):
     branches: tuple[tuple, ...]
 
 
-def conv(name, channels, kh, kw, **options):
-    return ConvNormRelu(name, channels, (kh, kw), **options)
-
-
 def block(name, *branches):
     """Branches of a block: a tuple (part, channels, kh, kw[, stride]) is a convolution, unpadded with stride 2."""
 
@@ -58,7 +55,7 @@ def block(name, *branches):
         if isinstance(item, Pool | Branches):
             return item
         part, channels, kh, kw, *stride = item
-        return conv(f"{name}.{part}", channels, kh, kw, **({"stride": 2, "padded": False} if stride else {}))
+        return ConvNormRelu(f"{name}.{part}", channels, kh, kw, *stride, padded=not stride)
 
     return Branches(tuple(tuple(map(step, branch)) for branch in branches))
 
@@ -120,12 +117,12 @@ def block_e(name, pool):
 
 # Sizes for 299x299 pixels.
 NETWORK = (
-    conv("Conv2d_1a_3x3", 32, 3, 3, stride=2, padded=False),  # (149, 149, 32)
-    conv("Conv2d_2a_3x3", 32, 3, 3, padded=False),  # (147, 147, 32)
-    conv("Conv2d_2b_3x3", 64, 3, 3),  # (147, 147, 64)
+    ConvNormRelu("Conv2d_1a_3x3", 32, 3, 3, stride=2, padded=False),  # (149, 149, 32)
+    ConvNormRelu("Conv2d_2a_3x3", 32, 3, 3, padded=False),  # (147, 147, 32)
+    ConvNormRelu("Conv2d_2b_3x3", 64, 3, 3),  # (147, 147, 64)
     Pool("max", stride=2),  # (73, 73, 64)
-    conv("Conv2d_3b_1x1", 80, 1, 1),  # (73, 73, 80)
-    conv("Conv2d_4a_3x3", 192, 3, 3, padded=False),  # (71, 71, 192)
+    ConvNormRelu("Conv2d_3b_1x1", 80, 1, 1),  # (73, 73, 80)
+    ConvNormRelu("Conv2d_4a_3x3", 192, 3, 3, padded=False),  # (71, 71, 192)
     Pool("max", stride=2),  # (35, 35, 192)
     block_a("Mixed_5b", 32),  # (35, 35, 256)
     block_a("Mixed_5c", 64),  # (35, 35, 288)
@@ -143,9 +140,8 @@ NETWORK = (
 
 def kernel_shapes() -> dict[str, tuple[int, int, int, int]]:
     """(c_out, c_in, kh, kw) of each convolution by its name, in the order of the table."""
-    shapes = {}
-    if _walk(NETWORK, 3, shapes) != FEATURES:
-        raise AssertionError("the table's last block does not give the features")
+    shapes: dict[str, tuple[int, int, int, int]] = {}
+    _walk(NETWORK, 3, shapes)
     return shapes
 
 
@@ -153,7 +149,7 @@ def _walk(steps, channels, shapes):
     """The channels after `steps`, whose kernels are added to `shapes`."""
     for step in steps:
         if isinstance(step, ConvNormRelu):
-            shapes[step.name] = (step.channels, channels, *step.size)
+            shapes[step.name] = (step.channels, channels, step.kh, step.kw)
             channels = step.channels
         elif isinstance(step, Branches):
             channels = sum(_walk(branch, channels, shapes) for branch in step.branches)
