@@ -22,8 +22,6 @@ from minicoulomb.training.run import find_checkpoint
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 PATH = click.Path(path_type=Path)
-# Remedies in terms of options, for errors that name none.
-REMEDIES = {Diverged: ["lower --lr-g or --lr-d, or use a larger --eps"]}
 
 
 def run_directory(path: Path) -> Path:
@@ -71,7 +69,7 @@ def compute_on(config: Config) -> Backend:
     return backend
 
 
-class _PrintsErrors:
+class PrintsErrors:
     """A command that prints a UserError in one line, with a remedy in terms of options, and exits with status 1."""
 
     def invoke(self, ctx):
@@ -79,15 +77,12 @@ class _PrintsErrors:
         try:
             return super().invoke(ctx)
         except UserError as error:
-            raise click.ClickException("; ".join([str(error), *REMEDIES.get(type(error), [])])) from None
+            remedy = "; lower --lr-g or --lr-d, or use a larger --eps" * isinstance(error, Diverged)
+            raise click.ClickException(f"{error}{remedy}") from None
         except KeyboardInterrupt:
             click.echo("\nstopped", err=True)
             sys.exit(128 + signal.SIGINT)
 
 
-class Command(_PrintsErrors, click.Command):
+class Command(PrintsErrors, click.Command):
     """A program with one command."""
-
-
-class Commands(_PrintsErrors, click.Group):
-    """A program with several commands."""

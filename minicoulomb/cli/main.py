@@ -22,12 +22,12 @@ from importlib import import_module
 import click
 
 from minicoulomb import __version__
-from minicoulomb.cli.common import CONTEXT, Commands
+from minicoulomb.cli.common import CONTEXT, PrintsErrors
 
 COMMANDS = "train sample evaluate field particles plot report stats prepare models gradcheck info".split()
 
 
-class Files(Commands):
+class Files(PrintsErrors, click.Group):
     """The commands in the files of this folder, imported on use."""
 
     def list_commands(self, ctx):

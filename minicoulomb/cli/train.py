@@ -115,7 +115,7 @@ def _train(run, checkpoint, dataset, backend, until, fid):
         train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid and partial(fid, stop))
     if state.step < config.algorithm.steps:
         console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")
-        sys.exit(stop.exit_status if stop else 0)
+        sys.exit(128 + stop.signal if stop else 0)
     if prod(dataset.shape) <= SMALL:
         x = samples(checkpoint.G, state, EVALUATED, config.run.seed, config.run.batch_statistics)
         for line in table(evaluate_samples(x, dataset, config)):

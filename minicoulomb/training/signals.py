@@ -6,7 +6,7 @@ from types import FrameType
 
 
 class StopRequest:
-    """A context in which the first SIGINT or SIGTERM only sets `signal`; the exit status is then 128 + signal."""
+    """A context in which the first SIGINT or SIGTERM only sets `signal`, its number."""
 
     def __enter__(self) -> "StopRequest":
         self.signal = 0
@@ -24,7 +24,3 @@ class StopRequest:
 
     def __bool__(self) -> bool:
         return bool(self.signal)
-
-    @property
-    def exit_status(self) -> int:
-        return 128 + self.signal
