@@ -47,7 +47,7 @@ class Cifar(Source):
         with self._opened() as archive:
             for name, position, size in self._batches(archive):
                 try:
-                    images, labels, rest = _parse(name, self._content(archive, name, position, size))
+                    images, labels = _parse(name, self._content(archive, name, position, size))
                 except UserError as error:
                     yield Entry(name, size, [position, size, 0], str(error))
                     continue
@@ -55,9 +55,6 @@ class Cifar(Source):
                     where = [position, size, row, int(labels[row])]
                     refused = "" if labels[row] < CLASSES else f"label {labels[row]}: must be 0 to 9; fetch it again"
                     yield Entry(f"{name}/{row:05d}", PIXELS + 1, where, refused)
-                if rest:
-                    reason = f"a record of {rest} bytes: must be {PIXELS + 1}; the file is cut short, fetch it again"
-                    yield Entry(f"{name}/{len(images):05d}", rest, [position, size, len(images)], reason)
 
     @contextmanager
     def reader(self):
@@ -66,9 +63,9 @@ class Cifar(Source):
 
             def read(entry):
                 nonlocal batch, images
-                name, (position, size, row, *_) = entry.name.split("/")[0], entry.where
+                name, (position, size, row, _) = entry.name.split("/")[0], entry.where
                 if name != batch:
-                    images, *_ = _parse(name, self._content(archive, name, position, size))
+                    images, _ = _parse(name, self._content(archive, name, position, size))
                     batch = name
                 return images[row].reshape(3, SIDE, SIDE).transpose(1, 2, 0)  # (32, 32, 3)
 
@@ -111,11 +108,12 @@ def holds_batches(names: list[str]) -> bool:
 
 
 def _parse(name, content):
-    """A batch: (images (n, 3072) uint8, their labels, bytes of an incomplete last record)."""
+    """A batch: (images (n, 3072) uint8, their labels)."""
     if name.endswith(".bin"):
-        whole = len(content) // (PIXELS + 1) * (PIXELS + 1)
-        records = np.frombuffer(content, np.uint8, whole).reshape(-1, PIXELS + 1)
-        return records[:, 1:], records[:, 0], len(content) - whole
+        if len(content) % (PIXELS + 1):
+            raise UserError(f"{len(content):,} bytes: must be records of {PIXELS + 1}; it is cut short, fetch it again")
+        records = np.frombuffer(content, np.uint8).reshape(-1, PIXELS + 1)
+        return records[:, 1:], records[:, 0]
     batch = unpickle(content)
     if not isinstance(batch, dict):
         raise UserError(f"holds a {type(batch).__name__}: must be a dict of data and labels; fetch it again")
@@ -126,7 +124,7 @@ def _parse(name, content):
         raise UserError(f"its data: must be an array (n, {PIXELS}) of uint8; fetch it again")
     if not isinstance(labels, list) or len(labels) != len(images) or not all(isinstance(x, int) for x in labels):
         raise UserError(f"its labels: must be a list of {len(images)} numbers; fetch it again")
-    return images, labels, 0
+    return images, labels
 
 
 def unpickle(content: bytes):

@@ -74,13 +74,13 @@ def bad(path, tmp_path):
     return f"{name}: {reason}", array
 
 
-def test_a_short_record_is_named_or_left_out(tmp_path):
+def test_a_batch_cut_short_is_named_or_left_out(tmp_path):
     files, training = cifar_files("bin")
     name = "cifar-10-batches-bin/data_batch_3.bin"
     files[name] = files[name][:-73]
     said, array = bad(write_folder(tmp_path, files), tmp_path)
-    assert said.startswith("data_batch_3.bin/00005: a record of 3000 bytes: must be 3073")
-    assert (array == np.delete(training, 17, axis=0)).all()
+    assert said.startswith("data_batch_3.bin: 18,365 bytes: must be records of 3073; it is cut short")
+    assert (array == np.delete(training, range(12, 18), axis=0)).all()
 
 
 def test_a_label_that_no_class_has_is_named(tmp_path):
