@@ -92,11 +92,10 @@ def prepare(
     with explained(f"{target}: cannot be written", remedy):
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Partial(target)
-        interrupted = partial.folder.exists()
-        if not interrupted and (report := _reusable(source, target, about, skip_bad)):
+        if not partial.folder.exists() and (report := _reusable(source, target, about, skip_bad)):
             return report
         with partial:
-            if (interrupted or partial.waited) and (report := _reusable(source, target, about, skip_bad)):
+            if report := _reusable(source, target, about, skip_bad):  # another process has made it meanwhile
                 partial.discard()
                 return report
             job = Job(source, partial.files, BATCH, size, crop, channels)

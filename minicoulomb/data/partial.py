@@ -36,14 +36,12 @@ class Partial:
     done       entries of the list that are decoded or skipped
     rows       how many of them have a row in the array
     skipped    [name, reason] of the others
-    waited     whether another process was in the context when this one came
     """
 
     def __init__(self, target: Path):
         self.folder = target.with_name(f".{target.name}.partial")
         self.array, self.sorted = self.folder / "array", self.folder / "sorted"
         self.files, self.forward = self.folder / "files", self.folder / "forward"
-        self.waited = False
         self._rows: Any = None
 
     def __enter__(self) -> "Partial":
@@ -51,7 +49,7 @@ class Partial:
         while True:
             self.folder.mkdir(exist_ok=True)
             self._journal = journal.open("a+b")
-            self.waited |= not _lock(self._journal)
+            _lock(self._journal)
             with suppress(OSError):
                 if os.path.samestat(os.fstat(self._journal.fileno()), journal.stat()):
                     break
@@ -144,16 +142,9 @@ class Partial:
 
 
 def _lock(file):
-    """Wait until no other process has locked the file; whether there was none. The lock ends with the process."""
-    try:
+    """Wait until no other process has locked the file. The lock ends with the process."""
+    # Windows and certain network file systems have no such locks: two processes must not prepare a cache at once there.
+    with suppress(ImportError, OSError):
         import fcntl
-    except ImportError:  # on Windows two processes must not prepare the same cache at once
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+
         fcntl.flock(file, fcntl.LOCK_EX)
-        return False
-    except OSError:  # some network file systems have no locks
-        return True
-    return True
