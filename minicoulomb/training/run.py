@@ -12,9 +12,8 @@ The directory appears whole, by renaming, so a run that exists can be resumed at
 """
 
 import json
-import os
-import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from minicoulomb.config import Config
@@ -33,25 +32,22 @@ class RunDirectory:
     @classmethod
     def create(cls, out: Path, name: str, checkpoint: Checkpoint) -> "RunDirectory":
         """A new numbered directory in `out`, one above the highest number there, holding the first checkpoint."""
-        draft = out / f".{name}.{os.getpid()}.tmp"
-        try:
-            shutil.rmtree(draft, ignore_errors=True)
-            for folder in ("samples", "checkpoints"):
-                (draft / folder).mkdir(parents=True)
-            (draft / "config.json").write_text(checkpoint.config.to_json() + "\n")
-            (draft / "metrics.jsonl").touch()
-            cls(draft).save(checkpoint)
-            while True:
-                path = out / f"{_next_number(out):05d}-{name}"
-                try:
-                    return cls(draft.rename(path))
-                except OSError:
-                    if not path.exists():  # else another run has just taken the number
-                        raise
-        except OSError as error:
-            raise UserError(f"{out}: cannot hold a run ({error.strerror or error}); choose another --out") from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        with explained(f"{out}: cannot hold a run", "choose another --out"):
+            out.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=out, prefix=".", suffix=".tmp") as folder:
+                draft = Path(folder) / name
+                for part in ("samples", "checkpoints"):
+                    (draft / part).mkdir(parents=True)
+                (draft / "config.json").write_text(checkpoint.config.to_json() + "\n")
+                (draft / "metrics.jsonl").touch()
+                cls(draft).save(checkpoint)
+                while True:
+                    path = out / f"{_next_number(out):05d}-{name}"
+                    try:
+                        return cls(draft.rename(path))
+                    except OSError:
+                        if not path.exists():  # otherwise another run has just used the number
+                            raise
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
