@@ -45,9 +45,9 @@ def field_map(
     real: np.ndarray,
     generated: np.ndarray,
     scale: ColourScale,
-    title: str = "",
-    units: tuple[str, str] = ("", ""),
-    size: int = 560,
+    title: str,
+    units: tuple[str, str],
+    size: int,
 ) -> Image.Image:
     """The panels side by side, `size` pixels wide each, with real and generated points (n, 2) and one scale for all.
 
@@ -69,13 +69,14 @@ def field_map(
     if alone:
         middle = size + aside // 2
         places = [(middle - 70 * unit, 190 * unit), (middle, 290 * unit), (middle + 160 * unit, 430 * unit)]
-    counts = [(NAVY, "real", real), (RUST, "generated", generated)]
-    _draw_points(draw, *places[0], unit, counts, square)
+    font, (x, y) = ImageFont.load_default(15 * unit), places[0]
+    for colour, name, points in ((NAVY, "real", real), (RUST, "generated", generated)):
+        draw.ellipse((x, y - 4 * unit, x + 8 * unit, y + 4 * unit), colour)
+        draw.text((x + 16 * unit, y), counted(points, name, square), INK, font, anchor="lm")
+        y += 24 * unit
     _draw_bar(picture, draw, *places[1], unit, scale.limit, units[0])
-    if any(panel.forces is not None for panel in panels):
-        spacing = (size - 72 * unit) / ARROWS
-        x, y = map(round, places[2])
-        _draw_lengths(picture, draw, x, y, unit, scale.longest, units[1], spacing)
+    x, y = map(round, places[2])
+    _draw_lengths(picture, draw, x, y, unit, scale.longest, units[1], (size - 72 * unit) / ARROWS)
     return picture
 
 
@@ -117,14 +118,6 @@ def _page(panel, square, real, generated, scale, size, unit):
 
 def _steps(t):
     return np.rint(t * STEPS) / STEPS
-
-
-def _draw_points(draw, x, y, unit, counts, square):
-    font = ImageFont.load_default(15 * unit)
-    for colour, name, points in counts:
-        draw.ellipse((x, y - 4 * unit, x + 8 * unit, y + 4 * unit), colour)
-        draw.text((x + 16 * unit, y), counted(points, name, square), INK, font, anchor="lm")
-        y += 24 * unit
 
 
 def _draw_bar(picture, draw, middle, top, unit, limit, name):

@@ -209,6 +209,8 @@ def slopes():
     picture = pictures.field_map(
         [pictures.FieldPanel("", "", values), pictures.FieldPanel("", "", -values)],
         *(square, far, far, pictures.ColourScale(1.0, 1.0)),
+        title="",
+        units=("", ""),
         size=size,
     )
     return np.asarray(picture).astype(float)
@@ -245,7 +247,7 @@ def test_points_grow_faint_as_they_grow_many(monkeypatch):
     panel, scale = pictures.FieldPanel("", "", np.zeros((200, 200))), pictures.ColourScale(1.0, 1.0)
     for n in (10, 2500, 10_000):
         points = np.zeros((n, 2))
-        pictures.field_map([panel], pictures.Square(0, 0, 1), points, points, scale, size=200)
+        pictures.field_map([panel], pictures.Square(0, 0, 1), points, points, scale, "", ("", ""), size=200)
     assert alphas == pytest.approx([0.8, 0.8, 0.35, 0.35, 0.175, 0.175])
 
 
