@@ -13,12 +13,14 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 from minicoulomb.data.source import Entry
 
+by_name, by_position = attrgetter("name", "where"), attrgetter("where")
 # Entries sorted at a time; each needs half a kilobyte of memory.
 CHUNK = 2**15
 
@@ -29,14 +31,6 @@ class Listing(NamedTuple):
     n: int
     sha256: str
     batches: array
-
-
-def by_name(entry: Entry) -> Any:
-    return entry.name, entry.where
-
-
-def by_position(entry: Entry) -> Any:
-    return entry.where
 
 
 def in_order(entries: Iterable[Entry], folder: Path, key: Callable[[Entry], Any] = by_name) -> Iterator[Entry]:

@@ -65,7 +65,9 @@ def gather(
         missing.append(f"The samples are not compared with the data, which are missing: {dataset}.")
     else:
         with np.errstate(all="ignore"):  # the weights of a diverged run may overflow
-            metrics = _metrics(checkpoint, dataset) if prod(shape) <= SMALL else {}
+            if prod(shape) <= SMALL:
+                G, state, config = checkpoint.G, checkpoint.state, checkpoint.config
+                metrics = evaluate(samples(G, state, EVALUATED, 0, config.run.batch_statistics), dataset, config)
             field = _field(checkpoint, dataset)
     pictures, broken = _pictures(folder, checkpoint.state.step)
     if broken:
@@ -84,11 +86,6 @@ def gather(
         _log(folder),
         missing,
     )
-
-
-def _metrics(checkpoint, dataset):
-    config = checkpoint.config
-    return evaluate(samples(checkpoint.G, checkpoint.state, EVALUATED, 0, config.run.batch_statistics), dataset, config)
 
 
 def _field(checkpoint, dataset):

@@ -125,8 +125,6 @@ def _shapes(config, G, D):
 
 
 def _read_about(path, archive):
-    if "about.npy" not in archive.namelist():
-        raise UserError(f"{path}: no checkpoint: it has no entry 'about'; give a run's checkpoints/*.npz")
     size = archive.getinfo("about.npy").file_size
     if size > LONGEST_ABOUT:
         raise UserError(
