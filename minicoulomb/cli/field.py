@@ -10,7 +10,7 @@ from minicoulomb.cli.console import showing, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.errors import UserError
 from minicoulomb.models import SampleSpace
-from minicoulomb.pictures.field_picture import FieldFrames, field_picture
+from minicoulomb.pictures.field_picture import field_frames, field_picture
 from minicoulomb.presets import PRESETS
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.run import RunDirectory
@@ -64,7 +64,7 @@ def field(target, n, output, animate, seed, **options):
 
 
 def _animate(run, backend, dataset, n, seed, output):
-    frames = FieldFrames(run.checkpoints(), backend.xp, dataset, n, seed, showing("checkpoints", "checkpoints"))
+    frames = field_frames(run.checkpoints(), backend.xp, dataset, n, seed, showing("checkpoints", "checkpoints"))
     pictures.save_animation(frames, output, SECONDS)
     click.echo(f"the field of {run.path} at {len(frames)} checkpoints: {output}")
     if len(frames) < FEW:

@@ -6,7 +6,6 @@ Images: the changes of generated samples along grad Phi and along grad D.
 The D of a baseline is no regression of Phi; the picture of such a run shows the exact field alone.
 """
 
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,37 +63,30 @@ def field_picture(checkpoint: Checkpoint, dataset: Dataset, n: int | None = None
     return draw(field, field.scale)
 
 
-class FieldFrames(Sequence[Image.Image]):
-    """The field at each of a run's checkpoints, with the same axes and colours; each frame is drawn on demand.
+def field_frames(
+    paths: list[Path], xp, dataset: Dataset, n: int | None = None, seed: int = 0, progress=None
+) -> list[Image.Image]:
+    """The field at each of a run's checkpoints, with the same axes and colours; about 2 MB each.
 
-    For points in the plane the values of all steps stay in memory, 0.4 MB each, because they share one scale: the
-    largest exact values of all. progress(done, total) is called after each of them.
+    Points in the plane have one scale: the largest exact values of all steps. progress(done, total) is called after
+    each of them.
     """
-
-    def __init__(self, paths: list[Path], xp, dataset: Dataset, n: int | None = None, seed: int = 0, progress=None):
-        if not paths:
-            raise UserError("no checkpoints: an animation needs at least one; continue the run")
-        self.paths, self.xp, self.dataset, self.n, self.seed = paths, xp, dataset, n, seed
-        self.fields = []
+    if not paths:
+        raise UserError("no checkpoints: an animation needs at least one; continue the run")
+    frames: list[Any] = []
+    for path in paths:
+        checkpoint = load(path).to(xp)
         if len(dataset.shape) == 3:
-            return
-        check_plane(dataset.shape)
-        for i in range(len(paths)):
-            self.fields.append(plane_field(self._checkpoint(i), dataset, n or POINTS, seed))
-            if progress:
-                progress(i + 1, len(paths))
-        self.scale = pictures.ColourScale(*(max(largest) for largest in zip(*(field.scale for field in self.fields))))
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, i: Any) -> Any:
-        if self.fields:
-            return draw(self.fields[i], self.scale, FRAME_SIZE)
-        return field_picture(self._checkpoint(i), self.dataset, self.n, self.seed)
-
-    def _checkpoint(self, i):
-        return load(self.paths[i]).to(self.xp)
+            frames.append(field_picture(checkpoint, dataset, n, seed))
+        else:
+            check_plane(dataset.shape)
+            frames.append(plane_field(checkpoint, dataset, n or POINTS, seed))
+        if progress:
+            progress(len(frames), len(paths))
+    if len(dataset.shape) == 3:
+        return frames
+    scale = pictures.ColourScale(*(max(largest) for largest in zip(*(field.scale for field in frames))))
+    return [draw(field, scale, FRAME_SIZE) for field in frames]
 
 
 def check_plane(shape: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ export            samples as samples.png, a grid of images or a scatter plot of 
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +41,12 @@ def save_animation(frames: Iterable[Image.Image], path: Path, seconds: float = 0
     """Write a GIF file in an endless loop: each frame lasts `seconds`, the last one `hold`.
 
     All frames share a palette of 256 colours, which avoids flicker; it is that of the first, the middle and the last
-    frame. If `frames` is a sequence that draws on demand, memory holds one drawn frame, and one byte for each pixel of
-    all others.
+    frame.
     """
     path = Path(path)
     if path.suffix.lower() != ".gif":
         raise UserError(f"{path}: animations are GIF files; use {path.stem}.gif")
-    frames = frames if isinstance(frames, Sequence) else list(frames)
+    frames = list(frames)
     if not frames:
         raise UserError(f"{path}: no frames; an animation needs at least one")
     three = [np.asarray(frames[i].convert("RGB")) for i in sorted({0, len(frames) // 2, len(frames) - 1})]
@@ -55,9 +54,8 @@ def save_animation(frames: Iterable[Image.Image], path: Path, seconds: float = 0
     palette = Image.fromarray(np.concatenate(three)).quantize(256, Image.Quantize.MAXCOVERAGE)
     colours = np.array(palette.getpalette()).reshape(-1, 3)
     palette.putpalette(np.where((colours >= NEAR_WHITE).all(axis=1, keepdims=True), 255, colours).ravel().tolist())
-    first, *rest = (
-        frames[i].convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for i in range(len(frames))
-    )
+    none = Image.Dither.NONE
+    first, *rest = (frame.convert("RGB").quantize(palette=palette, dither=none) for frame in frames)
     durations = [round(1000 * seconds)] * len(rest) + [round(1000 * hold)]
     with atomic_write(path) as file:
         first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
