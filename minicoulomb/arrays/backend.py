@@ -140,12 +140,6 @@ def compute_capability(cupy: ModuleType, device: int) -> float:
     return int(cupy.cuda.Device(device).compute_capability) / 10  # CuPy says "80"
 
 
-def tf32_is_on(cupy: ModuleType) -> bool:
-    """Whether matrix products of float32 use TF32 in this process."""
-    linalg = cupy._core._routines_linalg  # docs.cupy.dev has the variable CUPY_TF32 alone
-    return linalg.get_compute_type(np.float32) == linalg.COMPUTE_TYPE_TF32
-
-
 def cuda_version(number: int) -> str:
     """A version as people write it: 12.9 for CUDA's 12090."""
     return f"{number // 1000}.{number % 1000 // 10}"
@@ -197,7 +191,7 @@ def _set_tf32(cupy, device, tf32):
             "use --no-tf32"
         )
     os.environ["CUPY_TF32"] = "1" if tf32 else "0"
-    linalg = cupy._core._routines_linalg
+    linalg = cupy._core._routines_linalg  # docs.cupy.dev has the variable CUPY_TF32 alone
     linalg.set_compute_type(np.float32, linalg.COMPUTE_TYPE_TF32 if tf32 else linalg.COMPUTE_TYPE_DEFAULT)
 
 

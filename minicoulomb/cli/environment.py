@@ -27,7 +27,7 @@ def describe(backend: str = "auto", device: int = 0, tf32: bool = False) -> dict
         found = getattr(sys.modules.get("cupy"), "__version__", "not usable")
         about = {"CuPy": found, "GPU": f"none: {error.reason}", "remedy": error.remedy, "backend": chosen}
         return {**_host(), **about}
-    return {**_host(), **_gpu(cupy, device), "backend": "cupy" + ", the choice of auto" * (backend == "auto")}
+    return {**_host(), **_gpu(cupy, device, tf32), "backend": "cupy" + ", the choice of auto" * (backend == "auto")}
 
 
 def processor() -> str:
@@ -77,13 +77,13 @@ def _memory():
         return "unknown"
 
 
-def _gpu(cupy, device):
+def _gpu(cupy, device, tf32):
     runtime = cupy.cuda.runtime
     properties = runtime.getDeviceProperties(device)
     free, total = cupy.cuda.Device(device).mem_info
     cublas = cupy.cuda.cublas.getVersion(cupy.cuda.get_cublas_handle())
     capability = backends.compute_capability(cupy, device)
-    tf32 = "off" if capability >= backends.TF32_SINCE else "none on this GPU"
+    without = "off" if capability >= backends.TF32_SINCE else "none on this GPU"
     return {
         "CuPy": cupy.__version__,
         "CUDA driver": backends.cuda_version(runtime.driverGetVersion()),
@@ -94,5 +94,5 @@ def _gpu(cupy, device):
         "compute capability": str(capability),
         "multiprocessors": properties["multiProcessorCount"],
         "GPU memory": f"{free / GIB:.1f} of {total / GIB:.1f} GiB free",
-        "TF32": "on" if backends.tf32_is_on(cupy) else tf32,
+        "TF32": "on" if tf32 else without,
     }
