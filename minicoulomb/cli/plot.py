@@ -48,9 +48,6 @@ def _names(folders):
 
 
 def _config(folder):
-    """The settings in config.json; none if it cannot be read."""
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return config if isinstance(config, dict) else {}
+    """The settings in config.json, if it is there."""
+    path = folder / "config.json"
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -106,10 +106,8 @@ def _pictures(folder, last):
 
 
 def _log(folder):
-    try:
-        return (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
-    except OSError:
-        return []
+    path = folder / "log.txt"
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if path.exists() else []
 
 
 def _in_words(checkpoint):

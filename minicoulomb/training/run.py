@@ -70,10 +70,8 @@ class RunDirectory:
 
     def best(self) -> dict[str, Any] | None:
         """Step and FID of checkpoints/best.npz; None where there is none."""
-        try:
-            return json.loads(self._best(".json").read_text())
-        except FileNotFoundError:
-            return None
+        path = self._best(".json")
+        return json.loads(path.read_text()) if path.exists() else None
 
     def save_best(self, checkpoint: Checkpoint, fid: float) -> bool:
         """Keep the checkpoint as best.npz if its FID is lower than the best so far; whether it is."""

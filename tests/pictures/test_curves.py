@@ -160,7 +160,7 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(draws, trained, tmp_path
 
 
 def test_a_legend_tells_in_what_runs_differ(tmp_path):
-    configs = {"a": {"data": "ring", "seed": 0, "d": 1}, "b": {"data": "ring", "seed": 1, "d": 1}, "c": None}
+    configs = {"a": {"data": "ring", "seed": 0, "d": 1}, "b": {"data": "ring", "seed": 1, "d": 1}, "c": {}}
     for name, config in configs.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(config))
