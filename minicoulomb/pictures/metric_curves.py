@@ -13,7 +13,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,9 +21,8 @@ from minicoulomb.errors import UserError, explained
 from minicoulomb.pictures.metric_panels import PANELS, Panel, present
 from minicoulomb.pictures.metric_series import STRETCHES, Series, running_mean, thinned
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+# Matplotlib's classes, in type hints: it is imported on use.
+Axes = Figure = Any
 
 # Blue, vermilion, bluish green, reddish purple, orange, sky blue, black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -55,7 +54,7 @@ STYLE: dict[str, Any] = {
 }
 
 
-def figure(runs: dict[str, dict[str, Series]]) -> "Figure":
+def figure(runs: dict[str, dict[str, Series]]) -> Figure:
     """All panels with data, one colour for each run.
 
     Raises UserError without data, with more runs than colours, or without matplotlib.
@@ -89,7 +88,7 @@ def figure(runs: dict[str, dict[str, Series]]) -> "Figure":
     return page
 
 
-def panel_figure(panel: Panel, runs: dict[str, dict[str, Series]]) -> "Figure":
+def panel_figure(panel: Panel, runs: dict[str, dict[str, Series]]) -> Figure:
     """One panel, small and without its title."""
     with _styled() as matplotlib:
         page = matplotlib.figure.Figure(figsize=(4.4, 2.5), layout="constrained")
@@ -97,7 +96,7 @@ def panel_figure(panel: Panel, runs: dict[str, dict[str, Series]]) -> "Figure":
     return page
 
 
-def draw(axes: "Axes", panel: Panel, runs: dict[str, dict[str, Series]]) -> None:
+def draw(axes: Axes, panel: Panel, runs: dict[str, dict[str, Series]]) -> None:
     """Draw the panel's series of each run: noisy ones with their running mean, others as plain lines."""
     for series, colour in zip(runs.values(), COLOURS):
         for name, look in zip(panel.names, LOOKS):
@@ -161,7 +160,7 @@ def matplotlib_version() -> str:
         return matplotlib.__version__
 
 
-def write(page: "Figure", file: BinaryIO, format: str) -> None:
+def write(page: Figure, file: BinaryIO, format: str) -> None:
     """Write the figure as png, svg or pdf, without a date; equal figures give equal bytes."""
     dated = {"svg": "Date", "pdf": "CreationDate"}
     with _styled():

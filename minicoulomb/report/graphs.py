@@ -3,18 +3,15 @@
 import io
 import re
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
 from minicoulomb.pictures.metric_curves import COLOURS, INK, MUTED, RULE, write
 from minicoulomb.report.html import Html
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 VARIABLES = {COLOURS[0]: "var(--line)", INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)"}
 
 
-def inline(figure: "Figure", name: str, label: str) -> Html:
+def inline(figure: Any, name: str, label: str) -> Html:
     """The figure as <svg role="img"> with `label` for screen readers; `name`, unique on the page, begins its ids."""
     for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
         patch.set_visible(False)
