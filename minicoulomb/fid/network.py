@@ -30,11 +30,7 @@ class Inception:
         self.xp, workspace = xp, Workspace()
         self._layers = {name: (Kernel(xp.asarray(w), workspace), xp.asarray(b)) for name, (w, b) in weights.items()}
         self._matrices = {}
-
-    @property
-    def batch(self) -> int:
-        """How many images to compute at a time."""
-        return BATCH if self.xp is np else GPU_BATCH
+        self.batch = BATCH if xp is np else GPU_BATCH
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """Features (n, 2048) float32 of pixels (n, h, w, c) uint8, both on the host; one channel becomes three."""
