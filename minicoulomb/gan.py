@@ -34,7 +34,12 @@ from minicoulomb.schedules import Rates
 
 
 class Batch(NamedTuple):
-    """The random draws of one update: z (n_x, latent), y (n_y, ...), and N(0, I) noise shaped as x and y, or None."""
+    """The random draws of one update.
+
+    z                 latent vectors (n_x, latent) of N(0, I)
+    y                 real samples (n_y, ...), in the dtype of theta
+    noise_x, noise_y  N(0, I) draws (n_x, ...) and (n_y, ...), for `algorithm.noise` > 0; else None
+    """
 
     z: Any
     y: Any
@@ -63,12 +68,12 @@ class Gradients(NamedTuple):
 
 
 def potential_unit(algorithm: Algorithm, eps: float) -> float:
-    """The factor of the potential that makes it dimensionless: eps^d with `relative_potential`, else 1."""
+    """Factor of the potential that makes it dimensionless: eps^d with `relative_potential`, else 1."""
     return eps**algorithm.d if algorithm.relative_potential else 1.0
 
 
 def target_scale(algorithm: Algorithm, eps: float) -> float:
-    """The factor s of L_D: D regresses s Phi."""
+    """Factor s of L_D: D regresses s Phi."""
     return algorithm.potential_scale * potential_unit(algorithm, eps)
 
 
@@ -91,23 +96,29 @@ def gradients(
     Parameters
     ----------
     G, D : Network
-        (n, latent) -> (n, ...) and (n, ...) -> (n,).
-    theta, w : array
-        Their parameters, flat: (G.size,) and (D.size,).
+        (n, latent) -> (n, ...) and (n, ...) -> (n,): D ends with Linear(c, 1), Reshape(()).
+    theta : array (G.size,)
+    w : array (D.size,)
+        Their parameters.
     batch : Batch
         The draws.
     algorithm : Algorithm
-        `d`, `noise`, `l2`, `potential_scale` and `relative_potential` are used here.
+        Used here are `d`, `noise`, `l2`, `potential_scale` and `relative_potential`, not `eps` or `objective`.
     eps : float
         Width of the Plummer kernel, in the units of the data.
     train_g : bool
         Whether dtheta is needed.
-    workspace : Workspace
-        Where large temporary arrays come from; pass the same one to each call.
+    workspace : minicoulomb.arrays.workspace.Workspace, optional
+        Memory for large temporary arrays; a step on images is a quarter faster if all calls get the same one.
 
     Returns
     -------
     Gradients
+
+    Raises
+    ------
+    UserError
+        If theta, w or the batch do not fit the networks, or `algorithm.noise` > 0 and the batch has no noise.
 
     Examples
     --------
@@ -121,6 +132,8 @@ def gradients(
     >>> result.dtheta.shape, result.dw.shape
     ((6,), (3,))
     """
+    if algorithm.noise and batch.noise_x is None:
+        raise UserError(f"noise {algorithm.noise}: the batch has none; pass noise_x and noise_y, N(0, I) as x and y")
     xp, y, n_x, n_y = array_module(theta), batch.y, len(batch.z), len(batch.y)
     d, s = algorithm.d, target_scale(algorithm, eps)
     of_theta, of_w = G.prepare(theta, workspace, keep=False), D.prepare(w, workspace)  # theta and w, for several passes
@@ -174,11 +187,12 @@ def diagnostics(result: Gradients, unit: float = 1.0) -> dict[str, Any]:
            absent where D regresses nothing
     mmd2   unit (mean Phi(y) - mean Phi(x)) >= 0, the squared MMD of the two batches, which must fall
     """
-    seen = {"mmd2": unit * (result.phi_y.mean() - result.phi_x.mean())}
-    if result.fit is None:
-        return seen
-    error, scatter = result.fit[0] - result.fit[1], result.fit[1] - result.fit[1].mean()
-    return {"r2": 1 - (error @ error) / (scatter @ scatter), **seen}
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in `step`
+        mmd2 = {"mmd2": unit * (result.phi_y.mean() - result.phi_x.mean())}
+        if result.fit is None:
+            return mmd2
+        error, scatter = result.fit[0] - result.fit[1], result.fit[1] - result.fit[1].mean()
+        return {"r2": 1 - (error @ error) / (scatter @ scatter), **mmd2}
 
 
 @dataclass
@@ -188,9 +202,9 @@ class State:
     step                  how many steps led here; the caller counts them
     theta, w              parameters of G and D
     moments_g, moments_d  Adam's, (2, size)
-    statistics            running statistics of G's batch normalization
-    average               exponential average of theta, and
-    average_statistics    the running statistics of G with these weights; both None without averaging
+    statistics            running statistics of G's batch normalization, (G.statistics_size,)
+    average               exponential average of theta; None without averaging
+    average_statistics    running statistics of G with the averaged weights; None without averaging
     finite                one boolean, perhaps on a device: whether all losses and gradients so far were finite;
                           once it is false, steps change nothing
     """
@@ -207,7 +221,43 @@ class State:
 
 
 def initial_state(G: Network, D: Network, seed: int = 0, dtype: Any = np.float32, average=False, xp=np) -> State:
-    """Step 0: parameters drawn from the seed, as arrays of the library `xp`; with averaged weights if `average`."""
+    """State before the first step: parameters drawn from the seed, moments of Adam 0.
+
+    Parameters
+    ----------
+    G : Network
+        (n, latent) -> (n, ...).
+    D : Network
+        (n, ...) -> (n,): it takes the output of G and ends with Linear(c, 1), Reshape(()).
+    seed : int
+        Equal seeds give equal parameters.
+    dtype : {np.float32, np.float64}
+        Of all arrays of the state.
+    average : bool
+        Whether to average theta over the steps, with the decay `algorithm.average`; `generate` then uses the averages.
+    xp : module
+        numpy, or cupy to keep the state on a GPU.
+
+    Returns
+    -------
+    State
+
+    Raises
+    ------
+    UserError
+        If D does not take the output of G, or does not return one number for each sample.
+
+    Examples
+    --------
+    >>> from minicoulomb.layers import Linear, Reshape
+    >>> G, D = Network([Linear(3, 2)], (3,)), Network([Linear(2, 1), Reshape(())], (2,))
+    >>> state = initial_state(G, D, seed=1, average=True)
+    >>> state.theta.shape, state.w.shape, state.average.shape
+    ((8,), (3,), (8,))
+    """
+    if D.input_shape != G.output_shape or D.output_shape != ():
+        pair = f"G gives {G.output_shape}, and D turns {D.input_shape} into {D.output_shape}"
+        raise UserError(f"{pair}: D must turn G's output into one number, (); end D with Linear(c, 1), Reshape(())")
     theta = xp.asarray(G.init(rng_for(seed, "init", 0), dtype))
     w = xp.asarray(D.init(rng_for(seed, "init", 1), dtype))
     statistics = xp.asarray(G.init_statistics(dtype))
@@ -225,13 +275,17 @@ class Diverged(UserError):
 
 
 class Metrics(NamedTuple):
-    """What one step measured before its last update, still on the device."""
+    """What one step measured before its last update, still on the device; `read` gives it as numbers.
 
-    numbers: dict[str, Any]  # losses and diagnostics by name
-    checks: dict[str, Any]  # whether each loss and gradient was finite, by name, and "all": these and all before
+    numbers  loss_d, loss_g, r2 and mmd2 by name, as far as the objective has them (see `diagnostics`)
+    checks   whether each loss and gradient was finite, by name, and "all": these and those of all steps before
+    """
+
+    numbers: dict[str, Any]
+    checks: dict[str, Any]
 
     def read(self) -> dict[str, float]:
-        """The numbers as floats; waits for the device. Raises Diverged if anything was not finite, now or before."""
+        """The numbers as floats; waits for the device. Raises Diverged if anything was not finite, now or earlier."""
         everything = [*self.numbers.values(), *self.checks.values()]
         values = iter(to_host(array_module(everything[0]).stack(everything)).tolist())
         numbers, checks = dict(zip(self.numbers, values)), dict(zip(self.checks, values))
@@ -253,30 +307,36 @@ def step(
     """One step of Algorithm 1, or of another objective with its function `gradients`, in place.
 
     There is an update of D for each batch; the last one is simultaneous with the update of G. If anything is not
-    finite, the arrays of the state stay as they are, and reading the result raises Diverged. A GPU is given its work
-    and not waited for. The caller counts the step: `state.step += 1`.
+    finite, the arrays of the state stay as they are, and reading the result raises Diverged. A GPU may still be at work
+    when this returns. The caller counts the steps.
 
     Parameters
     ----------
     G, D : Network
         Generator and discriminator.
     state : State
-        Updated in place.
+        From `initial_state`; its arrays change in place.
     batches : list of Batch
-        One for each update of D.
+        One for each update of D: `algorithm.d_steps` of them.
     algorithm : Algorithm
-        Options of the gradients.
+        Settings of `gradients`.
     rates : Rates
-        The numbers of this step: `rates_at(algorithm, state.step)`.
-    gradients : callable
-        `gan.gradients`, or one of baselines.py.
-    workspace : Workspace
-        Where large temporary arrays come from; pass the same one to each step.
+        The numbers of this step: `rates_at(algorithm, number)` with number = 0, 1, ...
+    gradients : function
+        `gradients` for Algorithm 1; `gan_gradients` or `field_gradients` of minicoulomb.baselines to compare it with.
+        `algorithm.objective` does not choose it.
+    workspace : minicoulomb.arrays.workspace.Workspace, optional
+        Memory for large temporary arrays; a step on images is a quarter faster if all steps get the same one.
 
     Returns
     -------
     Metrics
-        loss_d, loss_g, r2 and mmd2, as far as the objective has them.
+        `read()` gives loss_d, loss_g, r2 and mmd2, as far as the objective has them, or raises Diverged.
+
+    Raises
+    ------
+    UserError
+        If there are more or fewer batches than updates of D, or `gradients` raises it.
 
     Examples
     --------
@@ -291,16 +351,17 @@ def step(
     >>> sorted(metrics.read())
     ['loss_d', 'loss_g', 'mmd2', 'r2']
     """
+    if len(batches) != len(rates.adam_d):
+        raise UserError(f"{len(batches)} batches: must be a list of {len(rates.adam_d)}, one for each update of D")
     xp, w, moments_d, finite = array_module(state.theta), state.w, state.moments_d, state.finite
     if len(batches) > 1:  # so that a later batch that diverges leaves the state as it was
         w, moments_d = w.copy(), moments_d.copy()
-    for number, (batch, adam_d) in enumerate(zip(batches, rates.adam_d, strict=True), 1):
+    for number, (batch, adam_d) in enumerate(zip(batches, rates.adam_d), 1):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # reported by name when it is read
             is_last = number == len(batches)
             result = gradients(G, D, state.theta, w, batch, algorithm, rates.eps, is_last, workspace)
-            names = "loss_d", "loss_g", "gradient dw", "gradient dtheta"
-            found = dict(zip(names, (result.loss_d, result.loss_g, result.dw, result.dtheta), strict=True))
-            found = {name: value for name, value in found.items() if value is not None}
+            found = {"loss_d": result.loss_d, "loss_g": result.loss_g, "gradient dw": result.dw}
+            found = {name: n for name, n in (found | {"gradient dtheta": result.dtheta}).items() if n is not None}
             checks = {name: xp.isfinite(value @ value if value.ndim else value) for name, value in found.items()}
             for check in checks.values():
                 finite = check & finite
@@ -329,10 +390,34 @@ def _update_averages(G, state, z, residuals_z, rates, finite):
 
 
 def generate(G: Network, state: State, z: Any, batch_statistics: bool = False) -> Any:
-    """x (n, *shape) for z (n, latent), from the averaged weights, or from theta without averaging.
+    """Samples x = G(z) from the averaged weights, or from theta if the state has no averages.
 
-    Batch normalization uses the running statistics, so that a sample depends on its own z alone, or with
-    `batch_statistics` those of this batch, as the official code does.
+    Parameters
+    ----------
+    G : Network
+    state : State
+    z : array (n, latent)
+        Draws from N(0, I).
+    batch_statistics : bool
+        Whether batch normalization uses the statistics of this batch, as in the official code, and not the running
+        ones, with which a sample depends on its own z alone.
+
+    Returns
+    -------
+    x : array (n, *G.output_shape)
+
+    Raises
+    ------
+    UserError
+        If z has another shape.
+
+    Examples
+    --------
+    >>> from minicoulomb.layers import Linear, Reshape
+    >>> G, D = Network([Linear(3, 2)], (3,)), Network([Linear(2, 1), Reshape(())], (2,))
+    >>> z = np.random.default_rng(0).standard_normal((5, 3), np.float32)
+    >>> generate(G, initial_state(G, D), z).shape
+    (5, 2)
     """
     theta, statistics = state.average, state.average_statistics
     if theta is None:

@@ -32,11 +32,14 @@ class Slot(NamedTuple):
 class Network:
     """Layers one after the other, with all parameters in a flat vector theta.
 
+    y = layers[-1](... layers[0](x))
+
     Parameters
     ----------
     layers : list of Layer
+        Objects, such as ReLU(), in the order in which x passes them.
     input_shape : tuple of int
-        Without the batch axis.
+        Shape of one sample, (features,), (length, channels) or (height, width, channels).
 
     Attributes
     ----------
@@ -98,7 +101,7 @@ class Network:
 
         The passes share work buffers and, with `keep`, the transforms of kernels. Valid while theta does not change.
         """
-        return _prepare(self.root, _views(self._parameters, theta), workspace, keep)
+        return _prepare(self.root, self._params(theta), workspace, keep)
 
     def forward(self, theta: Array, x: Array, statistics: Array | None = None):
         """y = network(x; theta).
@@ -119,11 +122,12 @@ class Network:
         Raises
         ------
         UserError
-            If x has another shape or no samples.
+            If x or theta has another shape, or x no samples.
         """
         if x.shape[1:] != self.input_shape or len(x) == 0:
-            raise UserError(f"input of shape {x.shape}: the network takes (n, {str(self.input_shape)[1:-1]}), n >= 1")
-        params = theta if isinstance(theta, list) else _views(self._parameters, theta)
+            takes = ", ".join(map(str, ("n", *self.input_shape)))
+            raise UserError(f"input of shape {x.shape}: the network takes ({takes}), n >= 1")
+        params = theta if isinstance(theta, list) else self._params(theta)
         return self.root.forward(params, x, None if statistics is None else _views(self._statistics, statistics))
 
     def input_gradient(self, residuals, dy: Array) -> Array:
@@ -142,6 +146,12 @@ class Network:
         dx, dparams = self.root.gradients(residuals, dy, weights)
         return dx, self._flat(dparams, dy)
 
+    def _params(self, theta):
+        """The views of theta, as a tree."""
+        if theta.shape != (self.size,):
+            raise UserError(f"parameters of shape {theta.shape}: this network has ({self.size},); pass its vector")
+        return _views(self._parameters, theta)
+
     def _flat(self, dparams, like):
         leaves = _leaves(self.root, self._parameters, dparams)
         flat = [gradients[name].reshape(-1) for _, slots, gradients in leaves for name in slots]
@@ -156,7 +166,7 @@ class Network:
 
     def named_views(self, theta: Array) -> dict[str, Array]:
         """{"0.kernel": view, "0.bias": view, "1.scale": view, ...}: writing into a view writes into theta."""
-        return dict(_named(_views(self._parameters, theta), ""))
+        return dict(_named(self._params(theta), ""))
 
     def summary(self) -> list[tuple[str, Shape, int]]:
         """(layer, output shape, number of parameters) for each layer."""

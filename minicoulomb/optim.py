@@ -18,7 +18,13 @@ from minicoulomb.arrays.blocks import for_each_block
 
 
 class AdamRates(NamedTuple):
-    """The numbers of one Adam step, with the bias corrections included."""
+    """The numbers of one step of Adam.
+
+    step_size  lr sqrt(1 - beta2^t) / (1 - beta1^t)
+    beta1      decay of the first moment m
+    beta2      decay of the second moment v
+    epsilon    Adam's epsilon times sqrt(1 - beta2^t)
+    """
 
     step_size: Any
     beta1: Any
@@ -27,7 +33,24 @@ class AdamRates(NamedTuple):
 
 
 def adam_rates(t: int, lr: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> AdamRates:
-    """The numbers of the Adam step number t = 1, 2, ... with the learning rate `lr`.
+    """Numbers of the step number t of Adam, with both bias corrections.
+
+    step_size = lr sqrt(1 - beta2^t) / (1 - beta1^t)
+
+    Parameters
+    ----------
+    t : int
+        1, 2, ...
+    lr : float
+        Learning rate.
+    beta1, beta2 : float
+        Decays of the two moments, 0 <= beta < 1.
+    epsilon : float
+        Added to the root of the corrected second moment.
+
+    Returns
+    -------
+    AdamRates
 
     Examples
     --------
@@ -41,14 +64,16 @@ def adam_rates(t: int, lr: float, beta1: float = 0.9, beta2: float = 0.999, epsi
 def adam(theta: Any, gradient: Any, moments: Any, rates: AdamRates, where: Any = True) -> None:
     """One step of Adam, in place.
 
+    theta <- theta - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+
     Parameters
     ----------
     theta : array (size,)
-        The parameters.
+        The parameters, which change.
     gradient : array (size,)
         dL/dtheta.
     moments : array (2, size)
-        m and v; zeros before the first step.
+        m and v, which change; zeros before the first step.
     rates : AdamRates
         `adam_rates(t, lr, ...)` for the step number t = 1, 2, ...
     where : bool, or a boolean on the device
@@ -61,6 +86,10 @@ def adam(theta: Any, gradient: Any, moments: Any, rates: AdamRates, where: Any =
     >>> adam(theta, np.array([3.0, -0.5]), moments, adam_rates(1, lr=0.1))
     >>> theta.round(6)  # the first step has the size lr, whatever the gradient
     array([0.9, 2.1])
+
+    References
+    ----------
+    Kingma and Ba, Adam: a method for stochastic optimization, ICLR 2015.
     """
     if on_gpu(theta):
         optim_cuda.adam(theta, gradient, moments, rates, where)

@@ -16,8 +16,8 @@ class Rates(NamedTuple):
     """The numbers of one step: all that changes from step to step besides the state and the draws.
 
     eps          width of the Plummer kernel
-    adam_g       of the update of theta
-    adam_d       of each update of w
+    adam_g       AdamRates of the update of theta
+    adam_d       AdamRates of each update of w, `algorithm.d_steps` of them
     average      decay of the averaged weights
     statistics   decay of the running statistics
     """
@@ -30,25 +30,43 @@ class Rates(NamedTuple):
 
 
 def exponential(start: float, end: float, progress: float) -> float:
-    """start (end / start)^progress: from `start` at progress 0 to `end` at 1; constant where they are equal."""
+    """Value from `start` at progress 0 to `end` at progress 1: start (end / start)^progress."""
     return start * (end / start) ** progress if end != start else start
 
 
 def eps_at(algorithm: Algorithm, step: int) -> float:
-    """The kernel's width in the step number `step` = 0, 1, ...: exponential from `eps` to `eps_end`."""
+    """Width of the kernel in the step number `step` = 0, 1, ...: exponential from `eps` to `eps_end`."""
     end = algorithm.eps if algorithm.eps_end is None else algorithm.eps_end
     return exponential(algorithm.eps, end, step / algorithm.steps)
 
 
 def lr_decay_at(algorithm: Algorithm, step: int) -> float:
-    """The learning rates in the step number `step` = 0, 1, ... as a share of the first."""
+    """Learning rates in the step number `step` = 0, 1, ... as a share of the first."""
     return exponential(1.0, algorithm.lr_decay, step / algorithm.steps)
 
 
 def rates_at(algorithm: Algorithm, step: int) -> Rates:
-    """The numbers of the step number `step` = 0, 1, ...
+    """Numbers of the step number `step`, for `step`.
 
-    Averages decay by min(decay, (1 + step) / (10 + step)), so that the first steps do not linger in them.
+    eps and learning rates go exponentially from their first value to their last, at step = `algorithm.steps`. Averages
+    decay by min(decay, (1 + step) / (10 + step)), so that the first steps do not linger in them.
+
+    Parameters
+    ----------
+    algorithm : Algorithm
+        `steps`, eps, learning rates, Adam's betas, `d_steps` and `average`.
+    step : int
+        0, 1, ...
+
+    Returns
+    -------
+    Rates
+
+    Examples
+    --------
+    >>> rates = rates_at(Algorithm(steps=100, eps=3.0, eps_end=0.03), step=50)
+    >>> round(rates.eps, 6), round(rates.statistics, 3), len(rates.adam_d)
+    (0.3, 0.85, 1)
     """
     c, of_adam, lr = algorithm, (algorithm.beta2, algorithm.adam_epsilon), lr_decay_at(algorithm, step)
     first = step * c.d_steps + 1

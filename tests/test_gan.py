@@ -14,7 +14,10 @@ from minicoulomb.baselines import OBJECTIVES
 from minicoulomb.config import Algorithm
 from minicoulomb.conv import correlation, winograd
 from minicoulomb.coulomb import potentials
-from minicoulomb.gan import Diverged, diagnostics, generate, gradients
+from minicoulomb.errors import UserError
+from minicoulomb.gan import Diverged, diagnostics, generate, gradients, initial_state, step
+from minicoulomb.layers import Linear, Reshape
+from minicoulomb.network import Network
 from minicoulomb.optim import adam_rates
 from minicoulomb.schedules import rates_at
 from minicoulomb.verify.oracles import open_oracle
@@ -129,11 +132,38 @@ def test_the_penalty_pulls_at_kernels_alone():
 def test_noise_moves_where_d_learns_and_not_what_g_climbs():
     case = problem(*POINTS, noise=0.5)
     noisy = at(case, case.batches[0])
-    plain = at(case, case.batches[0]._replace(noise_x=None, noise_y=None))
+    plain = at(case, case.batches[0]._replace(noise_x=None, noise_y=None), noise=0.0)
     np.testing.assert_array_equal(noisy.dtheta, plain.dtheta)
     assert noisy.loss_g == pytest.approx(plain.loss_g, rel=1e-14)
     assert diagnostics(noisy)["mmd2"] == diagnostics(plain)["mmd2"]
     assert np.linalg.norm(noisy.dw - plain.dw) > 0.01 * np.linalg.norm(plain.dw)
+
+
+def test_noise_without_draws_is_refused():
+    case = problem(*POINTS)
+    with pytest.raises(UserError, match="noise 0.5: the batch has none; pass noise_x and noise_y"):
+        at(case, case.batches[0], noise=0.5)
+
+
+def test_a_step_needs_a_batch_for_each_update_of_d():
+    case = problem(*POINTS)
+    for batches in (case.batches[0], case.batches * 2):
+        with pytest.raises(UserError, match="batches: must be a list of 1, one for each update of D"):
+            step(case.G, case.D, start(case), batches, case.config.algorithm, rates_at(case.config.algorithm, 0))
+
+
+@pytest.mark.parametrize("layers", [[Linear(2, 1)], [Linear(3, 1), Reshape(())]])
+def test_a_discriminator_that_does_not_fit_is_refused(layers):
+    G, D = Network([Linear(2, 2)], (2,)), Network(layers, (layers[0].c_in,))
+    with pytest.raises(UserError, match=r"G gives \(2,\), and D turns .*; end D with Linear\(c, 1\), Reshape\(\(\)\)"):
+        initial_state(G, D)
+
+
+def test_the_numbers_of_a_diverged_step_cause_no_warning():
+    case = problem(*POINTS)
+    result = at(case, case.batches[0])
+    huge = np.float32(3e38) * np.ones(4, np.float32)
+    assert not np.isfinite(diagnostics(result._replace(phi_x=-huge, phi_y=huge, fit=(huge, -huge)))["mmd2"])
 
 
 def test_a_relative_potential_is_the_potential_in_units_of_its_largest_value():

@@ -154,6 +154,11 @@ def test_a_network_without_parameters_has_an_empty_vector():
     assert network.param_gradient(residuals, y).shape == (0,)
 
 
+def test_a_shape_of_one_number_is_printed_as_one():
+    with pytest.raises(UserError, match=r"the network takes \(n, 3\), n >= 1"):
+        Network([ReLU()], (3,)).forward(np.zeros(0), np.zeros((2, 4)))
+
+
 @pytest.mark.parametrize("shape", [(2, 4, 4, 3), (2, 4, 4), (0, 4, 4, 2), (4, 4, 2)])
 def test_an_input_of_another_shape_is_refused(shape):
     network = images_to_numbers()
@@ -164,3 +169,11 @@ def test_an_input_of_another_shape_is_refused(shape):
 def test_layers_that_do_not_fit_are_refused_at_once():
     with pytest.raises(UserError, match=r"Linear\(3, 2\): takes \(3,\), got \(4,\)"):
         Network([Linear(3, 4), Linear(3, 2)], (3,))
+
+
+def test_a_vector_of_another_network_is_refused():
+    network = images_to_numbers()
+    x, theta, message = np.zeros((2, 4, 4, 2)), np.zeros(network.size + 1), rf"network has \({network.size},\)"
+    for call in (network.named_views, network.prepare, lambda theta: network.forward(theta, x)):
+        with pytest.raises(UserError, match=message):
+            call(theta)

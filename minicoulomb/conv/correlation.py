@@ -20,12 +20,10 @@ from minicoulomb.arrays.backend import Array
 from minicoulomb.arrays.blocks import map_blocks, sum_blocks
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.conv import im2col, winograd
+from minicoulomb.conv.geometry import Padding, PerAxis, check_fit, geometry_of, per_axis, transposed_size
 from minicoulomb.conv.im2col import output_size
 from minicoulomb.conv.winograd_plan import choose
 from minicoulomb.errors import UserError
-
-PerAxis = int | tuple[int, ...]
-Padding = int | tuple[int | tuple[int, int], ...]
 
 # im2col works on blocks of images with about this many gathered numbers (2 MB in float32): enough rows for BLAS, few
 # enough to be still in the processor's cache when they are used.
@@ -67,10 +65,10 @@ def correlate(x: Array, w: Array, stride: PerAxis = 1, padding: Padding = 0, alg
     """
     kernel = winograd.Kernel.of(w)
     w = kernel.w
-    stride, padding = _geometry(x, w, stride, padding)
+    stride, padding = geometry_of(x, w, stride, padding)
     if x.shape[-1] != w.shape[-2]:
         raise UserError(f"x has {x.shape[-1]} channels: the kernel takes {w.shape[-2]}; w is (..., c_in, c_out)")
-    _check_fit(x.shape[1:-1], w.shape[:-2], padding)
+    check_fit(x.shape[1:-1], w.shape[:-2], padding)
     if x.ndim == 3:  # a sequence is an image of height 1
         return correlate(x[:, None], kernel.on_images(), (1, *stride), ((0, 0), *padding), algorithm)[:, 0]
     size = output_size(x.shape[1:3], w.shape[:2], stride, padding)
@@ -118,13 +116,13 @@ def correlate_input(
     """
     kernel = winograd.Kernel.of(w)
     w = kernel.w
-    stride, padding = _geometry(dy, w, stride, padding)
+    stride, padding = geometry_of(dy, w, stride, padding)
     if dy.shape[-1] != w.shape[-1]:
         raise UserError(f"dy has {dy.shape[-1]} channels: the kernel gives {w.shape[-1]}; w is (..., c_in, c_out)")
     if size is None:
         size = transposed_size(dy.shape[1:-1], w.shape[:-2], stride, padding)
-    size = _per_axis(size, len(stride), "size")
-    _check_fit(size, w.shape[:-2], padding)
+    size = per_axis(size, len(stride), "size")
+    check_fit(size, w.shape[:-2], padding)
     if (expected := output_size(size, w.shape[:-2], stride, padding)) != dy.shape[1:-1]:
         raise UserError(f"dy of size {dy.shape[1:-1]}: an input of size {size} gives {expected}; pass the size of x")
     if dy.ndim == 3:
@@ -157,8 +155,8 @@ def correlate_kernel(
     kernel_size : int or (kh, kw), or (k,)
     stride, padding, algorithm
         As in `correlate`.
-    workspace : Workspace, optional
-        Memory of the work buffers.
+    workspace : minicoulomb.arrays.workspace.Workspace, optional
+        Memory for Winograd's temporary arrays, for callers that pass the same one again and again.
 
     Returns
     -------
@@ -176,9 +174,9 @@ def correlate_kernel(
     >>> correlate_kernel(x, dy, 3).ravel()
     array([3., 6., 9.])
     """
-    kernel_size = _per_axis(kernel_size, x.ndim - 2, "kernel_size")
-    stride, padding = _geometry(x, None, stride, padding)
-    _check_fit(x.shape[1:-1], kernel_size, padding)
+    kernel_size = per_axis(kernel_size, x.ndim - 2, "kernel_size")
+    stride, padding = geometry_of(x, None, stride, padding)
+    check_fit(x.shape[1:-1], kernel_size, padding)
     expected = (len(x), *output_size(x.shape[1:-1], kernel_size, stride, padding))
     if dy.shape[:-1] != expected:
         raise UserError(f"dy of shape {dy.shape}: this x gives {expected} before the channels; check the geometry")
@@ -191,42 +189,3 @@ def correlate_kernel(
     of_block = lambda x, dy: im2col.correlate_kernel(x, dy, kernel_size, stride, padding)
     most = max(1, min(8, SUM_ELEMENTS // prod(shape)))
     return sum_blocks(of_block, x, dy, numbers=prod(dy.shape[1:3]) * prod(shape[:3]), limit=BLOCK_ELEMENTS, most=most)
-
-
-def transposed_size(size, kernel_size, stride, padding) -> tuple[int, ...]:
-    """The size of a transposed convolution's output: s (u - 1) + k - before - after along each axis."""
-    return tuple(s * (u - 1) + k - sum(p) for u, k, s, p in zip(size, kernel_size, stride, padding, strict=True))
-
-
-def normalize_geometry(dimensions: int, stride, padding):
-    """`stride` as one int and `padding` as (before, after) for each of the axes."""
-    stride = _per_axis(stride, dimensions, "stride")
-    if isinstance(padding, int):
-        padding = (padding,) * dimensions
-    pairs = tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
-    if len(pairs) != dimensions or any(len(p) != 2 or min(p) < 0 for p in pairs):
-        raise UserError(f"padding {padding}: must be an int >= 0, or an int or (before, after) per axis ({dimensions})")
-    return stride, pairs
-
-
-def _per_axis(value, dimensions, name) -> tuple[int, ...]:
-    values = (value,) * dimensions if isinstance(value, int) else tuple(value)
-    if len(values) != dimensions or min(values) < 1:
-        raise UserError(f"{name} {value}: must be an int >= 1, or one per axis ({dimensions})")
-    return values
-
-
-def _geometry(x, w, stride, padding):
-    if x.ndim not in (3, 4):
-        raise UserError(f"array of shape {x.shape}: convolution takes (n, l, c) or (n, h, w, c)")
-    if w is not None and w.ndim != x.ndim:
-        raise UserError(f"kernel of shape {w.shape}: arrays of shape {x.shape} take one of {x.ndim} axes")
-    if len(x) == 0:
-        raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample")
-    return normalize_geometry(x.ndim - 2, stride, padding)
-
-
-def _check_fit(size, kernel_size, padding):
-    for h, k, p in zip(size, kernel_size, padding, strict=True):
-        if h < 1 or h + sum(p) < k:
-            raise UserError(f"kernel of size {k}: larger than the padded input of {h} + {sum(p)}; pad more")

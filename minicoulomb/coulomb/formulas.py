@@ -27,12 +27,12 @@ Source: Unterthiner et al., Coulomb GANs, ICLR 2018, section 2. Sign and factors
 
 import numpy as np
 
-from minicoulomb.arrays.backend import array_module
+from minicoulomb.arrays.backend import Array, array_module
 from minicoulomb.coulomb import pairs
 from minicoulomb.errors import UserError
 
 
-def plummer_kernel(a, b, d: float, eps: float):
+def plummer_kernel(a: Array, b: Array, d: float, eps: float) -> Array:
     """Plummer kernel of all pairs of points.
 
     k(a_i, b_j) = (||a_i - b_j||^2 + eps^2)^(-d/2)
@@ -50,12 +50,12 @@ def plummer_kernel(a, b, d: float, eps: float):
     Returns
     -------
     array (n_a, n_b)
-        In the floating dtype of the points; float64 for integers.
+        In the floating-point dtype of the points; float64 for integers.
 
     Raises
     ------
     UserError
-        For d <= 0, eps < 0, no points, or points of different dimensions.
+        For d <= 0, eps < 0, points of different dimensions, or anything but arrays of real numbers with points.
 
     Examples
     --------
@@ -75,21 +75,21 @@ def plummer_kernel(a, b, d: float, eps: float):
     return array_module(s).where(s == 0, np.inf, s) ** (-d / 2)
 
 
-def kernel_sums(a, p, q, d, eps):
+def kernel_sums(a: Array, p: Array, q: Array, d: float, eps: float) -> Array:
     """sum_j q_j k(a_i, p_j), (n_a,), at points a (n_a, m) of charges q (n_p,) at p (n_p, m)."""
     if pairs.are_many(a, p):
         return pairs.kernel_sums(a, p, q, d, eps)
     return plummer_kernel(a, p, d, eps) @ q
 
 
-def offset_sums(a, p, q, d, eps):
+def offset_sums(a: Array, p: Array, q: Array, d: float, eps: float) -> Array:
     """sum_j q_j (a_i - p_j) k(a_i, p_j), (n_a, m), at points a (n_a, m) of charges q (n_p,) at p (n_p, m)."""
     if pairs.are_many(a, p):
         return pairs.offset_sums(a, p, q, d, eps)
     return ((q * plummer_kernel(a, p, d, eps))[:, None] @ (a[:, None] - p))[:, 0]  # (n_a, 1, n_p) @ (n_a, n_p, m)
 
 
-def potential(a, y, x, d: float, eps: float):
+def potential(a: Array, y: Array, x: Array, d: float, eps: float) -> Array:
     """Potential of real charges y and generated charges x at the points a.
 
     Phi(a_i) = 1/n_y sum_j k(a_i, y_j) - 1/n_x sum_j k(a_i, x_j)
@@ -130,7 +130,7 @@ def potential(a, y, x, d: float, eps: float):
     return _mean(kernel_sums, a, y, d, eps) - _mean(kernel_sums, a, x, d, eps)
 
 
-def potentials(x, y, d: float, eps: float):
+def potentials(x: Array, y: Array, d: float, eps: float) -> tuple[Array, Array]:
     """Potentials of generated and real samples at the samples themselves: Algorithm 1's mini-batch potential.
 
     (Phi(x_i), Phi(y_i)),    Phi(p_i) = sum_j q_j k(p_i, p_j)
@@ -175,7 +175,7 @@ def potentials(x, y, d: float, eps: float):
     return phi[: len(x)], phi[len(x) :]
 
 
-def field(a, y, x, d: float, eps: float):
+def field(a: Array, y: Array, x: Array, d: float, eps: float) -> Array:
     """Force on a generated sample at the points a: the gradient of the potential.
 
     E(a_i) = -d ( 1/n_y sum_j (a_i - y_j) k_{d+2}(a_i, y_j) - 1/n_x sum_j (a_i - x_j) k_{d+2}(a_i, x_j) )
@@ -218,12 +218,12 @@ def field(a, y, x, d: float, eps: float):
     return -d * (_mean(offset_sums, a, y, d + 2, eps) - _mean(offset_sums, a, x, d + 2, eps))
 
 
-def energy(x, y, d: float, eps: float) -> float:
+def energy(x: Array, y: Array, d: float, eps: float) -> float:
     """Energy of real and generated charges, which is 0 only where the samples agree.
 
     F = 1/2 mean_j Phi(y_j) - 1/2 mean_i Phi(x_i) >= 0
 
-    A generated sample follows -n_x times its gradient: E(x_i) = -n_x dF/dx_i.
+    The force on a generated sample is E(x_i) = -n_x dF/dx_i.
 
     Parameters
     ----------
@@ -257,22 +257,22 @@ def energy(x, y, d: float, eps: float) -> float:
     return mmd2(x, y, d, eps) / 2
 
 
-def mmd2(x, y, d: float, eps: float) -> float:
+def mmd2(x: Array, y: Array, d: float, eps: float) -> float:
     """Squared maximum mean discrepancy of two samples under the Plummer kernel: twice the energy.
 
     2 F = mean_ij k(x_i, x_j) + mean_ij k(y_i, y_j) - 2 mean_ij k(x_i, y_j) = mean_j Phi(y_j) - mean_i Phi(x_i) >= 0
 
     Parameters
     ----------
-    x : array (n_x, ...)
-    y : array (n_y, ...)
+    x, y : array (n_x, ...) and array (n_y, ...)
+        The two samples; the order does not matter.
     d, eps : float
         Exponent and width of the kernel, as in `plummer_kernel`.
 
     Returns
     -------
     float
-        In units of eps^-d. Self-terms are kept, so two samples of one distribution have more than 0.
+        In units of eps^-d. Self-terms are kept, so it is above 0 even for two samples of one distribution.
 
     Raises
     ------
@@ -288,12 +288,12 @@ def mmd2(x, y, d: float, eps: float) -> float:
     return float(mmd2_of(*potentials(x, y, d, eps)))
 
 
-def mmd2_of(phi_x, phi_y):
-    """mean_j Phi(y_j) - mean_i Phi(x_i), one number where the potentials (n_x,), (n_y,) are: the squared MMD."""
+def mmd2_of(phi_x: Array, phi_y: Array) -> Array:
+    """Squared MMD mean_j Phi(y_j) - mean_i Phi(x_i) of the potentials (n_x,), (n_y,), a number on their device."""
     return phi_y.mean() - phi_x.mean()
 
 
-def mean_kernel(a, y, d: float, eps: float):
+def mean_kernel(a: Array, y: Array, d: float, eps: float) -> tuple[Array, Array]:
     """(u, grad u) of the charge of y alone: u(a_i) = 1/n_y sum_j k(a_i, y_j), (n_a,), and its gradient (n_a, m).
 
     Phi = u_y - u_x and E = grad u_y - grad u_x. Both sums come from one pass over the pairs.
@@ -303,13 +303,13 @@ def mean_kernel(a, y, d: float, eps: float):
     return u / len(y), -d / len(y) * offsets
 
 
-def mean_self_kernel(y, d: float, eps: float):
+def mean_self_kernel(y: Array, d: float, eps: float) -> Array:
     """mean_ij k(y_i, y_j), self-terms included, as an array of one number."""
     return mean_kernel(y, y, d, eps)[0].mean()
 
 
 def _mean(sums, a, p, d, eps):
-    """The sums of unit charges at p, over their number: 1/n is no float, and would round every charge alike."""
+    """Sums of unit charges at p, divided by their number afterwards: charges 1/n would be rounded, all alike."""
     return sums(a, p, array_module(p).ones(len(p), p.dtype), d, eps) / len(p)
 
 
@@ -319,16 +319,17 @@ def _checked(d, eps, *arrays):
     UserError unless d > 0, eps >= 0 and all points have the same m.
     """
     if not d > 0:
-        raise UserError(f"d = {d}: the kernel's exponent is -d/2 with d > 0; use --d 1 for images, 2 for the plane")
+        raise UserError(f"d = {d}: the kernel's exponent is -d/2 with d > 0; use d = 1 for images, 2 for the plane")
     if not eps >= 0:
-        raise UserError(f"eps = {eps}: the kernel's width must be >= 0; use --eps 1 for images")
-    dtype = np.result_type(*(array.dtype for array in arrays))
-    dtype = dtype if dtype.kind == "f" else np.float64
+        raise UserError(f"eps = {eps}: the kernel's width must be >= 0; use the distance at which forces should fade")
     for array in arrays:
+        if not getattr(array, "ndim", 0) or array.dtype.kind not in "biuf":
+            raise UserError(f"points {str(array)[:50]!r}: must be an array (n, m) of real numbers; use numpy.asarray")
         if array.size == 0:
             raise UserError(f"array of shape {array.shape}: contains no points; pass at least one")
+    dtype = np.result_type(*(array.dtype for array in arrays))
+    dtype = dtype if dtype.kind == "f" else np.float64
     points = {id(array): array.reshape(len(array), -1).astype(dtype, copy=False) for array in arrays}
-    sizes = {array.shape[1] for array in points.values()}
-    if len(sizes) > 1:
+    if len(sizes := {array.shape[1] for array in points.values()}) > 1:
         raise UserError(f"points of dimensions {sorted(sizes)}: all must live in the same space")
     return float(d), float(eps), *(points[id(array)] for array in arrays)

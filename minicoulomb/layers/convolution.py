@@ -13,15 +13,8 @@ from math import prod
 
 from minicoulomb.arrays.backend import Array, on_gpu
 from minicoulomb.arrays.cuda import column_sums
-from minicoulomb.conv.correlation import (
-    Padding,
-    PerAxis,
-    correlate,
-    correlate_input,
-    correlate_kernel,
-    normalize_geometry,
-    transposed_size,
-)
+from minicoulomb.conv.correlation import correlate, correlate_input, correlate_kernel
+from minicoulomb.conv.geometry import Padding, PerAxis, normalize_geometry, transposed_size
 from minicoulomb.conv.im2col import output_size
 from minicoulomb.conv.winograd import Kernel
 from minicoulomb.errors import UserError
@@ -54,7 +47,7 @@ class _Convolution(Layer):
 
     @property
     def _taps(self) -> tuple[int, ...]:
-        return (self.kernel_size,) * 2 if isinstance(self.kernel_size, int) else self.kernel_size
+        return self.kernel_size if isinstance(self.kernel_size, tuple) else (self.kernel_size,) * 2
 
     @property
     def _geometry(self):

@@ -19,7 +19,7 @@ import numpy as np
 
 from minicoulomb import layers
 from minicoulomb.config import Algorithm
-from minicoulomb.conv.correlation import normalize_geometry
+from minicoulomb.conv.geometry import normalize_geometry
 from minicoulomb.gan import Batch
 from minicoulomb.network import Network
 from minicoulomb.verify.losses import losses, potential

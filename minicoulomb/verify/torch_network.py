@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minicoulomb import layers
-from minicoulomb.conv.correlation import normalize_geometry
+from minicoulomb.conv.geometry import normalize_geometry
 from minicoulomb.network import Network
 
 # Layers whose output no gradient needs, so that an activation may overwrite it.

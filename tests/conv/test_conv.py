@@ -238,6 +238,13 @@ image, kernel = np.ones((2, 6, 6, 3)), np.ones((3, 3, 3, 4))
         (lambda: correlate_kernel(image, np.ones((2, 4, 4, 4)), 0), "kernel_size 0"),
         (lambda: correlate_kernel(image, np.ones((2, 4, 4, 4)), 7), "kernel of size 7"),
         (lambda: correlate_kernel(np.ones((0, 6, 6, 3)), np.ones((0, 4, 4, 4)), 3), "the batch is empty"),
+        (lambda: correlate(image.tolist(), kernel), r"array of shape \(2, 6, 6, 3\): convolution takes arrays"),
+        (lambda: correlate(image, kernel, stride=2.0), "stride 2.0: must be an int"),
+        (lambda: correlate(image, kernel, padding=0.5), "padding 0.5: must be an int"),
+        (lambda: correlate(image, kernel, padding="same"), "padding same: must be an int"),
+        (lambda: correlate(image.astype(np.uint8), kernel), "array of dtype uint8: .* floating-point numbers"),
+        (lambda: correlate_input(np.ones((2, 4, 4, 4), int), kernel), "array of dtype int64"),
+        (lambda: correlate_kernel(image.astype(np.uint8), np.ones((2, 4, 4, 4)), 3), "array of dtype uint8"),
     ],
 )
 def test_a_shape_that_does_not_fit_is_told(call, message):
@@ -286,3 +293,11 @@ def test_col2im_is_the_adjoint_of_im2col():
     cols = im2col.im2col(x, (3, 4), *geometry)
     other = rng.standard_normal(cols.shape)
     assert (cols * other).sum() == pytest.approx((x * im2col.col2im(other, 4, *geometry, (7, 6))).sum(), rel=1e-12)
+
+
+def test_sizes_may_be_numbers_of_numpy():
+    two, one = np.int64(2), np.int32(1)
+    y = correlate(image, kernel, stride=two, padding=one)
+    np.testing.assert_array_equal(y, correlate(image, kernel, stride=2, padding=((1, 1), (1, 1))))
+    assert correlate_input(y, kernel, two, (one, [1, one]), size=np.int64(6)).shape == image.shape
+    assert correlate_kernel(image, y, np.int64(3), two, one).shape == kernel.shape
