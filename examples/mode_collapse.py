@@ -31,7 +31,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from minicoulomb import pictures
 from minicoulomb.arrays.backend import open_backend
@@ -43,7 +43,7 @@ from minicoulomb.data.sources import open_dataset
 from minicoulomb.evaluation.evaluate import EVALUATED, evaluate
 from minicoulomb.gan import step
 from minicoulomb.models import SampleSpace
-from minicoulomb.pictures.colours import GREY, VERMILION
+from minicoulomb.pictures.colours import FRAME, GREY, INK, VERMILION
 from minicoulomb.pictures.plane import Plane, square_about
 from minicoulomb.presets import resolve
 from minicoulomb.schedules import rates_at
@@ -62,6 +62,8 @@ GAN = {
 }
 FIGURES = ("modes", "modes20", "high_quality", "spread", "reverse_kl", "forward_kl", "classes", "entropy", "frechet")
 TILE = 180
+# Pixels between tiles, for the labels of rows, and for the title and the labels of columns.
+GAP, LEFT, TOP = 8, 150, 90
 
 
 def collapse(G, state, space, y):
@@ -103,6 +105,24 @@ def tile(x, dataset):
     return Image.fromarray(np.rint(plane.ground).astype(np.uint8)).resize((TILE, TILE))
 
 
+def sheet(title, columns, rows):
+    """A page of tiles; `rows` holds, by label, a tile for each column."""
+    side = TILE + GAP
+    page = Image.new("RGB", (LEFT + side * len(columns), TOP + side * len(rows)), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(16)
+    draw.text((16, 34), title, INK, ImageFont.load_default(20), anchor="lm")
+    for i, column in enumerate(columns):
+        draw.text((LEFT + i * side, TOP - 14), column, INK, font, anchor="lm")
+    for j, (label, row) in enumerate(rows.items()):
+        y = TOP + j * side
+        draw.text((16, y + TILE // 2), label, INK, font, anchor="lm")
+        for i, picture in enumerate(row):
+            x = LEFT + i * side
+            page.paste(picture, (x, y))
+            draw.rectangle((x - 1, y - 1, x + TILE, y + TILE), outline=FRAME)
+    return page
+
+
 @click.command()
 @click.option("--data", type=click.Choice(list(STEPS)), default="ring", show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="how many")
@@ -123,7 +143,7 @@ def main(data, seeds, steps, out):
         print(f"{objective:8}{start:10}", *cells, sep="  ", flush=True)
     (out / "results.json").write_text(json.dumps(results, indent=1))
     columns = ["before, seed 0", *(f"after, seed {seed}" for seed in range(seeds))]
-    page = pictures.sheet(f"{data}: samples before and after {steps:,} steps", columns, rows)
+    page = sheet(f"{data}: samples before and after {steps:,} steps", columns, rows)
     pictures.save(page.quantize(), out / "mode_collapse.png")  # less than half the bytes
 
 

@@ -103,6 +103,17 @@ def test_mode_collapse_compares_three_objectives_from_two_starts(tmp_path, capsy
         assert picture.size == (150 + 2 * 188, 90 + 6 * 188)
 
 
+def test_a_sheet_has_each_tile_in_its_row_and_column():
+    example, shades = load("mode_collapse"), {"first": [10, 20, 30], "second": [40, 50, 60]}
+    rows = {name: [Image.new("RGB", (180, 180), (grey,) * 3) for grey in greys] for name, greys in shades.items()}
+    page = np.asarray(example["sheet"]("title", ["a", "b", "c"], rows))
+    assert page.shape == (90 + 2 * 188, 150 + 3 * 188, 3)
+    for j, greys in enumerate(shades.values()):
+        for i, grey in enumerate(greys):
+            assert (page[90 + 188 * j :][:180, 150 + 188 * i :][:, :180] == grey).all()
+    assert (page[:90] != page[0, 0]).any(axis=2).any(axis=1).sum() > 10  # labels
+
+
 def test_a_collapsed_start_lies_in_one_mode():
     """Whatever the objective: a step of length 1e-9 leaves it there."""
     example = load("mode_collapse")

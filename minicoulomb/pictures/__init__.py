@@ -1,6 +1,6 @@
 """Arrays and runs -> pictures.
 
-images.py             image_grid, neighbour_rows, sheet: images side by side
+images.py             image_grid, neighbour_rows: images side by side
 plane.py              Plane: a square of the plane with axes, discs and arrows; scatter: generated points over real ones
 maps.py               field_map: potentials as coloured maps, side by side
 forces.py             force_rows: forces on images
@@ -13,10 +13,10 @@ metric_curves.py      curves of metrics.jsonl, by matplotlib, of metric_series.p
 
 from minicoulomb.pictures.energy_curve import with_curve
 from minicoulomb.pictures.forces import force_rows
-from minicoulomb.pictures.images import image_grid, neighbour_rows, sheet
+from minicoulomb.pictures.images import image_grid, neighbour_rows
 from minicoulomb.pictures.maps import ARROWS, CELLS, ColourScale, FieldPanel, field_map
 from minicoulomb.pictures.output import save, save_animation
 from minicoulomb.pictures.plane import Plane, Square, scatter, square_about
 
 __all__ = ["ARROWS", "CELLS", "ColourScale", "FieldPanel", "Plane", "Square", "field_map", "force_rows"]
-__all__ += ["image_grid", "neighbour_rows", "save", "save_animation", "scatter", "sheet", "square_about", "with_curve"]
+__all__ += ["image_grid", "neighbour_rows", "save", "save_animation", "scatter", "square_about", "with_curve"]

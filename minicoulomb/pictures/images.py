@@ -2,19 +2,15 @@
 
 image_grid(images)           (n, h, w, c): a near-square grid
 neighbour_rows(x, real)      (n, h, w, c) and (n, k, h, w, c): each x_i, framed, beside its k real images
-sheet(title, columns, rows)  pictures of one size in labelled rows and columns
 """
 
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from minicoulomb.data.dataset import to_pixels
-from minicoulomb.pictures.colours import FRAME, INK, PAPER, VERMILION
-
-# Of a sheet: pixels between pictures, for the labels of rows, and for the title and the labels of columns.
-GAP, LEFT, TOP = 8, 150, 90
+from minicoulomb.pictures.colours import PAPER, VERMILION
 
 
 def image_grid(
@@ -54,22 +50,4 @@ def neighbour_rows(samples: np.ndarray, neighbours: np.ndarray) -> Image.Image:
     for i in range(len(samples)):
         top = i * (zoom * h + padding)
         draw.rectangle((0, top, left.width - 1, top + zoom * h + 2 * padding - 1), outline=VERMILION, width=padding)
-    return page
-
-
-def sheet(title: str, columns: list[str], rows: dict[str, list[Image.Image]]) -> Image.Image:
-    """A page of pictures of one size; `rows` holds, by label, a picture for each column."""
-    wide, high = next(iter(rows.values()))[0].size
-    page = Image.new("RGB", (LEFT + (wide + GAP) * len(columns), TOP + (high + GAP) * len(rows)), PAPER)
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(16)
-    draw.text((16, 34), title, INK, ImageFont.load_default(20), anchor="lm")
-    for i, column in enumerate(columns):
-        draw.text((LEFT + i * (wide + GAP), TOP - 14), column, INK, font, anchor="lm")
-    for j, (label, row) in enumerate(rows.items()):
-        y = TOP + j * (high + GAP)
-        draw.text((16, y + high // 2), label, INK, font, anchor="lm")
-        for i, picture in enumerate(row):
-            x = LEFT + i * (wide + GAP)
-            page.paste(picture, (x, y))
-            draw.rectangle((x - 1, y - 1, x + wide, y + high), outline=FRAME)
     return page

@@ -4,9 +4,8 @@ from PIL import Image
 
 from minicoulomb.data.dataset import to_pixels
 from minicoulomb.errors import UserError
-from minicoulomb.pictures import image_grid, neighbour_rows, save, scatter, sheet
+from minicoulomb.pictures import image_grid, neighbour_rows, save, scatter
 from minicoulomb.pictures.colours import GREY, VERMILION
-from minicoulomb.pictures.images import GAP, LEFT, TOP
 
 
 def test_numbers_from_minus_one_to_one_become_bytes_and_others_are_clipped():
@@ -118,15 +117,3 @@ def test_a_place_that_cannot_be_written_and_a_wrong_suffix_are_told(tmp_path):
     for path in (tmp_path / "no" / "a.png", tmp_path / "a.jpg"):
         with pytest.raises(UserError, match=path.name):
             save(Image.new("RGB", (4, 4)), path)
-
-
-def test_a_sheet_has_each_picture_in_its_row_and_column():
-    shades = {"first": [10, 20, 30], "second": [40, 50, 60]}
-    rows = {name: [Image.new("RGB", (40, 25), (grey,) * 3) for grey in greys] for name, greys in shades.items()}
-    page = np.asarray(sheet("title", ["a", "b", "c"], rows))
-    assert page.shape == (TOP + 2 * (25 + GAP), LEFT + 3 * (40 + GAP), 3)
-    for j, greys in enumerate(shades.values()):
-        for i, grey in enumerate(greys):
-            top, left = TOP + j * (25 + GAP), LEFT + i * (40 + GAP)
-            assert (page[top : top + 25, left : left + 40] == grey).all()
-    assert (page[:TOP] != page[0, 0]).any(axis=2).any(axis=1).sum() > 10  # labels
