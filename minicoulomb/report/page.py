@@ -79,14 +79,9 @@ def _field(facts):
     if facts.field is None:
         return NONE
     learned = facts.checkpoint.config.algorithm.objective == "coulomb"
+    kind, alt = "plane", "The exact potential" + ", the discriminator's, and their difference" * learned
     if len(facts.checkpoint.space.shape) == 3:
-        kind, alt = (
-            "images",
-            "Generated images, the exact force on their pixels" + ", and the discriminator's." * learned,
-        )
-    else:
-        kind = "plane"
-        alt = "The exact potential" + ", the discriminator's regression of it, and their difference" * learned + "."
+        kind, alt = "images", "Generated images, the exact force on their pixels" + ", and D's force" * learned
     image = embedded(facts.field, alt, WIDE)
     return block(kind, image=image, alt=alt, learned=block("learned") if learned else NONE)
 
