@@ -28,12 +28,8 @@ def _check(f, value):
     elif isinstance(value, int | float) and not isinstance(value, bool):
         low, above, high = f.metadata["low"], f.metadata["above"], f.metadata["high"]
         if not (low <= value <= high and above < value < inf):
-            bounds = [
-                f"at least {low}" * (low > -inf),
-                f"above {above}" * (above > -inf),
-                f"at most {high}" * (high < inf),
-            ]
-            rule = f"must be finite and {' and '.join(filter(None, bounds)) or 'no infinity'}"
+            limits = (("at least", low), ("above", above), ("at most", high))
+            rule = " and ".join(["must be finite", *(f"{what} {n}" for what, n in limits if abs(n) < inf)])
     if rule:
         raise UserError(f"{f.name} {value!r}: {rule}; {_flag(f.name)} is: {f.metadata['help']}")
 
