@@ -6,6 +6,7 @@ Nothing here raises because something is missing: users read this, and send it a
 import os
 import platform
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -71,10 +72,9 @@ def _host():
 
 
 def _memory():
-    try:
+    with suppress(AttributeError, ValueError, OSError):
         return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / GIB:.1f} GiB"
-    except (AttributeError, ValueError, OSError):
-        return "unknown"
+    return "unknown"
 
 
 def _gpu(cupy, device, tf32):

@@ -16,7 +16,7 @@ import stat
 import struct
 import tarfile
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from minicoulomb.data.source import LARGEST, Entry, Source, is_image
 from minicoulomb.errors import UserError, explained
@@ -69,10 +69,9 @@ class Zip(Source):
 
 def zip_names(file) -> list[str]:
     """The first names in an open zip archive; none if it is damaged."""
-    try:
+    with suppress(*DAMAGED):
         return [name for (name, *_), _ in zip(_zip_directory(file), range(16))]
-    except DAMAGED:
-        return []
+    return []
 
 
 def _zip_directory(file):

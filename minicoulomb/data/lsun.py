@@ -4,7 +4,7 @@ A key is 40 hexadecimal digits, a value one JPEG or WebP file. LMDB keeps its ke
 memory, so listing reads no image. The package lmdb does the reading.
 """
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from minicoulomb.data.source import Entry, Source, file_stamp
@@ -53,11 +53,9 @@ class Lmdb(Source):
 
 def is_lmdb(path: Path) -> bool:
     """Whether a folder holds an LMDB, or a file is one."""
-    try:
-        with _file(path).open("rb") as file:
-            return file.read(MAGIC_AT + 4)[MAGIC_AT:] in MAGIC
-    except OSError:
-        return False
+    with suppress(OSError), _file(path).open("rb") as file:
+        return file.read(MAGIC_AT + 4)[MAGIC_AT:] in MAGIC
+    return False
 
 
 def _file(path):

@@ -8,6 +8,7 @@ both float64, summed about the first rows' mean to avoid cancellation. A file is
 
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,11 +97,9 @@ def summarize(
 
 def is_statistics(path: Path) -> bool:
     """Whether the file is an .npz with mu and sigma."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
+    return False
 
 
 def read_statistics(path: Path) -> Statistics:

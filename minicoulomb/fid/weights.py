@@ -25,13 +25,11 @@ def load_weights(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Name -> (kernel (kh, kw, c_in, c_out), bias (c_out,)), float32; UserError names what is missing or misshapen."""
     path = Path(path)
     tensors = _read(path)
-    for name, shape in tensor_shapes().items():
-        if name not in tensors:
-            missing = [name for name in tensor_shapes() if name not in tensors]
-            raise UserError(
-                f"{path}: lacks {len(missing)} of the {len(tensor_shapes())} tensors of FID's Inception, {name} first; "
-                f"{GET}"
-            )
+    shapes = tensor_shapes()
+    if missing := [name for name in shapes if name not in tensors]:
+        about = f"lacks {len(missing)} of the {len(shapes)} tensors of FID's Inception, {missing[0]} first"
+        raise UserError(f"{path}: {about}; {GET}")
+    for name, shape in shapes.items():
         if tensors[name].shape != shape:
             raise UserError(f"{path}: {name} is {tensors[name].shape}, FID's Inception has {shape}; {GET}")
         if tensors[name].dtype.kind != "f" or not np.isfinite(tensors[name]).all():

@@ -1,5 +1,6 @@
 """The facts of a run for its report. Missing data or pictures are facts as well, not errors."""
 
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,10 +91,9 @@ def gather(
 
 def _field(checkpoint, dataset):
     """The picture of the field, or None for data without one."""
-    try:
+    with suppress(UserError):
         return field_picture(checkpoint, dataset)
-    except UserError:
-        return None
+    return None
 
 
 def _pictures(folder, last):
