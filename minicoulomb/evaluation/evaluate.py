@@ -20,13 +20,7 @@ from minicoulomb.coulomb import mmd2
 from minicoulomb.data.dataset import ArrayDataset, Dataset, decode
 from minicoulomb.data.mixtures import Mixture
 from minicoulomb.errors import UserError
-from minicoulomb.evaluation.metrics import (
-    class_metrics,
-    frechet_distance,
-    k_nearest,
-    mixture_metrics,
-    nearest_neighbours,
-)
+from minicoulomb.evaluation import metrics
 from minicoulomb.gan import potential_unit
 
 # Number of samples by default.
@@ -50,7 +44,7 @@ def evaluate(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, Any]:
     if dataset.n_held_out:
         result |= _mmd2(x, dataset, config) | {"nearest_ratio": nearest_ratio(x, dataset)}
     if np.prod(dataset.shape) <= FRECHET_DIMENSIONS:
-        result["frechet"] = frechet_distance(x, decode(np.asarray(dataset.array), np.dtype(np.float64)))
+        result["frechet"] = metrics.frechet_distance(x, decode(np.asarray(dataset.array), np.dtype(np.float64)))
     return result | mode_metrics(x, dataset)
 
 
@@ -60,9 +54,9 @@ def mode_metrics(x: np.ndarray, dataset: Dataset) -> dict[str, float]:
     Empty for other data. It takes milliseconds, so training can log it.
     """
     if isinstance(dataset, Mixture):
-        return mixture_metrics(x, dataset.modes, dataset.sigma)
+        return metrics.mixture_metrics(x, dataset.modes, dataset.sigma)
     if isinstance(dataset, ArrayDataset) and dataset.labels is not None:
-        return class_metrics(x, decode(dataset.array, np.dtype(np.float64)), dataset.labels)
+        return metrics.class_metrics(x, decode(dataset.array, np.dtype(np.float64)), dataset.labels)
     return {}
 
 
@@ -77,7 +71,7 @@ def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float:
     nearest = [np.full(len(points), np.inf) for points in (x, held_out)]
     for block in dataset.train_blocks(BLOCK):
         for points, best in zip((x, held_out), nearest, strict=True):
-            np.minimum(best, nearest_neighbours(points, decode(block, x.dtype))[1], out=best)
+            np.minimum(best, metrics.nearest_neighbours(points, decode(block, x.dtype))[1], out=best)
     medians = [float(np.median(best)) for best in nearest]
     return medians[0] / medians[1] if medians[1] else float("inf")
 
@@ -93,7 +87,7 @@ def nearest_training(x: np.ndarray, dataset: ArrayDataset, k: int) -> tuple[np.n
     if k > dataset.n_train:
         raise UserError(f"neighbours {k}: {dataset.name} has {dataset.n_train} training samples; use at most as many")
     blocks = dataset.train_blocks(max(1, NEIGHBOUR_NUMBERS // x[0].size))
-    index = k_nearest(x, (decode(block, np.dtype(np.float64)) for block in blocks), k)
+    index = metrics.k_nearest(x, (decode(block, np.dtype(np.float64)) for block in blocks), k)
     images = dataset.array[dataset.train_index(index)]  # (n, k, *shape)
     offsets = (x[:, None] - decode(images, np.dtype(np.float64))).reshape(*index.shape, -1)
     return images, np.sqrt((offsets * offsets).sum(axis=-1))
