@@ -65,9 +65,7 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
     space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
     if resume:
         if space != checkpoint.space:
-            raise UserError(
-                f"data {config.data.data}: its samples are {space}, those of the run {checkpoint.space}; use --data"
-            )
+            raise UserError(f"data {config.data.data}: samples are {space}, the run's {checkpoint.space}; use --data")
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.open(run_directory(resume))
         run.rewind(config, checkpoint.state.step)

@@ -65,10 +65,7 @@ def _choose(path, names):
 def _check_layout(path, array):
     shape = array.shape
     if array.dtype not in DTYPES:
-        raise UserError(
-            f"{path}: dtype {array.dtype}: must be uint8 (pixels in 0..255) or native floats; "
-            "use x.astype(numpy.uint8) or x.astype(numpy.float32)"
-        )
+        raise UserError(f"{path}: dtype {array.dtype}: must be uint8 or native floats; use x.astype(numpy.float32)")
     if array.size == 0:
         raise UserError(f"{path}: shape {shape}: must not be empty; add data")
     if array.ndim == 2 and array.dtype == np.uint8:

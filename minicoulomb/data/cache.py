@@ -190,7 +190,5 @@ def _beside(target, suffix):
 def _check_space(folder, needed):
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise UserError(
-            f"{folder}: the cache needs {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free; "
-            "free some space or use a smaller --size"
-        )
+        room = f"the cache needs {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free"
+        raise UserError(f"{folder}: {room}; free some space or use a smaller --size")

@@ -93,10 +93,7 @@ def open_reference(
     """
     if isinstance(reference, str) and is_statistics(Path(reference)):
         if "kid" in metrics:
-            raise UserError(
-                f"reference {reference}: has a mean and a covariance, and KID needs features; use --metric fid, or "
-                "images as --reference"
-            )
+            raise UserError(f"reference {reference}: must be images, because KID needs features; or use --metric fid")
         return read_statistics(Path(reference))
     if isinstance(reference, str):
         found, config = find(reference), config.replace(data=reference)

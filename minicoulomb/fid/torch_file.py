@@ -27,6 +27,7 @@ from minicoulomb.errors import UserError, explained
 MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001
 # A network of a hundred layers describes itself in about 100 kB.
 LONGEST_PICKLE = 2**24
+DAMAGED = "it is damaged: download it again"
 STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8"}
 STORAGES |= {"IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?"}
 
@@ -76,10 +77,7 @@ def _read_zip(path, archive, wanted):
     def numbers(storage):
         entry = archive.getinfo(f"{folder}data/{storage.key}")
         if entry.file_size != storage.numbers * storage.dtype.itemsize:
-            raise UserError(
-                f"{path}: {entry.filename} holds {entry.file_size} bytes: must be {storage.numbers} x {storage.dtype}; "
-                "it is damaged: download it again"
-            )
+            raise UserError(f"{path}: {entry.filename} is not {storage.numbers} x {storage.dtype}; {DAMAGED}")
         return np.frombuffer(archive.read(entry), storage.dtype)
 
     return {name: _view(path, name, tensor, numbers) for name, tensor in _tensors(path, state) if wanted(name)}
@@ -98,9 +96,7 @@ def _read_legacy(path, file, wanted):
         (count,) = struct.unpack("<q", file.read(8))
         storage = storages.get(key)
         if storage is None or count != storage.numbers or file.tell() + count * storage.dtype.itemsize > size:
-            raise UserError(
-                f"{path}: storage {key!r} of {count} numbers: must fit the tensors; it is damaged: download it again"
-            )
+            raise UserError(f"{path}: storage {key!r} of {count} numbers: must fit the tensors; {DAMAGED}")
         places[key] = file.tell()
         file.seek(count * storage.dtype.itemsize, io.SEEK_CUR)
 
@@ -160,10 +156,7 @@ def _view(path, name, tensor, numbers):
     whole = all(isinstance(value, int) and value >= 0 for value in (offset, *size, *stride))
     last = offset + sum((n - 1) * step for n, step in zip(size, stride)) if whole and prod(size) else 0
     if not whole or len(size) != len(stride) or last >= max(1, storage.numbers) or prod(size) > storage.numbers:
-        raise UserError(
-            f"{path}: {name} reaches outside its storage ({offset} + {size} by {stride} of {storage.numbers} numbers); "
-            "it is damaged: download it again"
-        )
+        raise UserError(f"{path}: {name} reaches outside its storage of {storage.numbers} numbers; {DAMAGED}")
     flat = numbers(storage)
     strides = tuple(step * flat.itemsize for step in stride)
     return np.lib.stride_tricks.as_strided(flat[offset:], size, strides, writeable=False).copy()

@@ -92,10 +92,7 @@ def field_frames(
 def check_plane(shape: tuple[int, ...]) -> None:
     """UserError unless `shape` is that of points in the plane."""
     if shape != (2,):
-        raise UserError(
-            f"points of {shape[0]} coordinates: the field has a picture only of points in the plane (n, 2) and of "
-            "images (n, h, w, c); use such data"
-        )
+        raise UserError(f"points of {shape[0]} coordinates: the field is drawn only for (n, 2) and images; use those")
 
 
 def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> PlaneField:

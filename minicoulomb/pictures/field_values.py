@@ -43,9 +43,7 @@ def charges(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int = 0) -> 
     """
     config, space, G, _, state = checkpoint
     if dataset.shape != space.shape:
-        raise UserError(
-            f"data {dataset.name}: has shape {dataset.shape}, the run's samples have {space.shape}; use --data"
-        )
+        raise UserError(f"data {dataset.name}: has shape {dataset.shape}, the run's samples {space.shape}; use --data")
     current = replace(state, average=None, average_statistics=None)
     x = samples(G, current, n, seed, batch_statistics=True)
     y = decode(dataset.draw(rng_for(seed, "picture"), n), np.dtype(config.run.dtype))

@@ -21,9 +21,6 @@ from minicoulomb.errors import UserError, explained
 from minicoulomb.pictures.metric_panels import PANELS, Panel, present
 from minicoulomb.pictures.metric_series import STRETCHES, Series, running_mean, thinned
 
-# Matplotlib's classes, in type hints: it is imported on use.
-Axes = Figure = Any
-
 # Blue, vermilion, bluish green, reddish purple, orange, sky blue, black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 INK, MUTED, RULE = "#3c3c3c", "#6e6e6e", "#e4e4e4"
@@ -54,15 +51,13 @@ STYLE: dict[str, Any] = {
 }
 
 
-def figure(runs: dict[str, dict[str, Series]]) -> Figure:
+def figure(runs: dict[str, dict[str, Series]]) -> Any:
     """All panels with data, one colour for each run.
 
     Raises UserError without data, with more runs than colours, or without matplotlib.
     """
     if len(runs) > len(COLOURS):
-        raise UserError(
-            f"{len(runs)} runs: at most {len(COLOURS)} colours are distinguishable; plot fewer runs at once"
-        )
+        raise UserError(f"{len(runs)} runs: at most {len(COLOURS)} colours are distinguishable; plot fewer at once")
     panels = present(PANELS, runs)
     if not panels:
         raise UserError(
@@ -88,7 +83,7 @@ def figure(runs: dict[str, dict[str, Series]]) -> Figure:
     return page
 
 
-def panel_figure(panel: Panel, runs: dict[str, dict[str, Series]]) -> Figure:
+def panel_figure(panel: Panel, runs: dict[str, dict[str, Series]]) -> Any:
     """One panel, small and without its title."""
     with _styled() as matplotlib:
         page = matplotlib.figure.Figure(figsize=(4.4, 2.5), layout="constrained")
@@ -96,7 +91,7 @@ def panel_figure(panel: Panel, runs: dict[str, dict[str, Series]]) -> Figure:
     return page
 
 
-def draw(axes: Axes, panel: Panel, runs: dict[str, dict[str, Series]]) -> None:
+def draw(axes: Any, panel: Panel, runs: dict[str, dict[str, Series]]) -> None:
     """Draw the panel's series of each run: noisy ones with their running mean, others as plain lines."""
     for series, colour in zip(runs.values(), COLOURS):
         for name, look in zip(panel.names, LOOKS):
@@ -160,7 +155,7 @@ def matplotlib_version() -> str:
         return matplotlib.__version__
 
 
-def write(page: Figure, file: BinaryIO, format: str) -> None:
+def write(page: Any, file: BinaryIO, format: str) -> None:
     """Write the figure as png, svg or pdf, without a date; equal figures give equal bytes."""
     dated = {"svg": "Date", "pdf": "CreationDate"}
     with _styled():

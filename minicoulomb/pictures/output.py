@@ -71,9 +71,7 @@ def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target:
         _write_npz(blocks, n, shape, target)
     elif target.suffix.lower() == ".png":
         if is_image and n > LARGEST_GRID:
-            raise UserError(
-                f"{target}: a grid has at most {LARGEST_GRID} images, not {n}; use -o FOLDER or a .npz file"
-            )
+            raise UserError(f"{n} images: a grid has at most {LARGEST_GRID}; use -o FOLDER or a .npz file")
         x = np.concatenate(list(blocks))
         save(image_grid(x) if is_image else scatter(None, x), target)
     elif target.suffix:

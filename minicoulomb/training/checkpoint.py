@@ -127,9 +127,7 @@ def _shapes(config, G, D):
 def _read_about(path, archive):
     size = archive.getinfo("about.npy").file_size
     if size > LONGEST_ABOUT:
-        raise UserError(
-            f"{path}: its description declares {size} bytes, at most {LONGEST_ABOUT} are real; it is damaged"
-        )
+        raise UserError(f"{path}: its description declares {size} bytes: must have about 2000; it is damaged")
     with archive.open("about.npy") as member:
         about = json.loads(np.lib.format.read_array(member, allow_pickle=False).tobytes())
     if about["format"] != FORMAT:
@@ -156,10 +154,8 @@ def _read_array(path, archive, name, shape, dtype):
         np.lib.format.read_magic(member)
         found_shape, fortran_order, found_dtype = np.lib.format.read_array_header_1_0(member)
         if found_shape != shape or found_dtype != np.dtype(dtype) or fortran_order:
-            raise UserError(
-                f"{path}: {name} is {found_dtype} {found_shape}, its configuration calls for {dtype} {shape}; it is "
-                "damaged or belongs to another model"
-            )
+            found = f"{path}: {name} is {found_dtype} {found_shape}"
+            raise UserError(f"{found}, its configuration calls for {dtype} {shape}; it is damaged or of another model")
         size, expected = archive.getinfo(f"{name}.npy").file_size - member.tell(), prod(shape) * found_dtype.itemsize
         if size != expected:
             raise UserError(f"{path}: {name} declares {size} bytes of numbers instead of {expected}; it is damaged")
