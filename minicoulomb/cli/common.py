@@ -46,10 +46,9 @@ def open_data(config: Config, cache: Path, found: Found | None = None) -> Datase
     return open_dataset(config, cache, showing("preparing"), skipped, found)
 
 
-def load(path: Path, chosen: dict[str, Any] | None = None) -> tuple[Backend, Checkpoint]:
+def load(path: Path, chosen: dict[str, Any]) -> tuple[Backend, Checkpoint]:
     """(backend, checkpoint) of a run directory or checkpoint file, with `chosen` in place of the run's settings."""
     checkpoint = checkpoints.load(find_checkpoint(path))
-    chosen = chosen or {}
     checkpoint = checkpoint._replace(config=checkpoint.config.replace(**(chosen | _absolute(chosen))))
     backend = compute_on(checkpoint.config)
     return backend, checkpoint.to(backend.xp)

@@ -138,9 +138,7 @@ class _Worker:
             how = f"ended with status {code}, as its message says"
             if code and code < 0:
                 how = f"was killed by signal {-code}, often because memory ran out; use fewer --workers"
-            raise UserError(
-                f"decoding process {self.process.pid}: {how}; the same command goes on where this one was"
-            ) from error
+            raise UserError(f"decoding process {self.process.pid} {how}; the same command goes on from here") from error
 
     def end(self):
         self.process.join(1)

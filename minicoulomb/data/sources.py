@@ -151,7 +151,4 @@ def _check_shape(config, shape):
         return
     for option, value, actual in (("size", size, shape[0]), ("channels", channels, shape[2])):
         if value not in (None, actual):
-            raise UserError(
-                f"{option} {value}: {data} holds {shape[0]}x{shape[1]} images with {shape[2]} channels; leave "
-                f"--{option} out, or prepare the data again"
-            )
+            raise UserError(f"{option} {value}: {data} holds images {shape}; leave --{option} out, or prepare again")

@@ -131,7 +131,5 @@ def too_few(n: int, option: str | None = None) -> str | None:
     if n > FEATURES:
         return None
     remedy = f"use {option} {SAMPLES}" if option else "use more images"
-    return (
-        f"warning: {n} images: the covariance of {FEATURES} features has full rank from {FEATURES + 1} on; FID is "
-        f"biased upwards, and comparable only with FIDs of as many samples; {remedy}"
-    )
+    rank = f"the covariance of {FEATURES} features has full rank from {FEATURES + 1} on"
+    return f"warning: {n} images: {rank}; FID is too high; compare it at equal n, or {remedy}"

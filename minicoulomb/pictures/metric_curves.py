@@ -60,9 +60,7 @@ def figure(runs: dict[str, dict[str, Series]]) -> Any:
         raise UserError(f"{len(runs)} runs: at most {len(COLOURS)} colours are distinguishable; plot fewer at once")
     panels = present(PANELS, runs)
     if not panels:
-        raise UserError(
-            f"{', '.join(runs)}: no step is logged yet; wait for the first, or continue with train --resume"
-        )
+        raise UserError(f"{', '.join(runs)}: no step is logged yet; wait for the first, or use train --resume")
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     with _styled() as matplotlib:

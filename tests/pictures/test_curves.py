@@ -177,7 +177,7 @@ def test_a_legend_tells_in_what_runs_differ(tmp_path):
         ("run", "a.gif", "a.gif: curves are written to a .png, .svg, .pdf file; use -o a.png"),
         ("run", "there/a.png", "there/a.png: cannot be written"),
         ("nothing", "a.png", "nothing: has no readable metrics.jsonl"),
-        ("empty", "a.png", "empty: no step is logged yet; wait for the first, or continue with train --resume"),
+        ("empty", "a.png", "empty: no step is logged yet; wait for the first, or use train --resume"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(draws, tmp_path, monkeypatch, run_name, output, said):
