@@ -132,4 +132,4 @@ def too_few(n: int, option: str | None = None) -> str | None:
         return None
     remedy = f"use {option} {SAMPLES}" if option else "use more images"
     rank = f"the covariance of {FEATURES} features has full rank from {FEATURES + 1} on"
-    return f"warning: {n} images: {rank}; FID is too high; compare it at equal n, or {remedy}"
+    return f"warning: {n} images: {rank}; FID is biased upwards: compare at equal n, or {remedy}"
