@@ -78,8 +78,8 @@ def test_streams_keep_their_draws_from_version_to_version():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"data": "digits", "size": 64}, "8x8"),
-        ({"data": "digits", "channels": 3}, "1 channels"),
+        ({"data": "digits", "size": 64}, r"size 64: .*\(8, 8, 1\)"),
+        ({"data": "digits", "channels": 3}, r"channels 3: .*\(8, 8, 1\)"),
         ({"data": "grid", "size": 64}, "points"),
         ({"data": "digits", "crop": 8}, "crop"),
         ({"data": "/nowhere"}, "/nowhere"),
