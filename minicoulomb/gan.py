@@ -135,42 +135,41 @@ def gradients(
     if algorithm.noise and batch.noise_x is None:
         raise UserError(f"noise {algorithm.noise}: the batch has none; pass noise_x and noise_y, N(0, I) as x and y")
     xp, y, n_x, n_y = array_module(theta), batch.y, len(batch.z), len(batch.y)
-    d, s = algorithm.d, target_scale(algorithm, eps)
     of_theta, of_w = G.prepare(theta, workspace, keep=False), D.prepare(w, workspace)  # theta and w, for several passes
 
     x, residuals_z = G.forward(of_theta, batch.z)  # (n_x, ...)
-    phi_x, phi_y = potentials(x, y, d, eps)  # (n_x,), (n_y,)
+    phi_x, phi_y = potentials(x, y, algorithm.d, eps)  # (n_x,), (n_y,)
     is_noisy = batch.noise_x is not None
     if is_noisy:
         a_x, a_y = x + algorithm.noise * eps * batch.noise_x, y + algorithm.noise * eps * batch.noise_y
-        targets = s * potential(a_x, y, x, d, eps), s * potential(a_y, y, x, d, eps)
+        phi = potential(xp.concatenate((a_x, a_y)), y, x, algorithm.d, eps)  # (n_x + n_y,)
     else:
-        a_x, a_y, targets = x, y, (s * phi_x, s * phi_y)
+        a_x, a_y, phi = x, y, xp.concatenate((phi_x, phi_y))
+    target = target_scale(algorithm, eps) * phi
 
     regress = _regress if D.statistics_size else one_pass.regress  # one pass is faster, where D treats samples apart
-    d_x, d_y, dw, slopes = regress(D, of_w, (a_x, a_y), targets, train_g and not is_noisy)
+    d, dw, slopes = regress(D, of_w, a_x, a_y, target, train_g and not is_noisy)
     add_penalty(dw, D, w, algorithm.l2)
-    errors = d_x - targets[0], d_y - targets[1]
-    loss_d = (errors[0] @ errors[0] / n_x + errors[1] @ errors[1] / n_y) / 2
-    fit = xp.concatenate((d_x, d_y)), xp.concatenate(targets)
+    d_x, error = d[:n_x], d - target
+    loss_d = (error[:n_x] @ error[:n_x] / n_x + error[n_x:] @ error[n_x:] / n_y) / 2
 
     if is_noisy:  # G climbs D at its samples themselves
         d_x, residuals_x = D.forward(of_w, x)
         slopes = D.input_gradient(residuals_x, xp.ones_like(d_x)) if train_g else None
     dtheta = G.param_gradient(residuals_z, slopes / (-2 * n_x)) if train_g else None
-    return Gradients(dtheta, dw, loss_d, -d_x.mean() / 2, phi_x, phi_y, fit, residuals_z)
+    return Gradients(dtheta, dw, loss_d, -d_x.mean() / 2, phi_x, phi_y, (d, target), residuals_z)
 
 
-def _regress(D, w, points, targets, slopes):
-    """(D(x), D(y), dL_D/dw, dD/dx at x or None), with a pass for each batch, as batch normalization requires."""
-    (x, y), (target_x, target_y) = points, targets
+def _regress(D, w, x, y, target, slopes):
+    """(D, dL_D/dw, dD/dx at x or None) at the points x and y, with a pass for each, as batch normalization requires."""
+    xp, n_x, n_y = array_module(x), len(x), len(y)
     d_y, residuals_y = D.forward(w, y)
-    dw = D.param_gradient(residuals_y, (d_y - target_y) / len(y))
+    dw = D.param_gradient(residuals_y, (d_y - target[n_x:]) / n_y)
     del residuals_y  # only one pass at a time is in memory
     d_x, residuals_x = D.forward(w, x)
-    dw += D.param_gradient(residuals_x, (d_x - target_x) / len(x))
-    dx = D.input_gradient(residuals_x, array_module(x).ones_like(d_x)) if slopes else None
-    return d_x, d_y, dw, dx
+    dw += D.param_gradient(residuals_x, (d_x - target[:n_x]) / n_x)
+    dx = D.input_gradient(residuals_x, xp.ones_like(d_x)) if slopes else None
+    return xp.concatenate((d_x, d_y)), dw, dx
 
 
 def add_penalty(dw: Any, D: Network, w: Any, l2: float) -> None:

@@ -7,12 +7,12 @@ dD(x_i)/dw, and dL_D/dw is the sum of the latter times the errors.
 from minicoulomb.arrays.backend import array_module
 
 
-def regress(D, w, points, targets, slopes):
-    """(D(x), D(y), dL_D/dw, dD/dx at x or None) for points (x, y) and their targets."""
-    xp, (n_x, n_y) = array_module(points[0]), map(len, points)
-    d, residuals = D.forward(w, xp.concatenate(points))  # (n_x + n_y,)
-    errors = d - xp.concatenate(targets)
-    errors[:n_x] /= n_x
-    errors[n_x:] /= n_y
-    dx, dw = D.gradients(residuals, xp.ones_like(d), errors)
-    return d[:n_x], d[n_x:], dw, dx[:n_x] if slopes else None
+def regress(D, w, x, y, target, slopes):
+    """(D, dL_D/dw, dD/dx at x or None) at the points x and y, where D regresses `target` (n_x + n_y,)."""
+    xp, n_x, n_y = array_module(x), len(x), len(y)
+    d, residuals = D.forward(w, xp.concatenate((x, y)))  # (n_x + n_y,)
+    error = d - target
+    error[:n_x] /= n_x
+    error[n_x:] /= n_y
+    dx, dw = D.gradients(residuals, xp.ones_like(d), error)
+    return d, dw, dx[:n_x] if slopes else None

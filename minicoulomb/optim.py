@@ -99,8 +99,10 @@ def adam(theta: Any, gradient: Any, moments: Any, rates: AdamRates, where: Any =
 
 def adam_formula(theta, g, m, v, rates) -> None:
     """The formula on arrays of one shape, in place."""
-    m[:] = rates.beta1 * m + (1 - rates.beta1) * g
-    v[:] = rates.beta2 * v + (1 - rates.beta2) * (g * g)
+    m *= rates.beta1
+    m += (1 - rates.beta1) * g
+    v *= rates.beta2
+    v += (1 - rates.beta2) * (g * g)
     theta -= rates.step_size * (m / (array_module(v).sqrt(v) + rates.epsilon))
 
 
