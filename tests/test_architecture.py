@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 ROOMS = {
     "errors": (2, ""),
     "files": (40, "errors"),
-    "config": (180, "errors"),
+    "config": (190, "errors"),
     "arrays": (405, "errors"),
     "conv": (660, "errors arrays"),
     "coulomb": (290, "errors arrays"),

@@ -331,5 +331,5 @@ def _checked(d, eps, *arrays):
     dtype = dtype if dtype.kind == "f" else np.float64
     points = {id(array): array.reshape(len(array), -1).astype(dtype, copy=False) for array in arrays}
     if len(sizes := {array.shape[1] for array in points.values()}) > 1:
-        raise UserError(f"points of dimensions {sorted(sizes)}: all must live in the same space")
+        raise UserError(f"points of dimensions {sorted(sizes)}: all must live in the same space; use data of one shape")
     return float(d), float(eps), *(points[id(array)] for array in arrays)

@@ -119,6 +119,17 @@ class He:
 
     gain^2 = 1 / E[f(z)^2] for z ~ N(0, 1), so that the inputs of all layers have the same variance:
     2 for relu, 2 / (1 + slope^2) for leaky_relu, 1 for linear.
+
+    Parameters
+    ----------
+    activation : {"linear", "relu", "leaky_relu", "elu", "tanh"}
+        f, the activation that follows the layer.
+
+    Examples
+    --------
+    >>> kernel = He("relu").kernel((50, 40), fan_in=50)
+    >>> kernel.initial(np.random.default_rng(0), kernel.shape).std().round(2)  # sqrt(2 / 50) = 0.2
+    np.float64(0.2)
     """
 
     activation: str = "linear"
