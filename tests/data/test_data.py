@@ -59,7 +59,6 @@ def test_one_sample_is_too_few():
         ArrayDataset("data", np.zeros((1, 2)))
 
 
-
 def test_bytes_become_numbers_from_minus_one_to_one():
     assert decode(np.array([0, 255], np.uint8), np.dtype(np.float32)).tolist() == [-1, 1]
     floats = np.array([0.25], np.float64)
