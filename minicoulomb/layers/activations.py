@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import minicoulomb.layers.activations_cuda as cuda
 from minicoulomb.arrays.backend import Array, array_module
 from minicoulomb.arrays.blocks import map_blocks
+from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import Layer
 
 
@@ -148,12 +149,19 @@ def LeakyReLU(slope: float = 0.2) -> Activation:
     slope : float
         From 0 to 1; the slope where x < 0.
 
+    Raises
+    ------
+    UserError
+        For another slope: the gradient is written in the sign of y.
+
     Examples
     --------
     >>> import numpy as np
     >>> LeakyReLU(0.1).forward({}, np.array([-1.0, 2.0]))[0]
     array([-0.1,  2. ])
     """
+    if not 0 <= slope <= 1:
+        raise UserError(f"slope {slope}: must be from 0 to 1; use 0.2")
     return Activation(leaky_relu, leaky_relu_gradient, (slope,), ("x < 0 ? {0} * x : x", "y > 0 ? dy : {0} * dy"))
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from minicoulomb.arrays.backend import Array
+from minicoulomb.errors import UserError
 
 Shape = tuple[int, ...]
 
@@ -133,6 +134,10 @@ class He:
     """
 
     activation: str = "linear"
+
+    def __post_init__(self):
+        if self.activation not in GAINS:
+            raise UserError(f"activation {self.activation!r}: must be one of {', '.join(GAINS)}")
 
     def kernel(self, shape: Shape, fan_in: float) -> Parameter:
         """A kernel in which each output is a sum over `fan_in` inputs."""
