@@ -267,7 +267,7 @@ def initial_state(G: Network, D: Network, seed: int = 0, dtype: Any = np.float32
     Raises
     ------
     UserError
-        If D does not take the output of G, or does not return one number for each sample.
+        If D does not take the output of G or does not return one number for each sample, or for another dtype.
 
     Examples
     --------
@@ -280,6 +280,8 @@ def initial_state(G: Network, D: Network, seed: int = 0, dtype: Any = np.float32
     if D.input_shape != G.output_shape or D.output_shape != ():
         pair = f"G gives {G.output_shape}, and D turns {D.input_shape} into {D.output_shape}"
         raise UserError(f"{pair}: D must turn G's output into one number, (); end D with Linear(c, 1), Reshape(())")
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise UserError(f"dtype {np.dtype(dtype)}: must be float32 or float64; others lose Adam's epsilon")
     theta = xp.asarray(G.init(rng_for(seed, "init", 0), dtype))
     w = xp.asarray(D.init(rng_for(seed, "init", 1), dtype))
     statistics = xp.asarray(G.init_statistics(dtype))

@@ -71,9 +71,7 @@ class Network:
     def __init__(self, layers: list[Layer], input_shape: Shape):
         for layer in layers:
             if not isinstance(layer, Layer):
-                raise UserError(
-                    f"layer {layer!r}: must be a Layer; to make one, call its class or function, as in ReLU()"
-                )
+                raise UserError(f"layer {layer!r}: must be a Layer; call the function that makes it, as in ReLU()")
         self.root = Sequential(*layers)
         self.input_shape = tuple(input_shape)
         self.output_shape = self.root.output_shape(self.input_shape)
