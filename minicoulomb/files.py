@@ -28,7 +28,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         if isinstance(error, OSError):
             reason = error.strerror or error
-            raise UserError(f"{path}: cannot be written ({reason}); check the folder and its space") from error
+            raise UserError(f"{path}: cannot be written ({reason}); free some space or choose another place") from error
         raise
 
 
