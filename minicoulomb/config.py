@@ -200,7 +200,27 @@ class Run(_Part):
 class Config:
     """All settings of a run, in four parts; as options of the command line their names stand side by side.
 
-    `Config.of(lr_g=1e-4)` raises UserError for a value that no run could use, or a name that no part has.
+    Parameters
+    ----------
+    data : Data
+        Which samples are real.
+    networks : Networks
+        Generator and discriminator.
+    algorithm : Algorithm
+        All that a step depends on besides the networks and the samples.
+    run : Run
+        Where and how a run computes, and what it writes.
+
+    Raises
+    ------
+    UserError
+        For a value that no run could use.
+
+    Examples
+    --------
+    >>> config = Config.of(data="ring", lr_g=1e-3)
+    >>> config.data.data, config.algorithm.lr_g, config.replace(steps=10).algorithm.steps
+    ('ring', 0.001, 10)
     """
 
     data: Data = Data()
@@ -210,14 +230,17 @@ class Config:
 
     @classmethod
     def of(cls, **settings: Any) -> "Config":
-        """The configuration with these settings, whichever part they belong to, and defaults for all others."""
+        """The configuration with these settings, whichever part they belong to, and defaults for all others.
+
+        UserError for a name that no part has, or a value that no run could use.
+        """
         return cls().replace(**settings)
 
     def replace(self, **settings: Any) -> "Config":
         """A copy with these settings changed."""
         unknown = sorted(set(settings) - set(SETTINGS))
         if unknown:
-            raise UserError(f"settings {', '.join(unknown)}: unknown to this version; use the version that wrote them")
+            raise UserError(f"settings {', '.join(unknown)}: unknown here; `minicoulomb train --help` lists all")
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         return Config(
             **{
@@ -233,6 +256,15 @@ class Config:
     def to_json(self) -> str:
         return json.dumps(self.settings(), indent=2)
 
+
+# help(Algorithm) lists its settings, with the texts of the options.
+for _part in (Data, Networks, Algorithm, Run):
+    _rows = ["", "Parameters", "----------"]
+    for _f in fields(_part):
+        _choices = f"{{{str(_f.metadata['choices'])[1:-1]}}}"
+        _kind = _choices if _f.metadata["choices"] else getattr(_f.type, "__name__", _f.type)
+        _rows += [f"{_f.name} : {_kind}, default {_f.default!r}", f"    {_f.metadata['help']}"]
+    _part.__doc__ = "\n".join([f"{_part.__doc__}", *_rows])
 
 # Each setting's field, by name.
 SETTINGS = {f.name: f for part in (Data, Networks, Algorithm, Run) for f in fields(part)}

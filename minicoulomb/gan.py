@@ -36,9 +36,14 @@ from minicoulomb.schedules import Rates
 class Batch(NamedTuple):
     """The random draws of one update.
 
-    z                 latent vectors (n_x, latent) of N(0, I)
-    y                 real samples (n_y, ...), in the dtype of theta
-    noise_x, noise_y  N(0, I) draws (n_x, ...) and (n_y, ...), for `algorithm.noise` > 0; else None
+    Parameters
+    ----------
+    z : array (n_x, latent)
+        Draws from N(0, I).
+    y : array (n_y, ...)
+        Real samples, in the dtype of theta.
+    noise_x, noise_y : array (n_x, ...) and array (n_y, ...), or None
+        Draws from N(0, I), needed if `algorithm.noise` > 0.
     """
 
     z: Any
@@ -48,13 +53,22 @@ class Batch(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """The gradients of L_G and L_D at one (theta, w), the losses, and what `diagnostics` needs.
+    """Gradients of L_G and L_D at one (theta, w), the losses, and what `diagnostics` needs.
 
-    dtheta, dw       flat vectors; dtheta is None where only D's was asked for, dw where the objective has no D
-    loss_d, loss_g   numbers, loss_d without the penalty; loss_d is None where the objective has no D
-    phi_x, phi_y     the potential at the samples, (n_x,) and (n_y,)
-    fit              (D, s Phi) at the points where D learns, (n_x + n_y,) each; None where D regresses nothing
-    residuals_z      of G's forward pass, for the running statistics
+    Attributes
+    ----------
+    dtheta : array (G.size,), or None
+        dL_G/dtheta; None with train_g=False.
+    dw : array (D.size,), or None
+        dL_D/dw; None if the objective has no D.
+    loss_d, loss_g : number on the device
+        L_D without the penalty, or None if the objective has no D; L_G.
+    phi_x, phi_y : array (n_x,) and array (n_y,)
+        The potential at generated and real samples.
+    fit : tuple of two arrays (n_x + n_y,), or None
+        D and s Phi at the points where D learns; None if D regresses nothing.
+    residuals_z
+        Residuals of G's forward pass, for the running statistics.
     """
 
     dtheta: Any
@@ -196,16 +210,24 @@ def diagnostics(result: Gradients, unit: float = 1.0) -> dict[str, Any]:
 
 @dataclass
 class State:
-    """All that changes in training; `step` updates the arrays in place. Vectors are flat (see network.py).
+    """All that changes in training; `step` updates the arrays in place.
 
-    step                  how many steps led here; the caller counts them
-    theta, w              parameters of G and D
-    moments_g, moments_d  Adam's, (2, size)
-    statistics            running statistics of G's batch normalization, (G.statistics_size,)
-    average               exponential average of theta; None without averaging
-    average_statistics    running statistics of G with the averaged weights; None without averaging
-    finite                one boolean, perhaps on a device: whether all losses and gradients so far were finite;
-                          once it is false, steps change nothing
+    Attributes
+    ----------
+    step : int
+        Number of steps that led here. The caller counts them.
+    theta, w : array (G.size,) and array (D.size,)
+        Parameters of G and D.
+    moments_g, moments_d : array (2, G.size) and array (2, D.size)
+        Adam's.
+    statistics : array (G.statistics_size,)
+        Running statistics of G's batch normalization.
+    average : array (G.size,), or None
+        Exponential average of theta; None without averaging.
+    average_statistics : array (G.statistics_size,), or None
+        Running statistics of G with the averaged weights; None without averaging.
+    finite : bool, or a boolean on the device
+        Whether all losses and gradients so far were finite. Once it is false, steps change nothing.
     """
 
     step: int
@@ -244,7 +266,7 @@ def initial_state(G: Network, D: Network, seed: int = 0, dtype: Any = np.float32
     Raises
     ------
     UserError
-        If D does not take the output of G, or does not return one number for each sample.
+        If D does not take the output of G or does not return one number for each sample, or for another dtype.
 
     Examples
     --------
@@ -257,6 +279,8 @@ def initial_state(G: Network, D: Network, seed: int = 0, dtype: Any = np.float32
     if D.input_shape != G.output_shape or D.output_shape != ():
         pair = f"G gives {G.output_shape}, and D turns {D.input_shape} into {D.output_shape}"
         raise UserError(f"{pair}: D must turn G's output into one number, (); end D with Linear(c, 1), Reshape(())")
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise UserError(f"dtype {np.dtype(dtype)}: must be float32 or float64; others lose Adam's epsilon")
     theta = xp.asarray(G.init(rng_for(seed, "init", 0), dtype))
     w = xp.asarray(D.init(rng_for(seed, "init", 1), dtype))
     statistics = xp.asarray(G.init_statistics(dtype))
@@ -276,8 +300,13 @@ class Diverged(UserError):
 class Metrics(NamedTuple):
     """What one step measured before its last update, still on the device; `read` gives it as numbers.
 
-    numbers  loss_d, loss_g, r2 and mmd2 by name, as far as the objective has them (see `diagnostics`)
-    checks   whether each loss and gradient was finite, by name, and "all": these and those of all steps before
+    Attributes
+    ----------
+    numbers : dict of numbers by name
+        loss_d and loss_g; mmd2, the squared MMD of the batch; r2, D's coefficient of determination, at most 1. An
+        objective without a D has no loss_d, and one without a regression no r2.
+    checks : dict of booleans by name
+        Whether each loss and gradient was finite, and "all": these and those of all steps before.
     """
 
     numbers: dict[str, Any]

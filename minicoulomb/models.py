@@ -61,7 +61,22 @@ from minicoulomb.network import Network
 
 
 class SampleSpace(NamedTuple):
-    """The space of samples: the shape of one, its typical size, and a bound of its coordinates (data/dataset.py)."""
+    """The space of samples.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one sample: (m,) for points, (height, width, channels) for images.
+    scale : float
+        Typical size of a coordinate; the networks `mlp` divide by it.
+    bound : float
+        Largest size of a coordinate, which the output of the generator `mlp` does not exceed.
+
+    Examples
+    --------
+    >>> SampleSpace((32, 32, 3))
+    SampleSpace(shape=(32, 32, 3), scale=1.0, bound=1.0)
+    """
 
     shape: tuple[int, ...]
     scale: float = 1.0

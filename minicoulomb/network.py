@@ -55,7 +55,7 @@ class Network:
     Raises
     ------
     UserError
-        If a layer cannot take the output of the one before it.
+        If a layer cannot take the output of the one before it, or is no Layer.
 
     Examples
     --------
@@ -69,6 +69,9 @@ class Network:
     """
 
     def __init__(self, layers: list[Layer], input_shape: Shape):
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise UserError(f"layer {layer!r}: must be a Layer; call the function that makes it, as in ReLU()")
         self.root = Sequential(*layers)
         self.input_shape = tuple(input_shape)
         self.output_shape = self.root.output_shape(self.input_shape)

@@ -20,10 +20,14 @@ from minicoulomb.arrays.blocks import for_each_block
 class AdamRates(NamedTuple):
     """The numbers of one step of Adam.
 
-    step_size  lr sqrt(1 - beta2^t) / (1 - beta1^t)
-    beta1      decay of the first moment m
-    beta2      decay of the second moment v
-    epsilon    Adam's epsilon times sqrt(1 - beta2^t)
+    Attributes
+    ----------
+    step_size : float
+        lr sqrt(1 - beta2^t) / (1 - beta1^t)
+    beta1, beta2 : float
+        Decays of the two moments m and v.
+    epsilon : float
+        Adam's epsilon times sqrt(1 - beta2^t).
     """
 
     step_size: Any

@@ -15,11 +15,18 @@ STATISTICS_DECAY = 0.99
 class Rates(NamedTuple):
     """The numbers of one step: all that changes from step to step besides the state and the draws.
 
-    eps          width of the Plummer kernel
-    adam_g       AdamRates of the update of theta
-    adam_d       AdamRates of each update of w, `algorithm.d_steps` of them
-    average      decay of the averaged weights
-    statistics   decay of the running statistics
+    Attributes
+    ----------
+    eps : float
+        Width of the Plummer kernel.
+    adam_g : AdamRates
+        For the update of theta.
+    adam_d : tuple of AdamRates
+        For each update of w, `algorithm.d_steps` of them.
+    average : float
+        Decay of the averaged weights.
+    statistics : float
+        Decay of the running statistics.
     """
 
     eps: Any

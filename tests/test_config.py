@@ -1,10 +1,12 @@
+import inspect
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 from minicoulomb.cli.common import configure
-from minicoulomb.config import SETTINGS, Config
+from minicoulomb.config import SETTINGS, Algorithm, Config, Data, Networks, Run
 from minicoulomb.conv.winograd_plan import ALGORITHMS
 from minicoulomb.data.mixtures import grid
 from minicoulomb.errors import UserError
@@ -52,7 +54,7 @@ def test_a_configuration_survives_the_way_through_json():
 
 
 def test_a_setting_of_another_version_is_named():
-    with pytest.raises(UserError, match="momentum"):
+    with pytest.raises(UserError, match="settings momentum: unknown here; .* --help"):
         Config.of(**{**Config().settings(), "momentum": 0.9})
 
 
@@ -147,3 +149,14 @@ def test_the_kernel_width_follows_the_spread_of_points(tmp_path):
 def test_what_cannot_be_resolved_is_told(chosen, said):
     with pytest.raises(UserError, match=said):
         configured(**{"preset": None} | chosen)
+
+
+def test_the_docstrings_list_every_setting_with_its_default():
+    for part in (Data, Networks, Algorithm, Run):
+        text = inspect.getdoc(part)
+        assert text.splitlines()[2:4] == ["Parameters", "----------"]
+        for f in fields(part):
+            assert f"\n{f.name} : " in text
+            assert f", default {f.default!r}\n    {f.metadata['help']}" in text
+    assert "objective : {'coulomb', 'gan', 'field'}, default 'coulomb'" in Algorithm.__doc__
+    assert "eps_end : float | None, default None" in Algorithm.__doc__

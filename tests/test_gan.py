@@ -159,6 +159,13 @@ def test_a_discriminator_that_does_not_fit_is_refused(layers):
         initial_state(G, D)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, int])
+def test_another_dtype_than_single_or_double_precision_is_refused(dtype):
+    case = problem(*POINTS)
+    with pytest.raises(UserError, match="dtype .*: must be float32 or float64"):
+        initial_state(case.G, case.D, dtype=dtype)
+
+
 def test_the_numbers_of_a_diverged_step_cause_no_warning():
     case = problem(*POINTS)
     result = at(case, case.batches[0])

@@ -177,3 +177,8 @@ def test_a_vector_of_another_network_is_refused():
     for call in (network.named_views, network.prepare, lambda theta: network.forward(theta, x)):
         with pytest.raises(UserError, match=message):
             call(theta)
+
+
+def test_what_is_no_layer_is_refused():
+    with pytest.raises(UserError, match=r"layer <function ReLU.*: must be a Layer; .* as in ReLU\(\)"):
+        Network([Linear(2, 2), ReLU], (2,))

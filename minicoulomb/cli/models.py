@@ -25,5 +25,5 @@ def models(names, size, channels, latent):
 def _print_network(title, network):
     click.echo(f"{title}: {'x'.join(map(str, network.input_shape))}, {network.size:,} parameters")
     for layer, shape, parameters in network.summary():
-        click.echo(f"  {layer:<16}{'x'.join(map(str, shape)) or '1':<14}{parameters:>12,}")
+        click.echo(f"  {layer:<23}{'x'.join(map(str, shape)) or '1':<14}{parameters:>12,}")
     click.echo()

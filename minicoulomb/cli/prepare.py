@@ -6,7 +6,7 @@ from minicoulomb.arrays.threads import available_cores
 from minicoulomb.cli.common import PATH
 from minicoulomb.cli.console import showing, skipped
 from minicoulomb.data.cache import prepare as prepare_images
-from minicoulomb.data.sources import CHANNELS, FORMS, image_source
+from minicoulomb.data.sources import CHANNELS, image_source
 from minicoulomb.errors import UserError
 
 
@@ -26,7 +26,8 @@ def prepare(source, output, size, crop, channels, skip_bad, workers):
     """
     images = image_source(source)
     if images is None:
-        raise UserError(f"{source}: must be {FORMS.rpartition(', or')[0]}; use a .npy or .npz file as --data directly")
+        forms = "a folder, zip or tar of images, an LMDB, or CIFAR-10"
+        raise UserError(f"{source}: must be {forms}; use a .npy or .npz file as --data directly")
     settings = {"size": size or images.size, "crop": crop, "channels": int(channels), "skip_bad": skip_bad}
     workers = workers or available_cores()
     report = prepare_images(images, output, **settings, workers=workers, progress=showing("preparing"))

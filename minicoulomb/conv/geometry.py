@@ -40,8 +40,10 @@ def geometry_of(x, w, stride, padding):
         raise UserError(f"kernel of shape {w.shape}: arrays of shape {x.shape} take one of {x.ndim} axes")
     if len(x) == 0:
         raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample")
-    if x.dtype.kind != "f":
-        raise UserError(f"array of dtype {x.dtype}: convolution takes floating-point numbers; use x.astype(np.float32)")
+    if getattr(x.dtype, "kind", "?") != "f":
+        raise UserError(
+            f"array of dtype {x.dtype}: convolution takes floating-point arrays; use numpy.asarray(x, float)"
+        )
     return normalize_geometry(x.ndim - 2, stride, padding)
 
 

@@ -323,7 +323,7 @@ def _checked(d, eps, *arrays):
     if not eps >= 0:
         raise UserError(f"eps = {eps}: the kernel's width must be >= 0; use the distance at which forces should fade")
     for array in arrays:
-        if not getattr(array, "ndim", 0) or array.dtype.kind not in "biuf":
+        if not getattr(array, "ndim", 0) or getattr(array.dtype, "kind", "?") not in "biuf":
             raise UserError(f"points {str(array)[:50]!r}: must be an array (n, m) of real numbers; use numpy.asarray")
         if array.size == 0:
             raise UserError(f"array of shape {array.shape}: contains no points; pass at least one")
@@ -331,5 +331,5 @@ def _checked(d, eps, *arrays):
     dtype = dtype if dtype.kind == "f" else np.float64
     points = {id(array): array.reshape(len(array), -1).astype(dtype, copy=False) for array in arrays}
     if len(sizes := {array.shape[1] for array in points.values()}) > 1:
-        raise UserError(f"points of dimensions {sorted(sizes)}: all must live in the same space")
+        raise UserError(f"points of dimensions {sorted(sizes)}: all must live in the same space; use data of one shape")
     return float(d), float(eps), *(points[id(array)] for array in arrays)

@@ -85,7 +85,7 @@ def prepare(
     check_geometry(size, crop, channels)
     target = Path(target)
     if target.suffix != ".npy":
-        raise UserError(f"{target}: the cache must be called *.npy; use {target.name}.npy")
+        raise UserError(f"{target}: the output is a .npy file; use {target.with_suffix('.npy')}")
     settings = {"version": VERSION, "size": size, "crop": crop, "channels": channels, "filter": FILTER.name}
     about = {"settings": settings, "source": {"kind": source.kind, "stamp": source.stamp()}}
     remedy = "free some space or choose another place, and run the same command again"

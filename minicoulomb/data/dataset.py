@@ -65,7 +65,7 @@ class ArrayDataset(Dataset):
 
     def __init__(self, name, array, *, scale=1.0, bound=1.0, labels=None, hold_out_every=10):
         if len(array) < 2:
-            raise UserError(f"{name}: {len(array)} samples: training needs at least 2; add data")
+            raise UserError(f"{name}: too few samples ({len(array)}): training needs at least 2; add data")
         self.name, self.array, self.labels = name, array, labels
         self.shape = tuple(array.shape[1:])
         self.scale, self.bound = float(scale), float(bound)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import minicoulomb.layers.activations_cuda as cuda
 from minicoulomb.arrays.backend import Array, array_module
 from minicoulomb.arrays.blocks import map_blocks
+from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import Layer
 
 
@@ -128,31 +129,95 @@ def _by_rows(function, *arrays):
 
 
 def ReLU() -> Activation:
-    """max(x, 0)."""
+    """Layer max(x, 0).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, residuals = ReLU().forward({}, np.array([-1.0, 2.0]))
+    >>> y, ReLU().input_gradient(residuals, np.array([10.0, 10.0]))
+    (array([0., 2.]), array([ 0., 10.]))
+    """
     return Activation(relu, relu_gradient, (), ("x < 0 ? T(0) : x", "dy * T(y > 0)"))
 
 
 def LeakyReLU(slope: float = 0.2) -> Activation:
-    """max(x, slope x), 0 <= slope <= 1."""
+    """Layer max(x, slope x).
+
+    Parameters
+    ----------
+    slope : float
+        From 0 to 1; the slope where x < 0.
+
+    Raises
+    ------
+    UserError
+        For another slope: the gradient is written in the sign of y.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LeakyReLU(0.1).forward({}, np.array([-1.0, 2.0]))[0]
+    array([-0.1,  2. ])
+    """
+    if not 0 <= slope <= 1:
+        raise UserError(f"slope {slope}: must be from 0 to 1; use 0.2")
     return Activation(leaky_relu, leaky_relu_gradient, (slope,), ("x < 0 ? {0} * x : x", "y > 0 ? dy : {0} * dy"))
 
 
 def ELU() -> Activation:
-    """x where x > 0, else exp(x) - 1."""
+    """Layer x where x > 0, else exp(x) - 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ELU().forward({}, np.array([-1.0, 2.0]))[0].round(3)
+    array([-0.632,  2.   ])
+    """
     return Activation(elu, elu_gradient, (), ("x < 0 ? expm1(x) : x", "y > 0 ? dy : dy * (y + 1)"))
 
 
 def Tanh(amplitude: float = 1.0, slope: float = 1.0) -> Activation:
-    """amplitude tanh(slope x)."""
+    """Layer amplitude tanh(slope x).
+
+    Parameters
+    ----------
+    amplitude : float
+        Bound of the output.
+    slope : float
+        Factor of the input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Tanh(amplitude=2.0).forward({}, np.array([0.5, 100.0]))[0].round(3)
+    array([0.924, 2.   ])
+    """
     code = "{0} * tanh({1} * x)", "dy * ({0} * {1} - {1} / {0} * (y * y))"
     return Activation(tanh, tanh_gradient, (amplitude, slope), code)
 
 
 def ScaledTanh() -> Activation:
-    """1.7159 tanh(2 x / 3), the output of the official code's generators (LeCun's constants: f(1) = 1)."""
+    """Layer 1.7159 tanh(2 x / 3), the output of the official code's generators.
+
+    The constants are LeCun's: f(1) = 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ScaledTanh().forward({}, np.array([1.0]))[0].round(3)
+    array([1.])
+    """
     return Tanh(1.7159, 2 / 3)
 
 
 def Softmax() -> Activation:
-    """exp(x_c) / sum_c exp(x_c) over the last axis."""
+    """Layer exp(x_c) / sum_c exp(x_c) over the last axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Softmax().forward({}, np.log([[1.0, 3.0]]))[0].round(3)
+    array([[0.25, 0.75]])
+    """
     return Activation(softmax, softmax_gradient)

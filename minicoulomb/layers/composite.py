@@ -82,7 +82,14 @@ class Identity(Layer):
 class Residual(Layer):
     """Residual(f_1, ..., f_k, scale=s, shortcut=g): y = g(x) + s f_k(... f_1(x)).
 
-    The shortcut g is the identity by default. Where the branch f changes the shape, g must change it in the same way.
+    Parameters
+    ----------
+    f_1, ..., f_k : Layer
+        The branch.
+    scale : float
+        s, the factor of the branch.
+    shortcut : Layer
+        g; where the branch changes the shape, it must change it in the same way.
 
     Examples
     --------
@@ -136,7 +143,12 @@ class Residual(Layer):
 
 @dataclass(frozen=True)
 class Scale(Layer):
-    """y = factor x, a fixed change of units, so that a network computes on numbers of order 1."""
+    """y = factor x, a fixed change of units, so that a network computes on numbers of order 1.
+
+    Parameters
+    ----------
+    factor : float
+    """
 
     factor: float
 
@@ -149,7 +161,13 @@ class Scale(Layer):
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """Reshape(shape): (n, ...) -> (n, *shape) with the same numbers; Reshape((12,)) flattens (2, 2, 3)."""
+    """Reshape(shape): (n, ...) -> (n, *shape) with the same numbers.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of one sample. Reshape((12,)) flattens images (2, 2, 3); Reshape(()) makes (n, 1) to (n,), at the end of D.
+    """
 
     shape: tuple[int, ...]
 

@@ -47,7 +47,7 @@ class _Convolution(Layer):
 
     @property
     def _taps(self) -> tuple[int, ...]:
-        return self.kernel_size if isinstance(self.kernel_size, tuple) else (self.kernel_size,) * 2
+        return tuple(self.kernel_size) if isinstance(self.kernel_size, tuple | list) else (self.kernel_size,) * 2
 
     @property
     def _geometry(self):

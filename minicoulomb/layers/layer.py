@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from minicoulomb.arrays.backend import Array
+from minicoulomb.errors import UserError
 
 Shape = tuple[int, ...]
 
@@ -119,9 +120,24 @@ class He:
 
     gain^2 = 1 / E[f(z)^2] for z ~ N(0, 1), so that the inputs of all layers have the same variance:
     2 for relu, 2 / (1 + slope^2) for leaky_relu, 1 for linear.
+
+    Parameters
+    ----------
+    activation : {"linear", "relu", "leaky_relu", "elu", "tanh"}
+        f, the activation that follows the layer.
+
+    Examples
+    --------
+    >>> kernel = He("relu").kernel((50, 40), fan_in=50)
+    >>> kernel.initial(np.random.default_rng(0), kernel.shape).std().round(2)  # sqrt(2 / 50) = 0.2
+    np.float64(0.2)
     """
 
     activation: str = "linear"
+
+    def __post_init__(self):
+        if self.activation not in GAINS:
+            raise UserError(f"activation {self.activation!r}: must be one of {', '.join(GAINS)}")
 
     def kernel(self, shape: Shape, fan_in: float) -> Parameter:
         """A kernel in which each output is a sum over `fan_in` inputs."""

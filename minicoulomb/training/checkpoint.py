@@ -134,7 +134,7 @@ def _read_about(path, archive):
         writer = about.get("versions", {}).get("minicoulomb", "another version")
         raise UserError(
             f"{path}: format {about['format']}, written by minicoulomb {writer}: this version reads format {FORMAT}; "
-            "install the version that wrote it, or train again"
+            "install the version or commit that wrote it, or train again"
         )
     if not isinstance(about["step"], int) or about["step"] < 0:
         raise UserError(f"{path}: step {about['step']!r}: must be an int >= 0; the file is damaged")

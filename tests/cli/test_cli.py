@@ -362,6 +362,7 @@ def test_the_networks_are_listed_with_shapes_and_parameters():
     assert "generator" not in output
     assert "17,493,123" in run("models", "my")
     assert "discriminator dcgan" in run("models")
+    assert "  BatchNorm, leaky_relu  16x16x128 " in output
 
 
 def test_gradients_are_checked(tmp_path):
@@ -403,6 +404,8 @@ def test_a_folder_can_be_prepared_alone(tmp_path):
         (["evaluate", "/nowhere"], 1, "/nowhere"),
         (["prepare", "/nowhere", "a.npy"], 1, "/nowhere"),
         (["models", "--size", "60"], 1, "--size 64"),
+        (["prepare", str(ROOT / "docs"), "a.png"], 1, "a.png: the output is a .npy file; use a.npy"),
+        (["prepare", str(ROOT / "minicoulomb/data/digits.npz"), "a.npy"], 1, "an LMDB, or CIFAR-10; use a .npy"),
     ],
 )
 def test_a_mistake_is_told_in_a_line_with_its_status(args, status, said, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from minicoulomb.arrays import blocks
 from minicoulomb.conv import correlation, im2col, winograd
 from minicoulomb.conv.correlation import correlate, correlate_input, correlate_kernel
 from minicoulomb.conv.winograd import Kernel
+from minicoulomb.coulomb import potential
 from minicoulomb.errors import UserError
 
 
@@ -242,7 +243,7 @@ image, kernel = np.ones((2, 6, 6, 3)), np.ones((3, 3, 3, 4))
         (lambda: correlate(image, kernel, stride=2.0), "stride 2.0: must be an int"),
         (lambda: correlate(image, kernel, padding=0.5), "padding 0.5: must be an int"),
         (lambda: correlate(image, kernel, padding="same"), "padding same: must be an int"),
-        (lambda: correlate(image.astype(np.uint8), kernel), "array of dtype uint8: .* floating-point numbers"),
+        (lambda: correlate(image.astype(np.uint8), kernel), "array of dtype uint8: .* floating-point arrays"),
         (lambda: correlate_input(np.ones((2, 4, 4, 4), int), kernel), "array of dtype int64"),
         (lambda: correlate_kernel(image.astype(np.uint8), np.ones((2, 4, 4, 4)), 3), "array of dtype uint8"),
     ],
@@ -301,3 +302,11 @@ def test_sizes_may_be_numbers_of_numpy():
     np.testing.assert_array_equal(y, correlate(image, kernel, stride=2, padding=((1, 1), (1, 1))))
     assert correlate_input(y, kernel, two, (one, [1, one]), size=np.int64(6)).shape == image.shape
     assert correlate_kernel(image, y, np.int64(3), two, one).shape == kernel.shape
+
+
+def test_a_tensor_of_another_library_is_refused():
+    tensor = pytest.importorskip("torch").ones(2, 6, 6, 3)
+    with pytest.raises(UserError, match="array of dtype torch.float32: .* use numpy.asarray"):
+        correlate(tensor, kernel)
+    with pytest.raises(UserError, match="points 'tensor.*: must be an array"):
+        potential(tensor, image, image, 1, 1)

@@ -54,6 +54,11 @@ def test_what_is_held_out_is_never_drawn():
     assert set(data.draw(np.random.default_rng(0), 500, held_out=True)[:, 0]) == set(range(4, 50, 5))
 
 
+def test_one_sample_is_too_few():
+    with pytest.raises(UserError, match=r"data: too few samples \(1\): training needs at least 2; add data"):
+        ArrayDataset("data", np.zeros((1, 2)))
+
+
 def test_bytes_become_numbers_from_minus_one_to_one():
     assert decode(np.array([0, 255], np.uint8), np.dtype(np.float32)).tolist() == [-1, 1]
     floats = np.array([0.25], np.float64)

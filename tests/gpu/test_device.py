@@ -242,7 +242,7 @@ def train(case, device, state=None, steps=range(STEPS)) -> State:
 
 
 def arrays_of(state) -> dict[str, np.ndarray]:
-    arrays = {name: getattr(state, name) for name in checkpoints.ARRAYS + checkpoints.AVERAGES}
+    arrays = {name: value for name, value in vars(state).items() if name not in ("step", "finite")}
     return {name: to_host(array) for name, array in arrays.items() if array is not None}
 
 

@@ -315,3 +315,16 @@ def test_a_network_of_any_layer_refuses_an_empty_batch(kind, data):
 def test_batch_normalization_of_no_samples_is_refused():
     with pytest.raises(UserError, match="empty"):
         layers.batch_norm(np.empty((0, 4, 3)), np.ones(3), np.zeros(3))
+
+
+def test_the_size_of_a_convolution_s_kernel_may_be_a_list_or_a_number_of_numpy():
+    for size in (5, [5, 5], np.int64(5)):
+        assert Conv(3, 4, size).output_shape((9, 9, 3)) == (5, 5, 4)
+
+
+def test_an_activation_or_a_slope_that_does_not_exist_is_refused():
+    with pytest.raises(UserError, match="activation 'sigmoid': must be one of linear, relu, leaky_relu, elu, tanh"):
+        He("sigmoid")
+    for slope in (-0.1, 1.5, float("nan")):
+        with pytest.raises(UserError, match=f"slope {slope}: must be from 0 to 1"):
+            LeakyReLU(slope)
