@@ -242,8 +242,10 @@ def train(case, device, state=None, steps=range(STEPS)) -> State:
 
 
 def arrays_of(state) -> dict[str, np.ndarray]:
-    arrays = {name: getattr(state, name) for name in checkpoints.ARRAYS + checkpoints.AVERAGES}
-    return {name: to_host(array) for name, array in arrays.items() if array is not None}
+    arrays = {
+        name: array for name, array in vars(state).items() if name not in ("step", "finite") and array is not None
+    }
+    return {name: to_host(array) for name, array in arrays.items()}
 
 
 def assert_states_agree(state, expected, bound=1e-10):
