@@ -17,8 +17,6 @@ from minicoulomb.training.run import RunDirectory
 
 # An animation of fewer frames shows little of the training.
 FEW = 10
-# Seconds for each frame.
-SECONDS = 0.25
 
 
 @click.command()
@@ -65,7 +63,7 @@ def field(target, n, output, animate, seed, **options):
 
 def _animate(run, backend, dataset, n, seed, output):
     frames = field_frames(run.checkpoints(), backend.xp, dataset, n, seed, showing("checkpoints", "checkpoints"))
-    pictures.save_animation(frames, output, SECONDS)
+    pictures.save_animation(frames, output, seconds=0.25)
     click.echo(f"the field of {run.path} at {len(frames)} checkpoints: {output}")
     if len(frames) < FEW:
         warn("a run keeps its last checkpoints; for more frames train with --keep-checkpoints 100")

@@ -31,8 +31,6 @@ APART = 0.01
 FRAMES, SIZE, IMAGES = 48, 600, 36
 # Seconds for each frame, and frames for the start.
 SECONDS, HOLD = 0.15, 6
-# Decoded images, as in training.
-CACHE = Path("runs") / "cache"
 
 
 @click.command()
@@ -60,7 +58,7 @@ def particles(data, n, points, start, steps, optimizer, step_size, output, energ
     _check_places(output, energies)
     config, found = configure(None, {"data": data, "hold_out_every": 0} | named(options))
     algorithm, backend = config.algorithm, compute_on(config)
-    dataset = open_data(config, CACHE, found)
+    dataset = open_data(config, Path("runs") / "cache", found)
     y = _real_points(dataset, points, config.run.seed)  # (n_y, m)
     x = _start(start, y, n, algorithm.eps, config.run.seed)  # (n, m)
     kernel = {"d": algorithm.d, "eps": algorithm.eps}

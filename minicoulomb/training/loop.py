@@ -68,9 +68,8 @@ def train(
         is_picture = is_end or _due(state.step, settings.sample_every)
         is_checkpoint = _due(state.step, settings.checkpoint_every) and state.step != until
         is_measured = fid is not None and (is_end or _due(state.step, settings.fid_every))
-        if not (
-            logged or is_picture or is_checkpoint or is_measured or stop or time.perf_counter() - since >= READ_EVERY
-        ):
+        is_late = time.perf_counter() - since >= READ_EVERY
+        if not (logged or is_picture or is_checkpoint or is_measured or stop or is_late):
             continue
         numbers = _read(unread, run, checkpoint)
         # The speed of the steps since the last logged one, without the time spent between them.
