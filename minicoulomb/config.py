@@ -55,9 +55,7 @@ class Data(_Part):
         "training data: grid, ring, digits, a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy or .npz array",
     )
     size: int | None = setting(None, "side of the training images, 4 * 2**k pixels  [64; CIFAR-10: 32]", low=8)
-    crop: int | None = setting(
-        None, "side of the central square cut from each image, in pixels  [the largest square]", low=1
-    )
+    crop: int | None = setting(None, "side of the central square cut from each image  [the largest]", low=1)
     channels: int | None = setting(None, "3: colour images, 1: grey images  [3]", low=1, high=3)
     skip_bad: bool = setting(False, "skip images that cannot be read instead of stopping")
     hold_out_every: int = setting(10, "keep every n-th sample out of training, for evaluation; 0: none", low=0)
@@ -77,23 +75,13 @@ class Networks(_Part):
     generator: str = setting("mlp", "generator network", ("mlp", "my", "dcgan", "resnet"))
     discriminator: str = setting("mlp", "discriminator network", ("mlp", "my", "my-big", "dcgan", "resnet"))
     latent: int = setting(2, "dimension of z ~ N(0, I)", low=1)
-    g_width: int | None = setting(
-        None, "units of each hidden layer of G (mlp), or channels before its last layer  [the network's]", low=1
-    )
-    d_width: int | None = setting(
-        None, "units of each hidden layer of D (mlp), or channels of its first layer  [the network's]", low=1
-    )
+    g_width: int | None = setting(None, "units of G's hidden layers (mlp), or channels before its last layer", low=1)
+    d_width: int | None = setting(None, "units of D's hidden layers (mlp), or channels of its first layer", low=1)
     g_depth: int = setting(4, "hidden layers of G (mlp)", low=1)
     d_depth: int = setting(3, "hidden layers of D (mlp)", low=1)
-    extra_layers: int = setting(
-        0, "additional 3x3 convolutions at 4x4 pixels in both convolutional networks; 0 in the paper", low=0
-    )
-    g_activation: str = setting(
-        "relu", "activation of the hidden layers of G (mlp)", ("relu", "leaky_relu", "elu", "tanh")
-    )
-    d_activation: str = setting(
-        "relu", "activation of the hidden layers of D (mlp)", ("relu", "leaky_relu", "elu", "tanh")
-    )
+    extra_layers: int = setting(0, "3x3 convolutions to add at 4x4 pixels; 0 in the paper", low=0)
+    g_activation: str = setting("relu", "activation in G (mlp)", ("relu", "leaky_relu", "elu", "tanh"))
+    d_activation: str = setting("relu", "activation in D (mlp)", ("relu", "leaky_relu", "elu", "tanh"))
     convolution: str = setting(
         "auto",
         "algorithm of the convolutions: direct (im2col and one matrix product), winograd (fewer multiplications), or "
@@ -107,15 +95,11 @@ class Algorithm(_Part):
     """The field, Algorithm 1 and Adam: all that a step depends on besides the networks and the samples."""
 
     # The field
-    d: float = setting(
-        2.0, "exponent of the Plummer kernel (r^2 + eps^2)^(-d/2); the official code's dimension is d + 2", above=0
-    )
+    d: float = setting(2.0, "kernel (r^2 + eps^2)^(-d/2); the official code's dimension is d + 2", above=0)
     eps: float = setting(3.0, "width of the Plummer kernel, in units of the data", above=0)
     eps_end: float | None = setting(None, "eps at the last step, approached exponentially  [eps: constant]", above=0)
     potential_scale: float = setting(1.0, "D learns this multiple of the potential; 1 in the paper", above=0)
-    relative_potential: bool = setting(
-        False, "D learns the potential in units of eps^-d, its largest value, so that the target stays of order 1"
-    )
+    relative_potential: bool = setting(False, "D learns the potential in units of eps^-d, its largest value")
 
     # Algorithm 1
     objective: str = setting(
@@ -123,9 +107,7 @@ class Algorithm(_Part):
         "coulomb: Algorithm 1; gan: a non-saturating GAN; field: G follows the mini-batch's field, without D",
         ("coulomb", "gan", "field"),
     )
-    noise: float = setting(
-        0.0, "standard deviation of the noise on the points at which D learns, in units of eps; 1 in the paper", low=0
-    )
+    noise: float = setting(0.0, "noise on the points where D learns, in units of eps; 1 in the paper", low=0)
     l2: float = setting(0.0, "weight decay of D: adds l2/2 * ||kernels||^2 to L_D", low=0)
     d_steps: int = setting(1, "updates of D per update of G; the last one is simultaneous with G's", low=1)
     batch_size: int = setting(128, "real samples per batch, and as many generated ones", low=1)
@@ -134,16 +116,12 @@ class Algorithm(_Part):
     # Adam
     lr_g: float = setting(1e-4, "learning rate of G", above=0)
     lr_d: float = setting(5e-5, "learning rate of D; half of G's in the official code", above=0)
-    lr_decay: float = setting(
-        1.0, "last learning rates divided by the first, approached exponentially; 1: constant", above=0
-    )
+    lr_decay: float = setting(1.0, "last learning rates as a share of the first, approached exponentially", above=0)
     beta1_g: float = setting(0.9, "Adam's beta1 for G", low=0, high=0.999999)
     beta1_d: float = setting(0.9, "Adam's beta1 for D", low=0, high=0.999999)
     beta2: float = setting(0.999, "Adam's beta2 for both networks", low=0, high=0.999999)
     adam_epsilon: float = setting(1e-8, "Adam's epsilon", above=0)
-    average: float = setting(
-        0.0, "decay of the moving average of G's weights, from which samples are drawn; 0: no average", low=0, high=1
-    )
+    average: float = setting(0.0, "decay of the average of G's weights that samples come from; 0: none", low=0, high=1)
 
     def __post_init__(self):
         super().__post_init__()
@@ -170,25 +148,18 @@ class Run(_Part):
     # Off, so that figures agree with NumPy's: TF32 keeps 10 bits of each factor's mantissa, float32 has 23.
     tf32: bool = setting(False, "use TF32 for matrix products on a GPU: faster, about 3 significant digits")
     threads: int | None = setting(None, "threads on the CPU  [one per core]", low=1)
-    batch_statistics: bool = setting(
-        False,
-        "sample with batch normalization's statistics of the batch, as in the official code, not the running ones",
-    )
+    batch_statistics: bool = setting(False, "sample with the statistics of the batch, as the official code does")
     log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1)
     sample_every: int = setting(1000, "steps between pictures of samples; 0: only at the end", low=0)
     checkpoint_every: int = setting(1000, "steps between checkpoints; 0: only at the end", low=0)
     keep_checkpoints: int = setting(3, "number of checkpoints to keep, the latest ones", low=1)
 
     # FID while training
-    fid_every: int = setting(0, "steps between measurements of FID, which keep the best checkpoint; 0: no FID", low=0)
+    fid_every: int = setting(0, "steps between FIDs, of which the best checkpoint is kept; 0: none", low=0)
     # More than the 2048 features, or their covariance has no full rank; the literature's 50,000 take long.
     fid_samples: int = setting(10_000, "samples per FID", low=2)
-    fid_reference: str | None = setting(
-        None, "reference of FID: a .npz with mu and sigma, or images  [the training data]"
-    )
-    inception: str | None = setting(
-        None, "weights of Inception for FID: pytorch-fid's .pth, a .safetensors or a .npz file"
-    )
+    fid_reference: str | None = setting(None, "reference of FID: a .npz with mu and sigma, or images  [data]")
+    inception: str | None = setting(None, "weights of FID's Inception: a .pth, .safetensors or .npz file")
 
     def __post_init__(self):
         super().__post_init__()
