@@ -165,8 +165,8 @@ def _select(cupy, device):
     try:
         n = runtime.getDeviceCount()
         if 0 < n <= device:
-            there = f"there are {n} GPUs" if n > 1 else "there is 1 GPU"
-            raise NoGPU(f"device {device}: {there}{_visible()}", f"use --device {n - 1} or less")
+            count = f"there are {n} GPUs" if n > 1 else "there is 1 GPU"
+            raise NoGPU(f"device {device}: {count}{_visible()}", f"use --device {n - 1} or less")
         cupy.cuda.Device(device).use()
     except runtime.CUDARuntimeError as error:
         if "cudaErrorInsufficientDriver" in str(error):

@@ -103,16 +103,16 @@ def copy_weights(source: Checkpoint, target: Checkpoint) -> None:
 
     If only the target averages its weights, its averages start from the source's weights.
     """
-    given = vars(source.state)
+    arrays = vars(source.state)
     if source.state.average is None:
-        given = {**given, "average": source.state.theta, "average_statistics": source.state.statistics}
+        arrays = {**arrays, "average": source.state.theta, "average_statistics": source.state.statistics}
     names = [name for name in _shapes(target.config, target.G, target.D) if not name.startswith("moments")]
     for name in names:
-        new, old = given[name], getattr(target.state, name)
+        new, old = arrays[name], getattr(target.state, name)
         if new.shape != old.shape:
             raise UserError(f"{name} has {new.size} numbers: this run's networks have {old.size}; use equal networks")
     for name in names:
-        getattr(target.state, name)[...] = given[name]
+        getattr(target.state, name)[...] = arrays[name]
 
 
 def _shapes(config, G, D):
