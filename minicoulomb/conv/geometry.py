@@ -35,8 +35,8 @@ def per_axis(value, dimensions: int, name: str) -> tuple[int, ...]:
 def geometry_of(x, w, stride, padding):
     """normalize_geometry for images or sequences x and, if not None, a kernel w; UserError if they are neither."""
     if getattr(x, "ndim", 0) not in (3, 4):
-        shape = getattr(x, "shape", "unknown")
-        raise UserError(f"array of shape {shape}: convolution takes arrays (n, l, c) or (n, h, w, c)")
+        what = f"array of shape {x.shape}" if hasattr(x, "shape") else type(x).__name__
+        raise UserError(f"{what}: convolution takes arrays (n, l, c) or (n, h, w, c)")
     if w is not None and w.ndim != x.ndim:
         raise UserError(f"kernel of shape {w.shape}: arrays of shape {x.shape} take one of {x.ndim} axes")
     if len(x) == 0:

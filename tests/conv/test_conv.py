@@ -239,7 +239,7 @@ image, kernel = np.ones((2, 6, 6, 3)), np.ones((3, 3, 3, 4))
         (lambda: correlate_kernel(image, np.ones((2, 4, 4, 4)), 0), "kernel_size 0"),
         (lambda: correlate_kernel(image, np.ones((2, 4, 4, 4)), 7), "kernel of size 7"),
         (lambda: correlate_kernel(np.ones((0, 6, 6, 3)), np.ones((0, 4, 4, 4)), 3), "the batch is empty"),
-        (lambda: correlate(image.tolist(), kernel), r"array of shape \(2, 6, 6, 3\): convolution takes arrays"),
+        (lambda: correlate(image.tolist(), kernel), "^list: convolution takes arrays"),
         (lambda: correlate(image, kernel, stride=2.0), "stride 2.0: must be an int"),
         (lambda: correlate(image, kernel, padding=0.5), "padding 0.5: must be an int"),
         (lambda: correlate(image, kernel, padding="same"), "padding same: must be an int"),
