@@ -179,6 +179,7 @@ def test_a_vector_of_another_network_is_refused():
             call(theta)
 
 
+@pytest.mark.host
 def test_what_is_no_layer_is_refused():
     with pytest.raises(UserError, match=r"layer <function ReLU.*: must be a Layer; .* as in ReLU\(\)"):
         Network([Linear(2, 2), ReLU], (2,))

@@ -296,6 +296,7 @@ def test_col2im_is_the_adjoint_of_im2col():
     assert (cols * other).sum() == pytest.approx((x * im2col.col2im(other, 4, *geometry, (7, 6))).sum(), rel=1e-12)
 
 
+@pytest.mark.host
 def test_sizes_may_be_numbers_of_numpy():
     two, one = np.int64(2), np.int32(1)
     y = correlate(image, kernel, stride=two, padding=one)
