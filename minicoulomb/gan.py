@@ -26,7 +26,7 @@ from minicoulomb.arrays.backend import array_module, to_host
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.config import Algorithm
-from minicoulomb.coulomb import potential, potentials
+from minicoulomb.coulomb import mmd2_of, potential, potentials
 from minicoulomb.errors import UserError
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, update_average
@@ -201,7 +201,7 @@ def diagnostics(result: Gradients, unit: float = 1.0) -> dict[str, Any]:
     mmd2   unit (mean Phi(y) - mean Phi(x)) >= 0, the squared MMD of the two batches, which must fall
     """
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in `step`
-        mmd2 = {"mmd2": unit * (result.phi_y.mean() - result.phi_x.mean())}
+        mmd2 = {"mmd2": unit * mmd2_of(result.phi_x, result.phi_y)}
         if result.fit is None:
             return mmd2
         error, scatter = result.fit[0] - result.fit[1], result.fit[1] - result.fit[1].mean()
