@@ -132,6 +132,8 @@ def test_dtype_device_and_memory_format_are_those_asked_for(torch):
 
 
 def test_a_layer_without_a_module_is_named():
+    pytest.importorskip("torch", reason="networks are translated to PyTorch; pip install torch")
+
     class Mystery(Layer):
         def __repr__(self):
             return "Mystery()"
