@@ -91,7 +91,7 @@ def test_particles_spread_from_a_point_over_all_modes():
     assert metrics["modes20"] == 25
 
 
-@pytest.mark.parametrize("data", ["ring", "digits"])
+@pytest.mark.parametrize("data", ["ring", pytest.param("digits", marks=pytest.mark.slow)])
 def test_mode_collapse_compares_three_objectives_from_two_starts(tmp_path, capsys, data):
     example = load("mode_collapse")
     example["main"].callback(data=data, seeds=1, steps=10, out=tmp_path)

@@ -226,6 +226,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(compare, "frechet_distance_of", lambda mu_1, s_1, mu_2, s_2: float(((mu_1 - mu_2) ** 2).sum()))
 
 
+@pytest.mark.slow
 def test_fid_and_kid_of_a_run_are_those_of_its_exported_samples(trained, weights, tmp_path):
     """The samples themselves as reference, from the file that export writes: FID 0, and the KID of equal sets."""
     run("sample", trained, "-n", 5, "-o", tmp_path / "samples.npz")
