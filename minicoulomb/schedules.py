@@ -53,7 +53,7 @@ def lr_decay_at(algorithm: Algorithm, step: int) -> float:
 
 
 def rates_at(algorithm: Algorithm, step: int) -> Rates:
-    """Numbers of the step number `step`, for `step`.
+    """Rates of one step of training, to be passed to gan.step.
 
     eps and learning rates go exponentially from their first value to their last, at step = `algorithm.steps`. Averages
     decay by min(decay, (1 + step) / (10 + step)), so that the first steps do not linger in them.

@@ -101,15 +101,16 @@ def _read(unread: list[Metrics], run: RunDirectory, checkpoint: Checkpoint) -> d
     """The last step's numbers; if a step was not finite, the state is saved as that of the step before."""
     state, algorithm = checkpoint.state, checkpoint.config.algorithm
     first = state.step - len(unread)
-    error = _divergence(unread[-1])  # which knows of those before
-    if error is None:
-        numbers, decay = unread[-1].read(), lr_decay_at(algorithm, state.step - 1)
-        numbers |= {"eps": eps_at(algorithm, state.step - 1), "lr_g": algorithm.lr_g * decay}
-        return numbers | ({"lr_d": algorithm.lr_d * decay} if "loss_d" in numbers else {})
-    state.step, error = next((number, e) for number, m in enumerate(unread, first) if (e := _divergence(m)))
-    message = f"{error} at step {state.step}; the last good state is in {run.save(checkpoint)}"
-    run.log(message)
-    raise Diverged(error.what, message)
+    try:
+        numbers = unread[-1].read()
+    except Diverged:  # in this step or one before it
+        state.step, error = next((number, e) for number, m in enumerate(unread, first) if (e := _divergence(m)))
+        message = f"{error} at step {state.step}; the last good state is in {run.save(checkpoint)}"
+        run.log(message)
+        raise Diverged(error.what, message) from None
+    decay = lr_decay_at(algorithm, state.step - 1)
+    numbers |= {"eps": eps_at(algorithm, state.step - 1), "lr_g": algorithm.lr_g * decay}
+    return numbers | ({"lr_d": algorithm.lr_d * decay} if "loss_d" in numbers else {})
 
 
 def _divergence(metrics: Metrics) -> Diverged | None:
