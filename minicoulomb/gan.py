@@ -302,21 +302,29 @@ class Metrics(NamedTuple):
 
     Attributes
     ----------
-    numbers : dict of numbers by name
-        loss_d and loss_g; mmd2, the squared MMD of the batch; r2, D's coefficient of determination, at most 1. An
-        objective without a D has no loss_d, and one without a regression no r2.
+    result : Gradients
+        Of the last batch, without its large arrays.
+    unit : float
+        `potential_unit` of the step.
     checks : dict of booleans by name
         Whether each loss and gradient was finite, and "all": these and those of all steps before.
     """
 
-    numbers: dict[str, Any]
+    result: Gradients
+    unit: float
     checks: dict[str, Any]
 
     def read(self) -> dict[str, float]:
-        """The numbers as floats; waits for the device. Raises Diverged if anything was not finite, now or earlier."""
-        everything = [*self.numbers.values(), *self.checks.values()]
-        values = iter(to_host(array_module(everything[0]).stack(everything)).tolist())
-        numbers, checks = dict(zip(self.numbers, values)), dict(zip(self.checks, values))
+        """The step's numbers as floats; waits for the device.
+
+        loss_d and loss_g; mmd2, the squared MMD of the batch; r2, D's coefficient of determination, at most 1. An
+        objective without a D has no loss_d, and one without a regression no r2. Raises Diverged if anything was not
+        finite, now or earlier.
+        """
+        losses = {name: getattr(self.result, name) for name in self.checks if name.startswith("loss")}
+        numbers, xp = losses | diagnostics(self.result, self.unit), array_module(self.result.loss_g)
+        values = iter(to_host(xp.stack([*numbers.values(), *self.checks.values()])).tolist())
+        numbers, checks = dict(zip(numbers, values)), dict(zip(self.checks, values))
         if not checks.pop("all"):
             raise Diverged(next((name for name, good in checks.items() if not good), "a loss or gradient"))
         return numbers
@@ -401,8 +409,8 @@ def step(
         update_average(state.moments_d, moments_d, 0.0, finite)
     _update_averages(G, state, batches[-1].z, result.residuals_z, rates, finite)
     state.finite = finite
-    losses = {name: value for name, value in found.items() if name.startswith("loss")}
-    return Metrics(losses | diagnostics(result, potential_unit(algorithm, rates.eps)), checks | {"all": finite})
+    result = result._replace(dtheta=None, dw=None, residuals_z=None)
+    return Metrics(result, potential_unit(algorithm, rates.eps), checks | {"all": finite})
 
 
 def _update_averages(G, state, z, residuals_z, rates, finite):

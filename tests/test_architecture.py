@@ -18,7 +18,7 @@ ROOMS = {
     "config": (155, "errors"),
     "arrays": (405, "errors"),
     "conv": (655, "errors arrays"),
-    "coulomb": (290, "errors arrays"),
+    "coulomb": (295, "errors arrays"),
     "optim_cuda": (25, "arrays"),
     "optim": (30, "arrays optim_cuda"),
     "layers": (565, "errors arrays conv"),

@@ -80,9 +80,13 @@ def _fused(points) -> bool:
 
 def _sums(a, p, q, d, eps, *terms):
     """The sums over all tiles of term(a_i, p_j, q_j, k_ij), for the n-th of the terms with k_{d+2n}."""
+    powers = _powers_of(a, p, d, eps, len(terms))
+    if _are_one_tile(a, p):
+        k = powers(slice(None), slice(None))
+        return [term(a, p, q, next(k)).astype(a.dtype, copy=False) for term in terms]
     shapes = [a.shape if term is _offsets else a.shape[:1] for term in terms]
     symmetric = p is a and prod(shapes[-1]) <= FEW_COORDINATES * len(a)  # else the parts' sums would fill the memory
-    powers, parts = _powers_of(a, p, d, eps, len(terms)), len(_parts_of(a)) if symmetric else 1
+    parts = len(_parts_of(a)) if symmetric else 1
     totals = [array_module(a).zeros((parts, *shape), a.dtype) for shape in shapes]
 
     def add(part, rows, columns):
@@ -233,4 +237,9 @@ def _tiles_of(points, start: int = 0) -> list[slice]:
 
 def _memory_for(a, b):
     """Memory for tiles of pairs; a single tile allocates afresh, which costs less than a look-up."""
-    return NoWorkspace if len(_tiles_of(a)) == len(_tiles_of(b)) == 1 else Workspace()
+    return NoWorkspace if _are_one_tile(a, b) else Workspace()
+
+
+def _are_one_tile(a, b) -> bool:
+    """Whether a single tile has all pairs."""
+    return max(len(a), len(b)) <= (GPU_TILE if on_gpu(a) else TILE)
