@@ -1,4 +1,8 @@
-"""A file appears whole or not at all: it is written under another name, synced to disk, then renamed."""
+"""Two promises about files: one that we write appears whole or not at all, and one that we read fits into memory.
+
+atomic_write(path)                     writes under another name, syncs to disk, then renames
+check_unfolded(what, bytes, stored)    refuses what would unfold to far more bytes than the file has
+"""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +10,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from minicoulomb.errors import explained
+from minicoulomb.errors import UserError, explained
+
+# What a small file may unfold to, in bytes, and how many times its size a large one may.
+UNFOLDED, TIMES = 2**28, 64
+
+
+def check_unfolded(what: str, unfolded: int, stored: int) -> None:
+    """UserError if `stored` bytes declare that they unfold to more than any honest file; call it before they do."""
+    if unfolded > (limit := max(UNFOLDED, TIMES * stored)):
+        raise UserError(
+            f"{what}: {stored:,} bytes would unfold to {unfolded:,}: at most {limit:,}; it is no honest file"
+        )
 
 
 @contextmanager

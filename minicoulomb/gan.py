@@ -417,12 +417,11 @@ def _update_averages(G, state, z, residuals_z, rates, finite):
     """Average theta, and batch normalization's statistics of this pass; those of the averaged weights take a pass."""
     if G.statistics_size:
         G.update_statistics(state.statistics, residuals_z, rates.statistics, finite)
-    if state.average is None:
-        return
-    update_average(state.average, state.theta, rates.average, finite)
-    if G.statistics_size:
-        _, residuals = G.forward(state.average, z)
-        G.update_statistics(state.average_statistics, residuals, rates.statistics, finite)
+    if state.average is not None:
+        update_average(state.average, state.theta, rates.average, finite)
+        if G.statistics_size:
+            _, residuals = G.forward(state.average, z)
+            G.update_statistics(state.average_statistics, residuals, rates.statistics, finite)
 
 
 def generate(G: Network, state: State, z: Any, batch_statistics: bool = False) -> Any:

@@ -116,7 +116,7 @@ def _offsets(a, p, q, k):
 
 def _powers_of(a, b, d, eps, count=1) -> Callable[[slice, slice], Iterator]:
     """The function (rows, columns) -> k_d, k_{d+2}, ... of one tile, `count` in all, each in the memory of the last."""
-    squared_distances, workspace = _squared_distances_of(a, b, eps), _memory_for(a, b)
+    squared_distances, workspace = _squared_distances_of(a, b, eps), NoWorkspace if _are_one_tile(a, b) else Workspace()
 
     def powers(rows, columns):
         s = squared_distances(rows, columns)
@@ -164,7 +164,7 @@ def _by_few_differences_of(a, b) -> Callable:
     These are matrix products [a_i, 1] . [1, -b_j], one for each coordinate: rounded once, just as a - b is, and faster
     than NumPy's broadcasting.
     """
-    xp, m, workspace = array_module(a), a.shape[1], _memory_for(a, b)
+    xp, m, workspace = array_module(a), a.shape[1], NoWorkspace if _are_one_tile(a, b) else Workspace()
     left, right = xp.ones((m, len(a), 2), a.dtype), xp.ones((m, 2, len(b)), a.dtype)
     left[:, :, 0] = a.T
     xp.negative(b.T, out=right[:, 1])
@@ -235,11 +235,6 @@ def _tiles_of(points, start: int = 0) -> list[slice]:
     return [slice(first, first + side) for first in range(start, len(points), side)]
 
 
-def _memory_for(a, b):
-    """Memory for tiles of pairs; a single tile allocates afresh, which costs less than a look-up."""
-    return NoWorkspace if _are_one_tile(a, b) else Workspace()
-
-
 def _are_one_tile(a, b) -> bool:
-    """Whether a single tile has all pairs."""
+    """Whether a single tile has all pairs; then a workspace's look-ups cost more than new memory."""
     return max(len(a), len(b)) <= (GPU_TILE if on_gpu(a) else TILE)
