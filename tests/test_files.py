@@ -1,4 +1,4 @@
-"""What files.py promises of a file that somebody else wrote; tests/training tests that ours appear whole or not at all."""
+"""What files.py promises of a file of somebody else; tests/training tests that ours appear whole or not at all."""
 
 import pytest
 
