@@ -107,6 +107,9 @@ class Algorithm(_Part):
         "coulomb: Algorithm 1; gan: a non-saturating GAN; field: G follows the mini-batch's field, without D",
         ("coulomb", "gan", "field"),
     )
+    field_share: float = setting(
+        0.0, "share f of the mini-batch's own field in the slope that G climbs; 0 in the paper", low=0, high=1
+    )
     noise: float = setting(0.0, "noise on the points where D learns, in units of eps; 1 in the paper", low=0)
     l2: float = setting(0.0, "weight decay of D: adds l2/2 * ||kernels||^2 to L_D", low=0)
     d_steps: int = setting(1, "updates of D per update of G; the last one is simultaneous with G's", low=1)
@@ -117,6 +120,7 @@ class Algorithm(_Part):
     lr_g: float = setting(1e-4, "learning rate of G", above=0)
     lr_d: float = setting(5e-5, "learning rate of D; half of G's in the official code", above=0)
     lr_decay: float = setting(1.0, "last learning rates as a share of the first, approached exponentially", above=0)
+    lr_decay_d: float | None = setting(None, "D's last learning rate as a share of its first  [lr-decay]", above=0)
     beta1_g: float = setting(0.9, "Adam's beta1 for G", low=0, high=0.999999)
     beta1_d: float = setting(0.9, "Adam's beta1 for D", low=0, high=0.999999)
     beta2: float = setting(0.999, "Adam's beta2 for both networks", low=0, high=0.999999)
@@ -126,13 +130,15 @@ class Algorithm(_Part):
     def __post_init__(self):
         super().__post_init__()
         # What an objective does not have must stay at the value that means none.
-        absent = {"gan": {"noise": 0}, "field": {"noise": 0, "d_steps": 1, "l2": 0}}.get(self.objective, {})
-        for name, none in absent.items():
+        absent = {"gan": {"noise": 0, "field_share": 0}, "field": {"noise": 0, "d_steps": 1, "l2": 0, "field_share": 0}}
+        for name, none in absent.get(self.objective, {}).items():
             if getattr(self, name) != none:
                 raise UserError(
                     f"{name} {getattr(self, name)}: objective {self.objective} has no such setting; use {_flag(name)} "
                     f"{none}, or --objective coulomb"
                 )
+        if self.field_share == 1:
+            raise UserError("field_share 1: leaves nothing to D; use --objective field, or a share below 1")
 
 
 @dataclass(frozen=True)

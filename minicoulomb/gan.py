@@ -4,6 +4,12 @@
     L_D = 1/2 mean_i (D(x_i; w) - s Phi(x_i))^2 + 1/2 mean_j (D(y_j; w) - s Phi(y_j))^2 + l2/2 |kernels of D|^2
     L_G = -1/2 mean_i D(G(z_i; theta); w)
 
+With `field_share` f > 0, a step beyond the paper, G climbs a mixture of D and the mini-batch's potential:
+
+    L_G = -1/2 mean_i ((1 - f) D + f s Phi)(G(z_i; theta)),        dL_G/dx_i = -1/(2 n_x) ((1 - f) grad D + f s E)(x_i)
+
+D is smooth and lags behind; E = grad Phi of a mini-batch has no bias from D, but its variance. f = 0 is Algorithm 1.
+
 Phi is a target: no gradient flows through it. Both gradients are computed at the current (theta, w) before either
 vector changes. In the paper s = 1; here s = `potential_scale`, times eps^d with `relative_potential`, which keeps D's
 target of order 1 at any eps. With noise > 0, D learns at x + noise eps N(0, I) and y + noise eps N(0, I), the paper's
@@ -26,7 +32,7 @@ from minicoulomb.arrays.backend import array_module, to_host
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.config import Algorithm
-from minicoulomb.coulomb import mmd2_of, potential, potentials
+from minicoulomb.coulomb import field, mmd2_of, potential, potentials
 from minicoulomb.errors import UserError
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, update_average
@@ -117,7 +123,8 @@ def gradients(
     batch : Batch
         The draws.
     algorithm : Algorithm
-        Used here are `d`, `noise`, `l2`, `potential_scale` and `relative_potential`, not `eps` or `objective`.
+        All that a gradient depends on, but for `eps` and `objective`: `d`, `field_share`, `noise`, `l2` and the
+        potential's scale.
     eps : float
         Width of the Plummer kernel, in the units of the data.
     train_g : bool
@@ -159,7 +166,8 @@ def gradients(
         phi = potential(xp.concatenate((a_x, a_y)), y, x, algorithm.d, eps)  # (n_x + n_y,)
     else:
         a_x, a_y, phi = x, y, xp.concatenate((phi_x, phi_y))
-    target = target_scale(algorithm, eps) * phi
+    s = target_scale(algorithm, eps)
+    target = s * phi
 
     regress = _regress if D.statistics_size else one_pass.regress  # one pass is faster, where D treats samples apart
     d, dw, slopes = regress(D, of_w, a_x, a_y, target, train_g and not is_noisy)
@@ -170,8 +178,13 @@ def gradients(
     if is_noisy:  # G climbs D at its samples themselves
         d_x, residuals_x = D.forward(of_w, x)
         slopes = D.input_gradient(residuals_x, xp.ones_like(d_x)) if train_g else None
+    share, climbed = algorithm.field_share, d_x.mean()
+    if share:
+        climbed = (1 - share) * climbed + share * s * phi_x.mean()
+        if train_g:
+            slopes = (1 - share) * slopes + share * s * field(x, y, x, algorithm.d, eps).reshape(x.shape)
     dtheta = G.param_gradient(residuals_z, slopes / (-2 * n_x)) if train_g else None
-    return Gradients(dtheta, dw, loss_d, -d_x.mean() / 2, phi_x, phi_y, (d, target), residuals_z)
+    return Gradients(dtheta, dw, loss_d, climbed / -2, phi_x, phi_y, (d, target), residuals_z)
 
 
 def _regress(D, w, x, y, target, slopes):

@@ -47,9 +47,11 @@ def eps_at(algorithm: Algorithm, step: int) -> float:
     return exponential(algorithm.eps, end, step / algorithm.steps)
 
 
-def lr_decay_at(algorithm: Algorithm, step: int) -> float:
-    """Learning rates in the step number `step` = 0, 1, ... as a share of the first."""
-    return exponential(1.0, algorithm.lr_decay, step / algorithm.steps)
+def learning_rates_at(algorithm: Algorithm, step: int) -> tuple[float, float]:
+    """Learning rates of G and D in the step number `step` = 0, 1, ...: exponential to their last share of the first."""
+    c, progress = algorithm, step / algorithm.steps
+    decay_d = c.lr_decay if c.lr_decay_d is None else c.lr_decay_d
+    return c.lr_g * exponential(1.0, c.lr_decay, progress), c.lr_d * exponential(1.0, decay_d, progress)
 
 
 def rates_at(algorithm: Algorithm, step: int) -> Rates:
@@ -75,13 +77,13 @@ def rates_at(algorithm: Algorithm, step: int) -> Rates:
     >>> round(rates.eps, 6), round(rates.statistics, 3), len(rates.adam_d)
     (0.3, 0.85, 1)
     """
-    c, of_adam, lr = algorithm, (algorithm.beta2, algorithm.adam_epsilon), lr_decay_at(algorithm, step)
+    c, of_adam, (lr_g, lr_d) = algorithm, (algorithm.beta2, algorithm.adam_epsilon), learning_rates_at(algorithm, step)
     first = step * c.d_steps + 1
     warm_up = (1 + step) / (10 + step)
     return Rates(
         eps_at(c, step),
-        adam_rates(step + 1, c.lr_g * lr, c.beta1_g, *of_adam),
-        tuple(adam_rates(t, c.lr_d * lr, c.beta1_d, *of_adam) for t in range(first, first + c.d_steps)),
+        adam_rates(step + 1, lr_g, c.beta1_g, *of_adam),
+        tuple(adam_rates(t, lr_d, c.beta1_d, *of_adam) for t in range(first, first + c.d_steps)),
         min(c.average, warm_up),
         min(STATISTICS_DECAY, warm_up),
     )

@@ -43,6 +43,7 @@ OPTIONS = {
     "potential_scale": 3.0,
     "relative_potential": True,
     "noise": 0.5,
+    "field_share": 0.3,
     "d": 1.5,
     "eps": 0.8,
 }
@@ -51,7 +52,7 @@ OPTIONS = {
 BASELINES = {name: OBJECTIVES[name] for name in ("gan", "field")}
 BASELINE_OPTIONS = {
     "gan": {"l2": 0.1},
-    "field": {name: value for name, value in OPTIONS.items() if name not in ("l2", "noise")},
+    "field": {name: value for name, value in OPTIONS.items() if name not in ("l2", "noise", "field_share")},
 }
 
 

@@ -14,7 +14,7 @@ from test_optim import defining_adam
 from minicoulomb.arrays.backend import open_backend
 from minicoulomb.arrays.upload import Upload
 from minicoulomb.arrays.workspace import Workspace
-from minicoulomb.baselines import gan_gradients, sigmoid, softplus
+from minicoulomb.baselines import field_gradients, gan_gradients, sigmoid, softplus
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field, potentials
 from minicoulomb.data.mixtures import ring
@@ -50,6 +50,18 @@ def at(problem, **settings):
     function = BASELINES[config.algorithm.objective]
     G, D, theta, w, (batch, *_), _ = problem
     return function(G, D, theta, w, batch, config.algorithm, config.algorithm.eps)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_a_field_share_mixes_the_slopes_of_algorithm_1_and_of_the_field(noise):
+    case = problem(*POINTS, noise=noise, potential_scale=3.0)
+    at = lambda gradients, **settings: gradients(
+        case.G, case.D, case.theta, case.w, case.batches[0], case.config.replace(**settings).algorithm, 1.0
+    )
+    of_d, of_field, mixed = at(gradients), at(field_gradients, noise=0.0), at(gradients, field_share=0.3)
+    assert_agree(mixed.dtheta, 0.7 * of_d.dtheta + 0.3 * of_field.dtheta, bound=1e-14)
+    assert mixed.loss_g == pytest.approx(0.7 * of_d.loss_g + 0.3 * of_field.loss_g, rel=1e-14)
+    np.testing.assert_array_equal(mixed.dw, of_d.dw)  # D learns the potential, whatever G climbs
 
 
 @both

@@ -37,11 +37,20 @@ from minicoulomb.presets import PRESETS, resolve
         ("device", -1),
         ("tf32", 1),
         ("backend", "torch"),
+        ("field_share", 1.0),
+        ("field_share", -0.1),
+        ("lr_decay_d", 0.0),
     ],
 )
 def test_a_value_that_no_run_could_use_is_refused_by_name(name, value):
     with pytest.raises(UserError, match=name):
         Config.of(**{name: value})
+
+
+@pytest.mark.parametrize("objective", ["gan", "field"])
+def test_a_field_share_belongs_to_algorithm_1(objective):
+    with pytest.raises(UserError, match=f"field_share 0.3: objective {objective} has no such setting; use .* 0, or"):
+        Config.of(objective=objective, field_share=0.3)
 
 
 def test_an_integer_serves_where_a_number_is_asked_for():

@@ -84,7 +84,7 @@ def test_both_gradients_are_taken_before_either_vector_changes():
 
 def test_three_steps_are_three_adam_steps_along_the_gradients_of_autograd():
     """Schedules, noise, penalty and a relative potential included."""
-    options = {**OPTIONS, "eps_end": 0.2, "lr_decay": 0.1, "steps": 4, "lr_g": 0.05, "lr_d": 0.03}
+    options = {**OPTIONS, "eps_end": 0.2, "lr_decay": 0.1, "lr_decay_d": 0.5, "steps": 4, "lr_g": 0.05, "lr_d": 0.03}
     case = problem(*POINTS, batches=3, **options, beta1_g=0.5, beta1_d=0.7)
     G, D, config = case.G, case.D, case.config
     state = start(case)
@@ -96,10 +96,10 @@ def test_three_steps_are_three_adam_steps_along_the_gradients_of_autograd():
         gradients_d.append(dw)
         before = state.theta.copy(), state.w.copy()
         take_step(G, D, state, [batch], config)
-        decay = 0.1 ** (number / 4)
+        decay_g, decay_d = 0.1 ** (number / 4), 0.5 ** (number / 4)
         for old, new, history, lr, beta1 in (
-            (before[0], state.theta, gradients_g, 0.05 * decay, 0.5),
-            (before[1], state.w, gradients_d, 0.03 * decay, 0.7),
+            (before[0], state.theta, gradients_g, 0.05 * decay_g, 0.5),
+            (before[1], state.w, gradients_d, 0.03 * decay_d, 0.7),
         ):
             # The moments depend on the gradients alone: the last step at this rate is the difference of two histories.
             until_now, before_now = (defining_adam(old, h, lr, beta1, 0.999, 1e-8) for h in (history, history[:-1]))

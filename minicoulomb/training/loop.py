@@ -20,7 +20,7 @@ from minicoulomb.baselines import OBJECTIVES
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import Dataset, decode
 from minicoulomb.gan import Batch, Diverged, Metrics, step
-from minicoulomb.schedules import eps_at, lr_decay_at, rates_at
+from minicoulomb.schedules import eps_at, learning_rates_at, rates_at
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.run import RunDirectory
 from minicoulomb.training.signals import StopRequest
@@ -108,9 +108,9 @@ def _read(unread: list[Metrics], run: RunDirectory, checkpoint: Checkpoint) -> d
         message = f"{error} at step {state.step}; the last good state is in {run.save(checkpoint)}"
         run.log(message)
         raise Diverged(error.what, message) from None
-    decay = lr_decay_at(algorithm, state.step - 1)
-    numbers |= {"eps": eps_at(algorithm, state.step - 1), "lr_g": algorithm.lr_g * decay}
-    return numbers | ({"lr_d": algorithm.lr_d * decay} if "loss_d" in numbers else {})
+    lr_g, lr_d = learning_rates_at(algorithm, state.step - 1)
+    numbers |= {"eps": eps_at(algorithm, state.step - 1), "lr_g": lr_g}
+    return numbers | ({"lr_d": lr_d} if "loss_d" in numbers else {})
 
 
 def _divergence(metrics: Metrics) -> Diverged | None:

@@ -1,7 +1,7 @@
 """The losses of Algorithm 1 and of its baselines, written again as functions of one argument.
 
     L_D(w)     = 1/2 mean_i (D(x_i; w) - Phi(x_i))^2 + 1/2 mean_j (D(y_j; w) - Phi(y_j))^2,    x and Phi constants
-    L_G(theta) = -1/2 mean_i D(G(z_i; theta); w)
+    L_G(theta) = -1/2 mean_i ((1 - f) D + f Phi)(G(z_i; theta)),     f the field share
     Phi(a)     = 1/n_y sum_j (|a - y_j|^2 + eps^2)^(-d/2) - 1/n_x sum_i (|a - x_i|^2 + eps^2)^(-d/2)
 
 The baselines are a GAN, and the field without a discriminator, whose charges y and x = G(z; theta) are constants:
@@ -40,9 +40,10 @@ def losses(networks, kernels, theta, w, batch: Batch, algorithm: Algorithm, eps:
     points = x, y
     if batch.noise_x is not None:
         points = x + algorithm.noise * eps * batch.noise_x, y + algorithm.noise * eps * batch.noise_y
-    targets = [target(a) for a in points]
+    targets, share = [target(a) for a in points], algorithm.field_share
+    climbed = lambda x: ((1 - share) * D(w, x) + share * target(x)).mean()
     return (
-        lambda theta: -D(w, G(theta, z)).mean() / 2,
+        lambda theta: climbed(G(theta, z)) / -2,
         lambda w: sum(((D(w, a) - phi) ** 2).mean() for a, phi in zip(points, targets)) / 2,
         penalty,
     )

@@ -63,7 +63,16 @@ OPTIONS = {
     "d_steps": {"d_steps": 2},
     "direct": {"convolution": "direct"},
     "winograd": {"convolution": "winograd"},
-    "all": {"noise": 0.5, "average": 0.9, "l2": 0.1, "relative_potential": True, "d_steps": 2, "eps_end": 0.3},
+    "share": {"field_share": 0.3, "relative_potential": True},
+    "all": {
+        "noise": 0.5,
+        "field_share": 0.3,
+        "average": 0.9,
+        "l2": 0.1,
+        "relative_potential": True,
+        "d_steps": 2,
+        "eps_end": 0.3,
+    },
     "gan": {"objective": "gan", "average": 0.9, "l2": 0.1, "d_steps": 2},
     "field": {"objective": "field", "average": 0.9, "relative_potential": True, "potential_scale": 3.0, "eps_end": 0.3},
 }
