@@ -61,19 +61,17 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
     if found.kind == "images":  # check that their size fits the networks before they are decoded
         build(config.networks, SampleSpace(found.shape(config)))
     cache = (run_directory(resume).parent if resume else out) / "cache"
-    dataset = open_data(config, cache, found)
-    space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
+    dataset = open_data(config, cache, found, checkpoint.space if resume else None, same=True)
     if resume:
-        if space != checkpoint.space:
-            raise UserError(f"data {config.data.data}: samples are {space}, the run's {checkpoint.space}; use --data")
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.open(run_directory(resume))
         run.rewind(config, checkpoint.state.step)
     else:
         backend = compute_on(config)
-        checkpoint = checkpoints.initial(config, space, backend.xp)
+        checkpoint = checkpoints.initial(config, SampleSpace.of(dataset), backend.xp)
         if init_from:
-            checkpoints.copy_weights(checkpoints.load(find_checkpoint(init_from)).to(backend.xp), checkpoint)
+            source = find_checkpoint(init_from)
+            checkpoints.copy_weights(checkpoints.load(source).to(backend.xp), checkpoint, str(source))
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.create(out, dataset.name, checkpoint)
     _train(run, checkpoint, dataset, backend, min(until or config.algorithm.steps, config.algorithm.steps), fid)
@@ -85,7 +83,7 @@ def _periodic_fid(checkpoint, backend, dataset, cache):
     if not settings.fid_every:
         return None
     network = compare.open_network(settings.inception, backend.xp)
-    opened = lambda config, found: open_data(config, cache, found)
+    opened = lambda config, found: open_data(config, cache, found, checkpoint.space)
     reference = compare.open_reference(
         settings.fid_reference or dataset, config, network, ("fid",), opened, showing("reference")
     )

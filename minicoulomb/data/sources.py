@@ -64,13 +64,13 @@ def find(data: str) -> Found:
     """What lies at `data`. An array is checked and measured; UserError if it is none of the forms."""
     if data in BUILT_IN:
         return Found(data, BUILT_IN[data]())
+    if not Path(data).exists():
+        raise UserError(f"data {data!r}: must be {', '.join(BUILT_IN)}, {FORMS}; nothing is there; use --data")
     return Found(data, image_source(Path(data)) or array_dataset(Path(data)))
 
 
 def image_source(path: Path) -> Source | None:
     """The images at a path; None if it is a file to be read as an array."""
-    if not path.exists():
-        raise UserError(f"data {str(path)!r}: must be {', '.join(BUILT_IN)}, {FORMS}; nothing is there")
     if is_lmdb(path):
         return Lmdb(path)
     if path.is_dir():
