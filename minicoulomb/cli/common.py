@@ -81,6 +81,17 @@ def open_data(
     return dataset.in_space(space) if space else dataset
 
 
+def open_reference(config: Config, cache: Path, found: Found, space: SampleSpace) -> Dataset:
+    """The data of a reference, with a remark if they have another shape than the run's samples.
+
+    FID and KID allow that: Inception resizes all images.
+    """
+    dataset = open_data(config, cache, found)
+    if dataset.shape != space.shape:
+        warn(f"reference {config.data.data}: has shape {dataset.shape}, the run's samples have {space.shape}")
+    return dataset
+
+
 def _check_same(data, own, run):
     """UserError if points have another scale or location than those of the run, by more than rounding."""
     moved = np.abs(np.subtract(own.location, run.location)).max() if run.location else 0.0  # old runs have none

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, run_directory
+from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, open_reference, run_directory
 from minicoulomb.cli.console import Console, showing, table, warn
 from minicoulomb.cli.options import config_options, flag, named
 from minicoulomb.data.sources import find
@@ -83,7 +83,7 @@ def _periodic_fid(checkpoint, backend, dataset, cache):
     if not settings.fid_every:
         return None
     network = compare.open_network(settings.inception, backend.xp)
-    opened = lambda config, found: open_data(config, cache, found, checkpoint.space)
+    opened = lambda config, found: open_reference(config, cache, found, checkpoint.space)
     reference = compare.open_reference(
         settings.fid_reference or dataset, config, network, ("fid",), opened, showing("reference")
     )
