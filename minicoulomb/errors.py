@@ -23,3 +23,12 @@ def explained(
     except errors as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UserError(f"{what} ({reason}); {remedy}") from error
+
+
+def printable(text: str) -> str:
+    r"""The text with backslash escapes for controls, lone surrogates, and changes of direction.
+
+    >>> printable("a run\x1b[2J\udcff")
+    'a run\\x1b[2J\\udcff'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
