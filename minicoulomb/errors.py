@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# Characters of a parser's reason: some repeat the file.
+LONGEST = 200
+
 
 class UserError(ValueError):
     """A mistake in the input (an option, a file, an array), with a message of the form "value: rule; remedy".
@@ -21,8 +24,8 @@ def explained(
     except UserError:
         raise
     except errors as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UserError(f"{what} ({reason}); {remedy}") from error
+        reason = str(getattr(error, "strerror", None) or error) or type(error).__name__
+        raise UserError(f"{what} ({printable(reason[:LONGEST])}); {remedy}") from error
 
 
 def printable(text: str) -> str:
