@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unicodedata import category
 
 # Characters of a parser's reason: some repeat the file.
 LONGEST = 200
@@ -34,4 +35,5 @@ def printable(text: str) -> str:
     >>> printable("a run\x1b[2J\udcff")
     'a run\\x1b[2J\\udcff'
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    is_shown = lambda c: c.isprintable() or category(c) == "Zs"  # spaces of any width
+    return "".join(c if is_shown(c) else c.encode("unicode_escape").decode() for c in text)

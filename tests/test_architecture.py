@@ -35,11 +35,11 @@ ROOMS = {
     "training": (380, "errors files untrusted config arrays data network models gan schedules baselines"),
     "evaluation": (150, "errors config arrays coulomb data gan"),
     "fid": (550, "errors files untrusted arrays conv config data evaluation gan network training"),
-    "pictures": (865, "errors files untrusted config arrays coulomb data gan schedules training"),
+    "pictures": (875, "errors files untrusted config arrays coulomb data gan schedules training"),
     "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),
-    "report": (340, "errors files untrusted config presets data training evaluation pictures models"),
-    "cli": (785, "errors files config presets arrays coulomb data network models gan particles training evaluation "
-                 "fid pictures verify report"),
+    "report": (350, "errors untrusted config presets data training evaluation pictures models"),
+    "cli": (785, "errors files untrusted config presets arrays coulomb data network models gan particles training "
+                 "evaluation fid pictures verify report"),
     "__main__": (15, "cli"),
     "__init__": (55, ""),
 }  # fmt: skip
