@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 
 # room: (budget of code lines, the rooms that it may import), the lowest floor first
 ROOMS = {
-    "errors": (15, ""),
-    "files": (35, "errors"),
+    "errors": (20, ""),
+    "files": (105, "errors"),
     "config": (155, "errors"),
     "arrays": (405, "errors"),
     "conv": (655, "errors arrays"),
@@ -47,7 +47,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 7510
+PACKAGE_LINES = 7585
 IN_CORE = [
     "gan.py",
     "network.py",
