@@ -31,15 +31,15 @@ ROOMS = {
     "particles": (90, "errors arrays coulomb optim"),
     "data": (1095, "errors files arrays config"),
     "presets": (100, "errors config data"),
-    "training": (360, "errors files config arrays data network models gan schedules baselines"),
+    "training": (455, "errors files config arrays data network models gan schedules baselines"),
     "evaluation": (150, "errors config arrays coulomb data gan"),
     "fid": (535, "errors files arrays conv config data evaluation gan network training"),
     "pictures": (865, "errors files config arrays coulomb data gan schedules training"),
     "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),
     "report": (340, "errors config presets data training evaluation pictures models"),
-    "cli": (785, "errors files config presets arrays coulomb data network models gan particles training evaluation "
+    "cli": (840, "errors files config presets arrays coulomb data network models gan particles training evaluation "
                  "fid pictures verify report"),
-    "__main__": (15, "cli"),
+    "__main__": (25, "cli"),
     "__init__": (55, ""),
 }  # fmt: skip
 
@@ -47,7 +47,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 7585
+PACKAGE_LINES = 7745
 IN_CORE = [
     "gan.py",
     "network.py",

@@ -70,7 +70,7 @@ def find(data: str) -> Found:
 def image_source(path: Path) -> Source | None:
     """The images at a path; None if it is a file to be read as an array."""
     if not path.exists():
-        raise UserError(f"data {str(path)!r}: must be {', '.join(BUILT_IN)}, {FORMS}; nothing is there")
+        raise UserError(f"data {str(path)!r}: must be {', '.join(BUILT_IN)}, {FORMS}; nothing is there; use --data")
     if is_lmdb(path):
         return Lmdb(path)
     if path.is_dir():
