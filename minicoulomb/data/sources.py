@@ -83,7 +83,7 @@ def image_source(path: Path) -> Source | None:
     """The images at a path; None if it is a file to be read as an array."""
     with explained(f"data {str(path)!r:.200}: cannot be found", "use a shorter path"):
         if not path.exists():
-            raise UserError(f"data {str(path)!r}: must be {', '.join(BUILT_IN)}, {FORMS}; nothing is there")
+            raise UserError(f"data {str(path)!r}: must be {', '.join(BUILT_IN)}, {FORMS}; nothing is there; use --data")
     if not path.is_dir() and not path.is_file():
         raise UserError(f"{path}: a pipe or a device: must be {FORMS}; write its bytes to a file first")
     if is_lmdb(path):

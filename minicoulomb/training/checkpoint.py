@@ -25,7 +25,7 @@ from minicoulomb.arrays.backend import to_host
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError, explained
 from minicoulomb.files import atomic_write
-from minicoulomb.gan import State, initial_state
+from minicoulomb.gan import Diverged, State, initial_state
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
 from minicoulomb.untrusted import array_in, opened
@@ -63,7 +63,10 @@ def initial(config: Config, space: SampleSpace, xp=np) -> Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint to `path`; UserError if the disk is full or the folder cannot be written."""
+    """Write the checkpoint to `path`.
+
+    Diverged if a number of the state is not finite; UserError if the disk is full or the folder cannot be written.
+    """
     config, space, G, D, state = checkpoint
     about = {
         "format": FORMAT,
@@ -73,6 +76,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "versions": {"minicoulomb": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
     arrays: dict[str, Any] = {name: to_host(getattr(state, name)) for name in _shapes(config, G, D)}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise Diverged(name)
     with atomic_write(path) as file:
         np.savez(file, **arrays, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
 
