@@ -84,7 +84,7 @@ def train(preset, out, resume, init_from, until, yes, dry_run, **options):
         checkpoint = checkpoints.initial(config, SampleSpace.of(dataset), backend.xp)
         if init_from:
             source = load_checkpoint(init_from).to(backend.xp)
-            checkpoints.copy_weights(source, checkpoint, str(init_from))
+            checkpoints.copy_weights(source, checkpoint, str(find_checkpoint(init_from)))
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.create(out, dataset.name, checkpoint)
         _hold(run)
