@@ -40,6 +40,8 @@ def main() -> int:
             done += 1
             if failure:
                 kinds[failure.fault].append(failure)
+                if len(kinds[failure.fault]) == 1:
+                    print(f"case {done - 1 + options.first}: {failure.fault.what}  {failure.fault.frame}", flush=True)
     for fault, failures in sorted(kinds.items(), key=lambda item: -len(item[1])):
         least = min(failures, key=lambda failure: len(failure.case) + len(failure.content))
         print(f"{len(failures):5}  {fault.what}  {fault.frame}  [{least.room}]\n       {least.case}")

@@ -276,8 +276,8 @@ def case(root, world, every, number):
 
 def attack(part: str, seed: int, numbers: range, root: Path, workers: int) -> Iterator[Failure | None]:
     """The failure, or None, of each bomb."""
-    world = root / "world"
-    world.mkdir()
-    make_world(world)
+    world = make_world(root / "world")
     every = [(argv, room, *bomb) for (argv, room), bombs in BOMBS.items() for bomb in bombs.items()]
-    yield from spread(partial(case, root, world, every), range(numbers.start, min(numbers.stop, len(every))), workers)
+    yield from spread(
+        partial(case, root, world, every), range(len(every))[numbers.start : numbers.stop : numbers.step], workers
+    )

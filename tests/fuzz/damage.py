@@ -7,7 +7,6 @@ from the reader: the CRC of a zip member or a PNG chunk, the checksum of a tar h
 import bz2
 import gzip
 import io
-import json
 import lzma
 import random
 import re
@@ -15,7 +14,9 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
+
+import numpy as np
 
 from .kinds import npy
 
@@ -75,52 +76,32 @@ def _edit(rng, content):
             return start, stop, rng.choice(NUMBERS if rng.random() < 0.6 else VALUES)
 
 
-# Layers: the inner contents of a file, each with a function from its damaged bytes to the bytes of the file.
-
-Layer = tuple[bytes, Callable[[bytes], bytes]]
+# Layers: each gives the inner content, and a function from its damaged bytes to those of the file.
 
 
-def layer(name: str, path: Path, rng: random.Random) -> Layer:
-    """A form of the file in which damage is drawn; "" is the file itself."""
-    content = path.read_bytes()
-    return {"": _plain, "zip": _zip, "about": _about, "tar": _tar, "png": _png}[name](content, rng)
+def layer(name: str, content: bytes, rng: random.Random) -> tuple[bytes, Callable[[bytes], bytes]]:
+    """A form of a file's content in which damage is drawn; "" is the content itself."""
+    if not name:
+        return content, bytes
+    return {"zip": _zip, "about": partial(_zip, member="about.npy"), "tar": _tar, "png": _png}[name](content, rng)
 
 
-def _plain(content, rng):
-    return content, lambda damaged: damaged
-
-
-def _zip(content, rng):
-    """A member of a zip archive, which gets the right CRC-32 and sizes."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = {info: archive.read(info) for info in archive.infolist()}
-    chosen = rng.choice([info for info, inner in members.items() if inner])
-
-    def wrap(damaged):
-        file = io.BytesIO()
-        with zipfile.ZipFile(file, "w") as archive:
-            for info, inner in members.items():
-                archive.writestr(info.filename, damaged if info is chosen else inner, info.compress_type)
-        return file.getvalue()
-
-    return members[chosen], wrap
-
-
-def _about(content, rng):
-    """The JSON text of a checkpoint."""
+def _zip(content, rng, member=None):
+    """A member of a zip archive, which gets the right CRC-32 and sizes; of `about.npy` its text."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    import numpy as np
+    chosen = member or rng.choice([name for name, inner in members.items() if inner])
 
     def wrap(damaged):
         file = io.BytesIO()
-        with zipfile.ZipFile(file, "w") as archive:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, inner in members.items():
-                archive.writestr(name, npy(np.frombuffer(damaged, np.uint8)) if name == "about.npy" else inner)
+                new = npy(np.frombuffer(damaged, np.uint8)) if member else damaged
+                archive.writestr(name, new if name == chosen else inner)
         return file.getvalue()
 
-    about = json.loads(np.load(io.BytesIO(members["about.npy"])).tobytes())
-    return json.dumps(about).encode(), wrap
+    inner = members[chosen]
+    return np.load(io.BytesIO(inner)).tobytes() if member else inner, wrap
 
 
 def _tar(content, rng):

@@ -8,7 +8,7 @@ import json
 import random
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,10 @@ RESUME = ["train", "--resume", RUN, "--steps", "12"]
 
 
 class Story(NamedTuple):
-    """command: what is killed; needs: what of the world lies there before; run: what the next command resumes."""
+    """command: what is killed; needs: what of the world lies there before; run: what the next command resumes.
+
+    A command that makes or resumes a run ends with its --steps.
+    """
 
     command: list[str]
     needs: str
@@ -39,7 +42,7 @@ EARLIER = f"{RUN}/checkpoints/step-0000004.npz"
 STORIES = {
     "train": Story([*TRAIN, "--steps", "12"], "", RUN),
     "resume": Story(RESUME, "runs", RUN),
-    "rewind": Story(["train", "--resume", EARLIER, "--steps", "12", "--yes"], "runs", RUN),
+    "rewind": Story(["train", "--resume", EARLIER, "--yes", "--steps", "12"], "runs", RUN),
     "init-from": Story([*TRAIN, "--init-from", RUN, "--steps", "4"], "runs", "runs/00001-ring"),
     "prepare zip": _prepare("a.zip"),
     "prepare tar.gz": _prepare("a.tar.gz"),
@@ -57,12 +60,10 @@ STORIES = {
 class Attack:
     """The world, and for each story the number of its file operations and the files of its end."""
 
-    def __init__(self, root: Path, seed: int):
-        self.root, self.world, self.seed = root, root / "world", seed
-        self.world.mkdir()
-        make_world(self.world)
+    def __init__(self, root: Path, seed: int, names: Iterable[str] = STORIES):
+        self.root, self.world = root, make_world(root / "world")
         self.ends, self.wrong, self.cases = {}, [], []
-        for name in STORIES:
+        for name in names:
             found, files = self._uninterrupted(name)
             if found:
                 self.wrong.append(Failure(found[0], f"{name}: without a kill", "R", found[1]))
@@ -96,7 +97,7 @@ class Attack:
             if torn := [file for file, content in tree(folder).items() if _is_torn(file, content, self.ends[name])]:
                 found = Fault(f"half-written {torn[0]}")
             if story.run and (folder / story.run).exists():
-                argv = ["train", "--resume", story.run]
+                argv = ["train", "--resume", story.run, *story.command[-2:]]
         if not found:
             outcome = command(argv, folder)
             found, end = fault(outcome), _essence(tree(folder))
@@ -137,4 +138,4 @@ def attack(part: str, seed: int, numbers: range, root: Path, workers: int) -> It
     """The failure, or None, of each case; first the stories that fail without a kill."""
     attack = Attack(root, seed)
     yield from attack.wrong
-    yield from spread(attack.case, range(numbers.start, min(numbers.stop, len(attack.cases))), workers)
+    yield from spread(attack.case, range(len(attack.cases))[numbers.start : numbers.stop], workers)

@@ -63,7 +63,7 @@ def saved(read: Callable[[], dict]) -> Callable[[], None]:
             sys.exit(1)
         arrays = ((name, np.asarray(array)) for name, array in sorted(found.items()))
         parts = (f"{name!r} {array.shape} {array.dtype} ".encode() + array.tobytes() for name, array in arrays)
-        Path("out.npz").write_bytes(b"".join(parts))
+        Path("out.numbers").write_bytes(b"".join(parts))
 
     return action
 
@@ -142,12 +142,15 @@ def kinds() -> dict[str, Kind]:
     }  # fmt: skip
 
 
-def make_world(world: Path) -> None:
-    """Write every kind of file into the folder."""
+def make_world(world: Path) -> Path:
+    """A new folder with every kind of file."""
+    from safetensors.numpy import save_file
+
     from minicoulomb.cli.main import main
     from minicoulomb.data import cache
     from minicoulomb.data.folder import Folder
 
+    world.mkdir()
     rng = np.random.default_rng(0)
     points, images = rng.standard_normal((40, 2)), rng.integers(0, 256, (20, 8, 8, 1), np.uint8)
     np.save(world / "points.npy", points)
@@ -186,8 +189,9 @@ def make_world(world: Path) -> None:
     small = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b.weight": np.ones(5, np.float32)}
     write_torch(world / "a.pth", small)
     write_legacy(world / "old.pth", small)
-    (world / "a.safetensors").write_bytes(_safetensors(small))
+    save_file(small, world / "a.safetensors")
     np.savez_compressed(world / "statistics.npz", mu=np.zeros(2048), sigma=np.eye(2048), n=np.array(5))
+    return world
 
 
 def _interrupted(cache, source, target, settings):
@@ -202,12 +206,6 @@ def _interrupted(cache, source, target, settings):
         cache.prepare(source, target, progress=stop, **settings)
     except KeyboardInterrupt:
         work.JOURNAL_EVERY = before
-
-
-def _safetensors(arrays):
-    from safetensors.numpy import save
-
-    return save(arrays)
 
 
 def npy(array: np.ndarray) -> bytes:

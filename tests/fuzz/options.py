@@ -68,8 +68,8 @@ def case(root, world, every, number):
 
 def attack(part: str, seed: int, numbers: range, root: Path, workers: int) -> Iterator[Failure | None]:
     """The failure, or None, of each call."""
-    world = root / "world"
-    world.mkdir()
-    make_world(world)
+    world = make_world(root / "world")
     every = list(calls())
-    yield from spread(partial(case, root, world, every), range(numbers.start, min(numbers.stop, len(every))), workers)
+    yield from spread(
+        partial(case, root, world, every), range(len(every))[numbers.start : numbers.stop : numbers.step], workers
+    )

@@ -14,6 +14,7 @@ import pytest
 from minicoulomb.errors import UserError
 from minicoulomb.files import check_unfolded
 
+from . import bombs, files, kills, options
 from .damage import apply, draw, flip, shrunk
 from .trial import Fault, command, fault, forked
 
@@ -112,3 +113,26 @@ def test_damage_is_the_same_for_the_same_seed_and_is_made_small():
 
 def test_faults_are_grouped_by_kind_and_frame():
     assert Fault("KeyError", "a.py:1 f") == Fault("KeyError", "a.py:1 f") != Fault("KeyError", "a.py:2 f")
+
+
+# A small part of the attacks themselves.
+
+
+@pytest.mark.parametrize(("part", "cases"), [("damage", 74), ("flips", 40)])
+def test_no_damaged_file_does_harm(tmp_path, part, cases):
+    attack = files.Attack(tmp_path, least_share=1.0)
+    assert not [failure for number in range(cases) if (failure := attack.case(part, 0, number))]
+
+
+def test_no_kill_does_harm(tmp_path):
+    attack = kills.Attack(tmp_path, 0, ["resume", "prepare zip"])
+    assert not attack.wrong
+    assert not [failure for number in range(4) if (failure := attack.case(number))]
+
+
+def test_no_bomb_goes_off(tmp_path):
+    assert not any(bombs.attack("bombs", 0, range(17, 20), tmp_path, 1))
+
+
+def test_no_extreme_option_does_harm(tmp_path):
+    assert not any(options.attack("options", 0, range(0, 1000, 50), tmp_path, 1))

@@ -26,7 +26,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import NamedTuple, TypeVar
 
 from .hook.sitecustomize import watch
@@ -75,7 +75,7 @@ def limit() -> None:
 
 def forked(action: Callable[[], object], folder: Path, idle: float = 0.0) -> Outcome:
     """The outcome of the action in a forked process with the folder as its working directory."""
-    with (folder.with_name(folder.name + ".out")).open("w+b") as output:
+    with TemporaryFile() as output:
         sys.stdout.flush()
         child = os.fork()
         if not child:
@@ -110,7 +110,7 @@ def command(argv: list[str], folder: Path, idle: float = 0.0, **variables: objec
     environment = os.environ | {name: str(value) for name, value in variables.items()}
     environment |= {"PYTHONPATH": f"{HOOK}:{ROOT}", "FUZZ_FOLDER": str(folder), "PYTHONHASHSEED": "0"}
     environment |= {"OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-    with (folder.with_name(folder.name + ".out")).open("w+b") as output:
+    with TemporaryFile() as output:
         line = [sys.executable, "-m", "minicoulomb", *argv]
         process = subprocess.Popen(
             line, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=limit
