@@ -4,7 +4,7 @@ import json
 
 import click
 
-from minicoulomb.cli.common import PATH, load, open_data, run_directory
+from minicoulomb.cli.common import PATH, UserPath, load, open_data, run_directory
 from minicoulomb.cli.console import showing, table, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation.evaluate import EVALUATED
@@ -17,7 +17,7 @@ from minicoulomb.training.sampling import samples
 @click.argument("run", type=PATH)
 @click.option("-n", "n", type=click.IntRange(2), help=f"samples  [{EVALUATED}; {compare.SAMPLES} for --metric]")
 @click.option("--metric", metavar="fid,kid", help="FID or KID instead; needs --inception")
-@click.option("--reference", help="for --metric: .npz with mu and sigma, or images  [the run's data]")
+@click.option("--reference", type=UserPath(), help="for --metric: .npz with mu and sigma, or images  [the run's data]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="seed of the samples  [0]")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @config_options("data", "inception", "batch_statistics", "backend", "device", "tf32", "threads")
