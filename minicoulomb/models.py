@@ -37,6 +37,7 @@ from itertools import pairwise
 from math import log2, prod
 from typing import NamedTuple
 
+from minicoulomb.arguments import check_shape, check_type
 from minicoulomb.config import Networks
 from minicoulomb.errors import UserError
 from minicoulomb.layers import (
@@ -103,7 +104,7 @@ def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     Raises
     ------
     UserError
-        If a network is convolutional and samples are not square images of side 4 * 2**k, k >= 1.
+        If a network is convolutional and samples are not square images of side 4 * 2**k, k >= 1; for other classes.
 
     Examples
     --------
@@ -111,6 +112,9 @@ def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     >>> G.output_shape, D.output_shape
     ((32, 32, 3), ())
     """
+    check_type("networks", networks, Networks, "use Networks(), or config.networks")
+    check_type("space", space, SampleSpace, "use SampleSpace((32, 32, 3))")
+    space = space._replace(shape=check_shape("shape", space.shape))
     G, D = GENERATORS[networks.generator](networks, space), DISCRIMINATORS[networks.discriminator](networks, space)
 
     def with_algorithm(layer):

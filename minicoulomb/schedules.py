@@ -5,7 +5,11 @@ They are a function of the configuration and the step, made outside of the step 
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from minicoulomb.arguments import check_type
 from minicoulomb.config import Algorithm
+from minicoulomb.errors import UserError
 from minicoulomb.optim import AdamRates, adam_rates
 
 # The running statistics of batch normalization average over about 100 batches.
@@ -69,12 +73,21 @@ def rates_at(algorithm: Algorithm, step: int) -> Rates:
     -------
     Rates
 
+    Raises
+    ------
+    UserError
+        If `algorithm` is no Algorithm, or `step` no int >= 0.
+
     Examples
     --------
     >>> rates = rates_at(Algorithm(steps=100, eps=3.0, eps_end=0.03), step=50)
     >>> round(rates.eps, 6), round(rates.statistics, 3), len(rates.adam_d)
     (0.3, 0.85, 1)
     """
+    check_type("algorithm", algorithm, Algorithm, "use Algorithm(), or config.algorithm")
+    if not isinstance(step, int | np.integer) or step < 0:
+        raise UserError(f"step {step!r}: must be an int >= 0; count the steps from 0")
+    step = int(step)
     c, of_adam, lr = algorithm, (algorithm.beta2, algorithm.adam_epsilon), lr_decay_at(algorithm, step)
     first = step * c.d_steps + 1
     warm_up = (1 + step) / (10 + step)

@@ -39,7 +39,7 @@ SHAPES = {
 
 def test_named_views_cover_the_vector_in_order_and_without_overlap():
     network = images_to_numbers()
-    theta = np.arange(network.size)
+    theta = np.arange(float(network.size))
     views = network.named_views(theta)
     assert {name: view.shape for name, view in views.items()} == SHAPES
     np.testing.assert_array_equal(np.concatenate([view.ravel() for view in views.values()]), theta)
