@@ -37,6 +37,25 @@ def check_shape(name: str, shape: Any) -> Shape:
     return tuple(map(int, shape))
 
 
+def check_space(space: Any, cls: type) -> Any:
+    """The SampleSpace with a tuple of ints as its shape; UserError unless scale and bound are above 0."""
+    check_type("space", space, cls, "use SampleSpace((32, 32, 3))")
+    for name in ("scale", "bound"):
+        if not 0 < getattr(space, name) < np.inf:
+            raise UserError(
+                f"{name} {getattr(space, name)}: must be above 0 and finite; use a coordinate's typical size"
+            )
+    return space._replace(shape=check_shape("shape", space.shape))
+
+
+def check_images(x: Any, halves: bool = False) -> Shape:
+    """The shape of images x (n, h, w, c); UserError for other arrays, or odd sides where the layer halves them."""
+    floats(x)
+    if x.ndim != 4 or (halves and (x.shape[1] % 2 or x.shape[2] % 2)):
+        raise UserError(f"array of shape {x.shape}: must be images (n, h, w, c){', of even sides' * halves}; pad them")
+    return x.shape
+
+
 def check_samples(name: str, array: Any, verb: str, shape: Shape) -> None:
     """UserError unless the array is (n, *shape) with n >= 1; `verb` is what the network does to such arrays."""
     floats(array)
@@ -53,8 +72,12 @@ def check_vector(name: str, vector: Any, size: int) -> Any:
     return vector
 
 
-def check_draws(theta: Any, batch: Any, shape: Shape, noise: float) -> Any:
+def check_draws(theta: Any, batch: Any, shape: Shape, algorithm: Any) -> Any:
     """numpy or cupy, whose arrays these are; UserError for draws that do not fit samples of `shape`, or the noise."""
+    for value, name in ((batch, "noise_x"), (algorithm, "noise")):
+        if not hasattr(value, name):
+            raise UserError(f"{type(value).__name__}: has no {name}; pass a Batch(z, y), and an Algorithm()")
+    noise = algorithm.noise
     xp = floats(theta, *(draws for draws in batch if draws is not None))
     if noise and (batch.noise_x is None or batch.noise_y is None):
         raise UserError(f"noise {noise}: the batch has none; pass noise_x and noise_y, N(0, I) as x and y")

@@ -28,6 +28,7 @@ from minicoulomb.arrays.rng import rng_for
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.config import Algorithm
 from minicoulomb.coulomb import mmd2_of, potential, potentials
+from minicoulomb.coulomb.arguments import checked_kernel
 from minicoulomb.errors import UserError
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, update_average
@@ -147,7 +148,7 @@ def gradients(
     >>> result.dtheta.shape, result.dw.shape
     ((6,), (3,))
     """
-    xp, eps = check_draws(theta, batch, D.input_shape, algorithm.noise), float(eps)
+    xp, (_, eps) = check_draws(theta, batch, D.input_shape, algorithm), checked_kernel(algorithm.d, eps, theta.dtype)
     y, n_x, n_y = batch.y, len(batch.z), len(batch.y)
     of_theta, of_w = G.prepare(theta, workspace, keep=False), D.prepare(w, workspace)  # theta and w, for several passes
 

@@ -37,7 +37,7 @@ from itertools import pairwise
 from math import log2, prod
 from typing import NamedTuple
 
-from minicoulomb.arguments import check_shape, check_type
+from minicoulomb.arguments import check_space, check_type
 from minicoulomb.config import Networks
 from minicoulomb.errors import UserError
 from minicoulomb.layers import (
@@ -113,8 +113,7 @@ def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     ((32, 32, 3), ())
     """
     check_type("networks", networks, Networks, "use Networks(), or config.networks")
-    check_type("space", space, SampleSpace, "use SampleSpace((32, 32, 3))")
-    space = space._replace(shape=check_shape("shape", space.shape))
+    space = check_space(space, SampleSpace)
     G, D = GENERATORS[networks.generator](networks, space), DISCRIMINATORS[networks.discriminator](networks, space)
 
     def with_algorithm(layer):

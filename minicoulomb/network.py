@@ -201,7 +201,8 @@ def _lay_out(layer, kind, start):
         return trees, start
     slots = {}
     for name, parameter in getattr(layer, kind)().items():
-        slots[name] = Slot(start, start + prod(parameter.shape), parameter.shape)
+        shape = check_shape(f"{layer.name}, shape of its {name}", parameter.shape)
+        slots[name] = Slot(start, start + prod(shape), shape)
         start = slots[name].stop
     return slots, start
 

@@ -48,19 +48,19 @@ def exponential(start: float, end: float, progress: float) -> float:
 def eps_at(algorithm: Algorithm, step: int) -> float:
     """Width of the kernel in the step number `step` = 0, 1, ...: exponential from `eps` to `eps_end`."""
     end = algorithm.eps if algorithm.eps_end is None else algorithm.eps_end
-    return exponential(algorithm.eps, end, step / algorithm.steps)
+    return exponential(algorithm.eps, end, min(1.0, step / algorithm.steps))
 
 
 def lr_decay_at(algorithm: Algorithm, step: int) -> float:
     """Learning rates in the step number `step` = 0, 1, ... as a share of the first."""
-    return exponential(1.0, algorithm.lr_decay, step / algorithm.steps)
+    return exponential(1.0, algorithm.lr_decay, min(1.0, step / algorithm.steps))
 
 
 def rates_at(algorithm: Algorithm, step: int) -> Rates:
     """Rates of one step of training, to be passed to gan.step.
 
-    eps and learning rates go exponentially from their first value to their last, at step = `algorithm.steps`. Averages
-    decay by min(decay, (1 + step) / (10 + step)), so that the first steps do not linger in them.
+    eps and learning rates go exponentially from their first value to their last, at step = `algorithm.steps`, and stay
+    there. Averages decay by min(decay, (1 + step) / (10 + step)), so that the first steps do not linger in them.
 
     Parameters
     ----------

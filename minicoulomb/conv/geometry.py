@@ -40,8 +40,8 @@ def geometry_of(x, w, stride, padding):
         raise UserError(f"array of shape {x.shape}: convolution takes arrays (n, l, c) or (n, h, w, c)")
     if w.ndim != x.ndim:
         raise UserError(f"array of shape {w.shape}: those of shape {x.shape} take one of {x.ndim} axes")
-    if len(x) == 0:
-        raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample")
+    if x.size == 0:
+        raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample with a channel")
     return normalize_geometry(x.ndim - 2, stride, padding)
 
 

@@ -103,7 +103,7 @@ class Residual(Layer):
     """
 
     def __init__(self, *layers: Layer, scale: float = 1.0, shortcut: Layer = Identity()):
-        self.children = (Sequential(*layers), shortcut)
+        self.children = (Sequential(*layers), *check_layers([shortcut], Layer))
         self.scale = float(scale)
 
     def __repr__(self):
