@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 ROOMS = {
     "errors": (20, ""),
     "files": (35, "errors"),
-    "untrusted": (110, "errors files"),
+    "untrusted": (120, "errors files"),
     "config": (155, "errors"),
     "arrays": (405, "errors"),
     "conv": (655, "errors arrays"),
@@ -34,7 +34,7 @@ ROOMS = {
     "presets": (100, "errors config data"),
     "training": (380, "errors files untrusted config arrays data network models gan schedules baselines"),
     "evaluation": (150, "errors config arrays coulomb data gan"),
-    "fid": (550, "errors files untrusted arrays conv config data evaluation gan network training"),
+    "fid": (555, "errors files untrusted arrays conv config data evaluation gan network training"),
     "pictures": (875, "errors files untrusted config arrays coulomb data gan schedules training"),
     "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),
     "report": (350, "errors untrusted config presets data training evaluation pictures models"),
