@@ -37,6 +37,7 @@ from itertools import pairwise
 from math import log2, prod
 from typing import Any, NamedTuple
 
+from minicoulomb.arguments import check_space, check_type
 from minicoulomb.config import Networks
 from minicoulomb.errors import UserError
 from minicoulomb.layers import (
@@ -116,7 +117,7 @@ def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     Raises
     ------
     UserError
-        If a network is convolutional and samples are not square images of side 4 * 2**k, k >= 1.
+        If a network is convolutional and samples are not square images of side 4 * 2**k, k >= 1; for other classes.
 
     Examples
     --------
@@ -124,6 +125,8 @@ def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     >>> G.output_shape, D.output_shape
     ((32, 32, 3), ())
     """
+    check_type("networks", networks, Networks, "use Networks(), or config.networks")
+    space = check_space(space, SampleSpace)
     G, D = GENERATORS[networks.generator](networks, space), DISCRIMINATORS[networks.discriminator](networks, space)
 
     def with_algorithm(layer):
