@@ -1,8 +1,10 @@
 """The beginning of most commands: configuration, data, checkpoint and backend; and how errors are printed."""
 
 import json
+import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,9 @@ from minicoulomb.errors import UserError
 from minicoulomb.gan import Diverged
 from minicoulomb.models import SampleSpace
 from minicoulomb.presets import resolve
-from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.checkpoint import Checkpoint
-from minicoulomb.training.run import find_checkpoint
+from minicoulomb.training.run import load as load_checkpoint
+from minicoulomb.training.signals import handling
 
 # Data whose location and scale differ by less, in units of the scale, are the same.
 ROUNDING = 1e-6
@@ -31,12 +33,12 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 
 class UserPath(click.Path):
-    """A path, which is not empty: an empty one would mean the working directory."""
+    """A path that is not empty, which would mean the working directory. `~` is the home folder, as in --out=~/runs."""
 
     def convert(self, value, param, ctx):
         if not str(value).strip():
             self.fail("must not be empty; use . for the working directory", param, ctx)
-        return super().convert(value, param, ctx)
+        return super().convert(os.path.expanduser(value), param, ctx)
 
 
 PATH = UserPath(path_type=Path)
@@ -46,7 +48,7 @@ FILES = ("data", "inception", "fid_reference")
 
 def run_directory(path: Path) -> Path:
     """The run directory `path`, or that of the checkpoint `path`."""
-    return path.parent.parent if path.is_file() else path
+    return (path if path.parts[1:] else path.absolute()).parent.parent if path.is_file() else path
 
 
 def configure(preset: str | None, chosen: dict[str, Any]) -> tuple[Config, Found]:
@@ -102,7 +104,7 @@ def _check_same(data, own, run):
 
 def load(path: Path, chosen: dict[str, Any]) -> tuple[Backend, Checkpoint]:
     """(backend, checkpoint) of a run directory or checkpoint file, with `chosen` in place of the run's settings."""
-    checkpoint = checkpoints.load(find_checkpoint(path))
+    checkpoint = load_checkpoint(path)
     if path.is_dir():
         warn(_edited(path / "config.json", checkpoint.config.settings(), chosen))
     checkpoint = checkpoint._replace(config=checkpoint.config.replace(**(chosen | _absolute(chosen))))
@@ -138,18 +140,41 @@ def compute_on(config: Config) -> Backend:
 
 
 class PrintsErrors:
-    """A command that prints a UserError in one line, with a remedy in terms of options, and exits with status 1."""
+    """A command that prints a UserError in one line, with a remedy in terms of options, and exits with status 1.
+
+    So it does if its output cannot be written; a closed pipe, as of `| head`, needs no words.
+    """
+
+    def main(self, *args, **kwargs):
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # all files are opened where it is explained
+            what = f"{error.filename or 'output'}: cannot be written ({error.strerror})"
+            with suppress(OSError):
+                click.echo(f"Error: {what}; send it elsewhere", err=True)
+            sys.exit(1)
+        finally:
+            _silence()
 
     def invoke(self, ctx):
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
-            return super().invoke(ctx)
+            with handling(lambda number, _: sys.exit(128 + number), "SIGTERM", "SIGHUP"):
+                return super().invoke(ctx)
         except UserError as error:
             remedy = "; lower --lr-g or --lr-d, or use a larger --eps" * isinstance(error, Diverged)
             raise click.ClickException(f"{error}{remedy}") from None
         except KeyboardInterrupt:
             click.echo("\nstopped", err=True)
             sys.exit(128 + signal.SIGINT)
+
+
+def _silence():
+    """Send what cannot be written nowhere, so that Python does not try to write it again at its end."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Command(PrintsErrors, click.Command):

@@ -1,6 +1,7 @@
 """A folder of images with all its subfolders: CelebA unpacked, LSUN exported, the user's photographs."""
 
 import os
+import stat
 from contextlib import contextmanager
 
 from minicoulomb.data.source import Entry, Source, is_image
@@ -41,8 +42,11 @@ class Folder(Source):
     @contextmanager
     def reader(self):
         def read(entry):
-            with explained("cannot be read", REMEDY):
-                return (self.path / entry.name).read_bytes()
+            with explained("cannot be read", REMEDY), (self.path / entry.name).open("rb") as file:
+                content = file.read(entry.size + 1)
+            if len(content) != entry.size:
+                raise UserError("has changed since it was listed; run the same command again")
+            return content
 
         yield read
 
@@ -53,4 +57,6 @@ def _entry(name, item):
             status = item.stat()
     except UserError as error:  # a link to nowhere
         return Entry(name, 0, [0], str(error))
+    if not stat.S_ISREG(status.st_mode):
+        return Entry(name, 0, [0], "a pipe or a device, not a file; remove it")
     return Entry(name, status.st_size, [status.st_mtime_ns])

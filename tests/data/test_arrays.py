@@ -143,11 +143,17 @@ def test_points_elsewhere_and_of_another_size_are_the_same_after_normalisation(t
 @pytest.mark.parametrize("n", [5, 20, 400])
 def test_a_single_wrong_number_is_named_and_moves_neither_location_nor_scale(tmp_path, n):
     clean = array_dataset(saved(tmp_path, np.delete(moons(n), 3, axis=0), "clean.npy"))
-    data = array_dataset(saved(tmp_path, with_value(moons(n), (3, 1), 1e9)))
+    data = array_dataset(saved(tmp_path, with_value(moons(n), (3, 1), 1e5)))
     assert clean.remark is None
     assert (data.scale, data.location) == (pytest.approx(clean.scale), pytest.approx(clean.location))
     assert data.bound < 10 * data.scale
     assert "a.npy: 1 of the points lie far from all others, the first in row 3" in data.remark
+
+
+@pytest.mark.parametrize("value", [1e7, -1e20, 1e200, 1.7e308])
+def test_numbers_that_no_training_survives_are_refused_with_the_row(tmp_path, value):
+    with pytest.raises(UserError, match=r"a\.npy: row 3 is the first that is too far: points lie up to .* away"):
+        array_dataset(saved(tmp_path, with_value(moons(), (3, 1), value)))
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.85])
@@ -176,7 +182,7 @@ def test_points_that_their_dtype_cannot_tell_apart_are_told(tmp_path):
 
 @pytest.mark.parametrize(
     ("low", "high", "said"),
-    [(0, 1, "2 [*] x - 1"), (0.2, 0.9, "2 [*] x - 1"), (0, 255, "x / 127.5 - 1"), (-2, 2, "x / 127.5 - 1")],
+    [(0, 1, "2 [*] x - 1"), (0.2, 0.9, "2 [*] x - 1"), (0, 255, "x / 127.5 - 1"), (-2, 2, "x / numpy.abs")],
 )
 def test_float_pixels_that_are_not_from_minus_1_to_1_are_refused_with_the_formula(tmp_path, low, high, said):
     pixels = np.linspace(low, high, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
@@ -200,7 +206,7 @@ def test_a_member_that_is_no_array_or_unfolds_too_far_is_refused(tmp_path):
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", b"no array")
-    with pytest.raises(UserError, match=r"a\.npz: dtype .S8: must be"):
+    with pytest.raises(UserError, match=r"a\.npz: not a whole array"):
         load_array(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as member:
         np.lib.format.write_array_header_1_0(

@@ -403,7 +403,10 @@ def test_the_command_draws_forces_on_images(tmp_path, monkeypatch):
 def test_the_command_animates_all_checkpoints_and_says_how_to_get_more(trained, tmp_path):
     said = run("field", trained, "-n", 50, "--animate", "-o", tmp_path / "a.gif")
     assert "at 4 checkpoints" in said
-    assert "--keep-checkpoints" in said
+    assert "a smaller --checkpoint-every" in said  # the run keeps them all
+    run("train", *SMALL, "--steps", 2, "--checkpoint-every", 1, "--keep-checkpoints", 2, "--out", tmp_path)
+    few = ["-n", 50, "--animate", "-o", tmp_path / "b.gif"]
+    assert "--keep-checkpoints 100" in run("field", tmp_path / "00000-ring", *few)
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == 4
 
