@@ -214,5 +214,5 @@ def test_a_member_that_is_no_array_or_unfolds_too_far_is_refused(tmp_path):
         )
         for _ in range(2**9):
             member.write(bytes(2**20))
-    with pytest.raises(UserError, match="x: .* bytes would unfold to"):
+    with pytest.raises(UserError, match="x.npy: .* bytes would unfold to"):
         load_array(path)
