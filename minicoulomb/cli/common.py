@@ -1,5 +1,6 @@
 """The beginning of most commands: configuration, data, checkpoint and backend; and how errors are printed."""
 
+import errno
 import json
 import os
 import signal
@@ -38,7 +39,13 @@ class UserPath(click.Path):
     def convert(self, value, param, ctx):
         if not str(value).strip():
             self.fail("must not be empty; use . for the working directory", param, ctx)
-        return super().convert(os.path.expanduser(value), param, ctx)
+        value = os.path.expanduser(value)
+        try:
+            os.lstat(value)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                self.fail("must be shorter: the system has no such long names", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 PATH = UserPath(path_type=Path)

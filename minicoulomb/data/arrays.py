@@ -29,6 +29,7 @@ from minicoulomb.untrusted import array_in, opened
 MAGIC = (b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")  # .npy, .npz, and a .npz without arrays
 KEYS = ("images", "x", "data", "arr_0")
 DTYPES = (np.uint8, np.float16, np.float32, np.float64)
+LONGEST_HEADER = 2**14
 BLOCK = 2**20  # numbers checked at a time: 8 MiB of float64
 READ = 2**28  # numbers checked at most before training starts: a second
 MEDIAN_ROWS = 10_000  # rows that medians and quantiles are found from, at most
@@ -63,12 +64,15 @@ def load_array(path: Path) -> np.ndarray:
 
 def _read(path):
     with explained(f"{path}: cannot be read", "use a .npy or .npz file"), opened(path) as file:
-        start = file.read(6)
+        start = file.read(12)
     if not start.startswith(MAGIC):
         raise UserError(f"{path}: not a .npy or .npz file; write one with numpy.save")
     # Damaged headers and archives raise nearly anything.
     with explained(f"{path}: not a whole array of numbers", "write it again with numpy.save", Exception):
         if not start.startswith(b"PK"):
+            header = int.from_bytes(start[8 : 10 if start[6] == 1 else 12], "little")
+            if header > LONGEST_HEADER:
+                raise UserError(f"{path}: declares a header of {header:,} bytes: must have about 100; it is damaged")
             return np.load(path, mmap_mode="r", allow_pickle=False)
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]

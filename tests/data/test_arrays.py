@@ -75,7 +75,17 @@ def test_an_array_that_cannot_be_trained_on_is_refused(tmp_path, array, said):
     assert "a.npy" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00v\x00{'descr'", b"PK\x03\x04 broken"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"text",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x03\x00\xff\xff\xff\xff{",
+        b"\x93NUMPY\x01\x00v\x00{'descr'",
+        b"PK\x03\x04 broken",
+    ],
+)
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
 def test_a_damaged_file_is_refused(tmp_path, content, name):
     (tmp_path / name).write_bytes(content)
