@@ -5,6 +5,7 @@ own settings are in presets.py.
 """
 
 import json
+import sys
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import inf
 from typing import Any
@@ -27,11 +28,11 @@ def _check(f, value):
         rule = f"must be one of {', '.join(f.metadata['choices'])}"
     elif isinstance(value, int | float) and not isinstance(value, bool):
         low, above, high = f.metadata["low"], f.metadata["above"], f.metadata["high"]
-        if not (low <= value <= high and above < value < inf):
+        if not (low <= value <= high and above < value <= sys.float_info.max):
             limits = (("at least", low), ("above", above), ("at most", high))
             rule = " and ".join(["must be finite", *(f"{what} {n}" for what, n in limits if abs(n) < inf)])
     if rule:
-        raise UserError(f"{f.name} {value!r}: {rule}; {_flag(f.name)} is: {f.metadata['help']}")
+        raise UserError(f"{f.name} {value!r:.80}: {rule}; {_flag(f.name)} is: {f.metadata['help']}")
 
 
 def _flag(name):
@@ -200,18 +201,18 @@ class Config:
     run: Run = Run()
 
     @classmethod
-    def of(cls, **settings: Any) -> "Config":
+    def of(cls, /, **settings: Any) -> "Config":
         """The configuration with these settings, whichever part they belong to, and defaults for all others.
 
         UserError for a name that no part has, or a value that no run could use.
         """
         return cls().replace(**settings)
 
-    def replace(self, **settings: Any) -> "Config":
+    def replace(self, /, **settings: Any) -> "Config":
         """A copy with these settings changed."""
         unknown = sorted(set(settings) - set(SETTINGS))
         if unknown:
-            raise UserError(f"settings {', '.join(unknown)}: unknown here; `minicoulomb train --help` lists all")
+            raise UserError(f"settings {', '.join(unknown):.200}: unknown here; `minicoulomb train --help` lists all")
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         return Config(
             **{

@@ -35,7 +35,7 @@ the difference between the means of the two batches).
 from dataclasses import replace
 from itertools import pairwise
 from math import log2, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minicoulomb.config import Networks
 from minicoulomb.errors import UserError
@@ -71,16 +71,29 @@ class SampleSpace(NamedTuple):
         Typical size of a coordinate; the networks `mlp` divide by it.
     bound : float
         Largest size of a coordinate, which the output of the generator `mlp` does not exceed.
+    location : tuple of float, or 0
+        What is subtracted from samples before the networks see them, a number for each coordinate of points. The
+        output of a generator is such a difference as well.
 
     Examples
     --------
     >>> SampleSpace((32, 32, 3))
-    SampleSpace(shape=(32, 32, 3), scale=1.0, bound=1.0)
+    SampleSpace(shape=(32, 32, 3), scale=1.0, bound=1.0, location=0.0)
     """
 
     shape: tuple[int, ...]
     scale: float = 1.0
     bound: float = 1.0
+    location: tuple[float, ...] | float = 0.0
+
+    @classmethod
+    def of(cls, data: Any) -> "SampleSpace":
+        """The space of a data set, which has these four."""
+        return cls(data.shape, data.scale, data.bound, data.location)
+
+    def located(self, x):
+        """Samples x (n, *shape) of the networks in the units of the data, float64 where there is a location."""
+        return x + self.location if self.location else x
 
 
 def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:

@@ -13,8 +13,9 @@ PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 
 # room: (budget of code lines, the rooms that it may import), the lowest floor first
 ROOMS = {
-    "errors": (20, ""),
+    "errors": (25, ""),
     "files": (105, "errors"),
+    "untrusted": (110, "errors files"),
     "config": (155, "errors"),
     "arrays": (405, "errors"),
     "conv": (655, "errors arrays"),
@@ -23,22 +24,22 @@ ROOMS = {
     "optim": (30, "arrays optim_cuda"),
     "layers": (565, "errors arrays conv"),
     "network": (110, "errors arrays layers optim"),
-    "models": (130, "errors config layers network"),
+    "models": (132, "errors config layers network"),
     "schedules": (30, "config optim"),
     "one_pass": (10, "arrays"),
     "gan": (175, "errors config arrays coulomb network optim schedules one_pass"),
     "baselines": (55, "arrays config coulomb network gan"),
     "particles": (90, "errors arrays coulomb optim"),
-    "data": (1095, "errors files arrays config"),
+    "data": (1325, "errors files untrusted arrays config"),
     "presets": (100, "errors config data"),
-    "training": (455, "errors files config arrays data network models gan schedules baselines"),
+    "training": (480, "errors files untrusted config arrays data network models gan schedules baselines"),
     "evaluation": (150, "errors config arrays coulomb data gan"),
-    "fid": (535, "errors files arrays conv config data evaluation gan network training"),
-    "pictures": (865, "errors files config arrays coulomb data gan schedules training"),
+    "fid": (550, "errors files untrusted arrays conv config data evaluation gan network training"),
+    "pictures": (880, "errors files untrusted config arrays coulomb data gan schedules training"),
     "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),
-    "report": (340, "errors config presets data training evaluation pictures models"),
-    "cli": (840, "errors files config presets arrays coulomb data network models gan particles training evaluation "
-                 "fid pictures verify report"),
+    "report": (350, "errors untrusted config presets data training evaluation pictures models"),
+    "cli": (885, "errors files untrusted config presets arrays coulomb data network models gan particles training "
+                 "evaluation fid pictures verify report"),
     "__main__": (25, "cli"),
     "__init__": (55, ""),
 }  # fmt: skip
@@ -47,7 +48,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 7745
+PACKAGE_LINES = 8200
 IN_CORE = [
     "gan.py",
     "network.py",

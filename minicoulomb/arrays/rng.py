@@ -10,7 +10,8 @@ import numpy as np
 
 # The number of a use is part of every run's draws: append, never renumber.
 USES = {
-    name: number for number, name in enumerate(("init", "real", "latent", "noise", "sample", "evaluate", "picture"))
+    name: number
+    for number, name in enumerate(("init", "real", "latent", "noise", "sample", "evaluate", "picture", "data"))
 }
 
 

@@ -34,7 +34,7 @@ def evaluate(run, n, metric, reference, seed, as_json, **options):
     elif reference:
         raise click.UsageError("--reference applies only to FID and KID; add --metric fid,kid")
     else:
-        dataset = open_data(config, cache)
+        dataset = open_data(config, cache, space=checkpoint.space)
         x = samples(checkpoint.G, checkpoint.state, n or EVALUATED, seed, config.run.batch_statistics)
         metrics = evaluate_samples(x, dataset, config)
     metrics = {"step": checkpoint.state.step, **metrics}
@@ -47,7 +47,7 @@ def _compare(checkpoint, backend, metrics, reference, n, seed, cache):
     compare.check_images(checkpoint.space.shape)
     network = compare.open_network(config.run.inception, backend.xp)
     reference = reference or config.run.fid_reference or config.data.data
-    opened = lambda config, found: open_data(config, cache, found)
+    opened = lambda config, found: open_data(config, cache, found, checkpoint.space)
     y = compare.open_reference(reference, config, network, metrics, opened, showing("reference"))
     if "fid" in metrics:
         warn(compare.too_few(n, "-n"))

@@ -41,22 +41,22 @@ def field(target, n, output, animate, seed, **options):
     if output.suffix.lower() != suffix:
         kind = f"with{'' if animate else 'out'} --animate the output is a {suffix[1:].upper()} file"
         raise UserError(f"{output}: {kind}; use {output.stem}{suffix}")
+    space = None
     if target in PRESETS:
         config, found = configure(target, chosen | {"seed": seed})
         backend, cache = compute_on(config), Path("runs") / "cache"
     elif Path(target).exists():
         backend, checkpoint = load(Path(target), chosen)
-        config, cache = checkpoint.config, run_directory(Path(target)).parent / "cache"
+        config, space, cache = checkpoint.config, checkpoint.space, run_directory(Path(target)).parent / "cache"
     else:
         rule = "neither a run nor a preset; use a run directory like runs/00000-grid, or one of"
         raise UserError(f"{target}: {rule} {', '.join(PRESETS)}")
-    dataset = open_data(config, cache, found)
+    dataset = open_data(config, cache, found, space)
     if animate:
         _animate(RunDirectory(Path(target)), config.run.keep_checkpoints, backend, dataset, n, seed, output)
         return
     if target in PRESETS:
-        space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
-        checkpoint = checkpoints.initial(config, space, backend.xp)
+        checkpoint = checkpoints.initial(config, SampleSpace.of(dataset), backend.xp)
     pictures.save(field_picture(checkpoint, dataset, n, seed), output)
     click.echo(f"the field of {target} at step {checkpoint.state.step:,}: {output}")
 

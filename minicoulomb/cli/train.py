@@ -74,18 +74,16 @@ def train(preset, out, resume, init_from, until, yes, dry_run, **options):
     if found.kind == "images":  # check that their size fits the networks before they are decoded
         build(config.networks, SampleSpace(found.shape(config)))
     cache = (run_directory(resume).parent if resume else out) / "cache"
-    dataset = open_data(config, cache, found)
-    space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
+    dataset = open_data(config, cache, found, checkpoint.space if resume else None, same=True)
     if resume:
-        if space != checkpoint.space:
-            raise UserError(f"data {config.data.data}: samples are {space}, the run's {checkpoint.space}; use --data")
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run.rewind(checkpoint, find_checkpoint(resume))
     else:
         backend = compute_on(config)
-        checkpoint = checkpoints.initial(config, space, backend.xp)
+        checkpoint = checkpoints.initial(config, SampleSpace.of(dataset), backend.xp)
         if init_from:
-            checkpoints.copy_weights(load_checkpoint(init_from).to(backend.xp), checkpoint)
+            source = load_checkpoint(init_from).to(backend.xp)
+            checkpoints.copy_weights(source, checkpoint, str(find_checkpoint(init_from)))
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.create(out, dataset.name, checkpoint)
         _hold(run)
@@ -124,7 +122,7 @@ def _periodic_fid(checkpoint, backend, dataset, cache):
     if not settings.fid_every:
         return None
     network = compare.open_network(settings.inception, backend.xp)
-    opened = lambda config, found: open_data(config, cache, found)
+    opened = lambda config, found: open_data(config, cache, found, checkpoint.space)
     reference = compare.open_reference(
         settings.fid_reference or dataset, config, network, ("fid",), opened, showing("reference")
     )

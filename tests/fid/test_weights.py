@@ -56,7 +56,7 @@ def write_safetensors(path, arrays, header=None, length=None):
 def test_tensors_come_out_of_both_of_torch_s_formats(tmp_path, form):
     WRITERS[form](tmp_path / "a.pth", ARRAYS)
     assert_same(read_torch(tmp_path / "a.pth"), ARRAYS)
-    assert set(read_torch(tmp_path / "a.pth", lambda name: name == "c")) == {"c"}
+    assert set(read_torch(tmp_path / "a.pth", lambda name, shape: name == "c")) == {"c"}
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -199,7 +199,7 @@ def test_versions_that_are_not_read_are_told(tmp_path):
 def test_tensors_come_out_of_safetensors(tmp_path):
     write_safetensors(tmp_path / "a.safetensors", ARRAYS)
     assert_same(read_safetensors(tmp_path / "a.safetensors"), ARRAYS)
-    assert set(read_safetensors(tmp_path / "a.safetensors", lambda name: name == "c")) == {"c"}
+    assert set(read_safetensors(tmp_path / "a.safetensors", lambda name, shape: name == "c")) == {"c"}
 
 
 def test_without_the_package_the_line_to_install_is_told(tmp_path, monkeypatch):

@@ -142,7 +142,7 @@ def test_the_cosine_of_forces_is_1_along_minus_1_against_and_0_of_nothing():
 
 
 def test_data_of_another_shape_are_told():
-    with pytest.raises(UserError, match=r"digits.*\(8, 8, 1\).*--data"):
+    with pytest.raises(UserError, match=r"digits.*\(8, 8, 1\).*data of that shape"):
         charges(start(PLANE, ring()), digits(), 5)
 
 
@@ -431,7 +431,7 @@ def test_frames_share_their_axes_and_the_largest_scale(trained):
         (["ring", "--animate", "-o", "a.gif"], "draws the checkpoints of a run", 2),
         (["RUN", "--animate", "-o", "a.png"], "with --animate the output is a GIF file; use a.gif", 1),
         (["points", "-o", "a.png"], "add --data", 1),
-        (["RUN", "--data", "digits", "-o", "a.png"], "has shape (8, 8, 1), the run's samples (2,)", 1),
+        (["RUN", "--data", "digits", "-o", "a.png"], "has shape (8, 8, 1), the run's samples have (2,)", 1),
         (["RUN", "-n", "1", "-o", "a.png"], "x>=2", 2),
         (["EMPTY", "--animate", "-o", "a.gif"], "holds no checkpoints", 1),
         (["EMPTY", "-o", "a.png"], "holds no checkpoints", 1),
