@@ -43,7 +43,9 @@ def evaluate(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, Any]:
     assert isinstance(dataset, ArrayDataset)
     result: dict[str, Any] = {"samples": len(x)}
     if dataset.n_held_out:
-        result |= _mmd2(x, dataset, config) | {"nearest_ratio": nearest_ratio(x, dataset)}
+        result |= _mmd2(x, dataset, config)
+        if (ratio := nearest_ratio(x, dataset)) is not None:
+            result["nearest_ratio"] = ratio
     if np.prod(dataset.shape) <= FRECHET_DIMENSIONS:
         result["frechet"] = metrics.frechet_distance(x, decode(np.asarray(dataset.rows()), np.dtype(np.float64)))
     return result | mode_metrics(x, dataset)
@@ -66,15 +68,17 @@ def has_modes(dataset: Dataset) -> bool:
     return not isinstance(dataset, ArrayDataset) or dataset.labels is not None
 
 
-def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float:
-    """median_i min_t |x_i - t| / median_h min_t |h - t| over training samples t and held-out samples h."""
+def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float | None:
+    """median_i min_t |x_i - t| / median_h min_t |h - t| over training samples t and held-out samples h.
+
+    Held-out samples that training has, too, do not count; None if training has all.
+    """
     held_out = decode(dataset.rows(dataset.held_out_index(np.arange(min(len(x), dataset.n_held_out)))), x.dtype)
     nearest = [np.full(len(points), np.inf) for points in (x, held_out)]
     for block in dataset.train_blocks(BLOCK):
         for points, best in zip((x, held_out), nearest, strict=True):
             np.minimum(best, metrics.nearest_neighbours(points, decode(block, x.dtype))[1], out=best)
-    medians = [float(np.median(best)) for best in nearest]
-    return medians[0] / medians[1] if medians[1] else float("inf")
+    return metrics.distance_ratio(*nearest)
 
 
 def nearest_training(x: np.ndarray, dataset: ArrayDataset, k: int) -> tuple[np.ndarray, np.ndarray]:
