@@ -371,7 +371,7 @@ def test_a_resumed_run_forgets_a_best_checkpoint_that_lies_ahead(scripted, weigh
     run("train", *SMALL_IMAGES, "--steps", 4, "--checkpoint-every", 1, *options, "--out", tmp_path)
     path = tmp_path / "00000-digits"
     scripted += [2.0]
-    run("train", "--resume", path / "checkpoints/step-0000003.npz")
+    run("train", "--resume", path / "checkpoints/step-0000003.npz", "--yes")
     assert metrics_of(path) == {2: 5.0, 4: 2.0}
     assert json.loads((path / "checkpoints/best.json").read_text()) == {"step": 4, "fid": 2.0}
     scripted += [3.0, 1.5]
