@@ -7,10 +7,13 @@ own settings are in presets.py.
 import json
 import sys
 from dataclasses import asdict, dataclass, field, fields, replace
-from math import inf
+from math import inf, log
 from typing import Any
 
 from minicoulomb.errors import UserError
+
+# The natural logarithms of the dtypes' largest numbers.
+LOG_MAX = {"float32": 88.72, "float64": 709.78}
 
 
 def setting(default, help: str, choices=None, *, low=-inf, above=-inf, high=inf) -> Any:
@@ -44,7 +47,9 @@ class _Part:
 
     def __post_init__(self):
         for f in fields(self):
-            _check(f, getattr(self, f.name))
+            if getattr(value := getattr(self, f.name), "ndim", None) == 0:  # a number of NumPy
+                object.__setattr__(self, f.name, value := value.item())
+            _check(f, value)
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ class Algorithm(_Part):
 
     def __post_init__(self):
         super().__post_init__()
+        self.check_range("float64")
         # What an objective does not have must stay at the value that means none.
         absent = {"gan": {"noise": 0}, "field": {"noise": 0, "d_steps": 1, "l2": 0}}.get(self.objective, {})
         for name, none in absent.items():
@@ -134,6 +140,14 @@ class Algorithm(_Part):
                     f"{name} {getattr(self, name)}: objective {self.objective} has no such setting; use {_flag(name)} "
                     f"{none}, or --objective coulomb"
                 )
+
+    def check_range(self, dtype: str) -> None:
+        """UserError unless the scales of kernel and target, powers of eps, are numbers of the dtype."""
+        for eps in (self.eps, self.eps_end or self.eps):
+            if abs((self.d + 2) * log(eps)) + abs(log(self.potential_scale)) > LOG_MAX[dtype]:
+                numbers = f"d {self.d:g}, eps {eps:g}, potential_scale {self.potential_scale:g}"
+                remedy = "use a smaller --d, or --eps and --potential-scale nearer to 1"
+                raise UserError(f"{numbers}: scale and eps^(d+2) must be within the range of {dtype}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -199,6 +213,13 @@ class Config:
     networks: Networks = Networks()
     algorithm: Algorithm = Algorithm()
     run: Run = Run()
+
+    def __post_init__(self):
+        for f in fields(self):
+            if not isinstance(part := getattr(self, f.name), f.type):
+                what = f"{f.name} {part!r:.80}"
+                raise UserError(f"{what}: must be of type {f.type.__name__}; use Config.of(lr_g=1e-3, ...)")
+        self.algorithm.check_range(self.run.dtype)
 
     @classmethod
     def of(cls, /, **settings: Any) -> "Config":

@@ -25,7 +25,7 @@ from minicoulomb.arrays.backend import to_host
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError, explained
 from minicoulomb.files import atomic_write
-from minicoulomb.gan import State, initial_state
+from minicoulomb.gan import Diverged, State, initial_state
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
 from minicoulomb.untrusted import array_in, opened, opened_zip
@@ -63,7 +63,10 @@ def initial(config: Config, space: SampleSpace, xp=np) -> Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint to `path`; UserError if the disk is full or the folder cannot be written."""
+    """Write the checkpoint to `path`.
+
+    Diverged if a number of the state is not finite; UserError if the disk is full or the folder cannot be written.
+    """
     config, space, G, D, state = checkpoint
     about = {
         "format": FORMAT,
@@ -73,6 +76,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "versions": {"minicoulomb": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
     arrays: dict[str, Any] = {name: to_host(getattr(state, name)) for name in _shapes(config, G, D)}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise Diverged(name)
     with atomic_write(path) as file:
         np.savez(file, **arrays, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
 
@@ -96,21 +102,28 @@ def versions(path: Path) -> dict[str, str]:
         return {str(name): str(number) for name, number in about.get("versions", {}).items()}
 
 
-def copy_weights(source: Checkpoint, target: Checkpoint) -> None:
-    """Write the source's parameters and statistics over the target's; UserError if their networks differ.
+def copy_weights(source: Checkpoint, target: Checkpoint, name: str = "the source") -> None:
+    """Write the source's parameters and statistics over the target's; UserError with its name if their networks differ.
 
     If only the target averages its weights, its averages start from the source's weights.
     """
     arrays = vars(source.state)
     if source.state.average is None:
         arrays = {**arrays, "average": source.state.theta, "average_statistics": source.state.statistics}
-    names = [name for name in _shapes(target.config, target.G, target.D) if not name.startswith("moments")]
-    for name in names:
-        new, old = arrays[name], getattr(target.state, name)
-        if new.shape != old.shape:
-            raise UserError(f"{name} has {new.size} numbers: this run's networks have {old.size}; use equal networks")
-    for name in names:
-        getattr(target.state, name)[...] = arrays[name]
+    if _layout(source) != _layout(target):
+        found, wanted = (f"G {model.G.size:,} and D {model.D.size:,}" for model in (source, target))
+        rule = f"must be networks like this run's, {wanted}, layer by layer"
+        raise UserError(f"{name}: networks of {found} parameters: {rule}; use the options that it was trained with")
+    for array in _shapes(target.config, target.G, target.D):
+        if not array.startswith("moments"):
+            getattr(target.state, array)[...] = arrays[array]
+
+
+def _layout(checkpoint):
+    """The name and shape of each parameter, and the numbers of statistics."""
+    _, _, G, D, state = checkpoint
+    views = [*G.named_views(state.theta).items(), *D.named_views(state.w).items()]
+    return [(name, view.shape) for name, view in views], G.statistics_size, D.statistics_size
 
 
 def _shapes(config, G, D):

@@ -97,8 +97,26 @@ def test_copied_weights_are_the_source_s_and_averages_start_from_them(source_ave
 
 def test_weights_of_other_networks_are_refused():
     source, target = (checkpoints.initial(CONFIG.replace(g_width=width), SampleSpace((8, 8, 1))) for width in (4, 8))
-    with pytest.raises(UserError, match=r"has \d+ numbers: this run's networks have \d+"):
-        checkpoints.copy_weights(source, target)
+    with pytest.raises(UserError, match=r"mine.npz: networks of G [\d,]+ and D .* this run's, G [\d,]+ and D"):
+        checkpoints.copy_weights(source, target, "mine.npz")
+
+
+def test_weights_of_networks_that_are_equally_large_but_not_equal_are_refused():
+    source, target = (
+        checkpoints.initial(Config.of(latent=latent, g_width=width, g_depth=1), SampleSpace((2,)))
+        for latent, width in ((2, 4), (7, 2))
+    )
+    assert source.G.size == target.G.size
+    with pytest.raises(UserError, match="mine.npz: .* layer by layer"):
+        checkpoints.copy_weights(source, target, "mine.npz")
+
+
+def test_a_location_comes_back_and_a_file_from_before_there_was_one_has_0(tmp_path):
+    path, space = tmp_path / "c.npz", SampleSpace((2,), 3.0, 9.0, (1e6, -0.1))
+    checkpoints.save(path, checkpoints.initial(Config(), space))
+    assert checkpoints.load(path).space == space
+    rewrite(path, {"about": about(path, space={"shape": [2], "scale": 3.0, "bound": 9.0})})
+    assert checkpoints.load(path).space == SampleSpace((2,), 3.0, 9.0, 0.0)
 
 
 def test_no_member_is_a_pickle(path):
