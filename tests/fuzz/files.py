@@ -12,11 +12,7 @@ import numpy as np
 
 from . import damage
 from .kinds import Kind, kinds, make_world
-from .trial import Failure, Fault, Outcome, fault, forked, idle, place, spread, tree
-
-# What a run may change although it ends with an error: a training that diverges says so, and saves the last good state.
-DIVERGED = "last good state"
-KEPT = ("cache/", ".partial/")
+from .trial import DIVERGED, KEPT, Failure, Fault, Outcome, fault, forked, idle, place, spread, tree
 
 
 class Attack:
@@ -110,7 +106,7 @@ def _half_done(outcome, before, after, new):
         return ""
     if lost := sorted(set(before) - set(after)):
         return f"an error removed {lost[0]}"
-    made = sorted(name for name in new if not any(kept in name for kept in KEPT))
+    made = sorted(name for name in new if not KEPT & set(Path(name).parts))
     return f"an error left {made[0]}" if made else ""
 
 

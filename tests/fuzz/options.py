@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from .kinds import RUN, TINY, cli, make_world
-from .trial import Failure, Fault, fault, forked, idle, place, spread
+from .trial import DIVERGED, KEPT, Failure, Fault, fault, forked, idle, place, spread
 
 INTEGERS = ["0", "-1", "1", "2147483648", "9223372036854775808", "1" + "0" * 30, "nan", "²", ""]
 FLOATS = ["0", "-1", "1e-320", "1e-8", "1e30", "1e308", "inf", "nan", "-0.0"]
-TEXTS = ["", "~", ".", "-", "..", "a" * 300, "\udcff", "a\x1b[2Jb\nc", "/dev/null", "/dev/zero", "no/such", "ä" * 130]
+TEXTS = ["", "~", ".", "-", "a" * 300, "\udcff", "a\x1b[2Jb\nc", "/dev/null", "/dev/zero", "no/such", "ä" * 130]
 TEXTS += ["pipe", "loop", "points.npy/x"]
 VALUES = {"integer": INTEGERS, "float": FLOATS, "text": TEXTS, "path": TEXTS}
 
@@ -57,10 +57,9 @@ def case(root, world, every, number):
     outcome = forked(cli(*argv), folder, idle())
     found = fault(outcome)
     made = set(folder.rglob("*")) - before
-    if not found and outcome.status and (left := [p for p in made if "cache" not in p.parts]):
-        found = Fault(f"an error left {left[0].relative_to(folder).parts[0]}")
-    if not found and (drafts := [path for path in made if ".tmp" in path.name]):
-        found = Fault(f"a draft stays: {drafts[0].name}")
+    left = [] if outcome.status == 0 or DIVERGED in outcome.output else [p for p in made if not KEPT & set(p.parts)]
+    if wrong := left or [path for path in made if ".tmp" in path.name]:
+        found = found or Fault(f"an error left {wrong[0].relative_to(folder).parts[0]}")
     shutil.rmtree(folder)
     text = " ".join(argv)[:300].encode("utf-8", "backslashreplace").decode()
     return Failure(found, f"{argv[0]}: {text}", "M", outcome.output) if found else None

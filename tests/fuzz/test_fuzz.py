@@ -49,7 +49,9 @@ FAULTS = {
     "executed os.system": lambda: os.system("true"),
     "executed subprocess": lambda: subprocess.run(["true"]),
     "executed pickle.find_class": program,
-    "executed a change of": lambda: Path("../elsewhere").touch(),
+    "executed a change of ../elsewhere": lambda: Path("../elsewhere").touch(),
+    "executed a change of ../there": lambda: (Path("here").touch(), Path("here").rename("../there")),
+    "executed a change of /dev/.draft": lambda: Path("/dev/.draft").touch(),
     "SIGSEGV": crash,
     "over 500 MB": much,
     "minicoulomb.errors.UserError": lambda: (_ for _ in ()).throw(UserError("a: b; c")),
@@ -118,9 +120,13 @@ def test_faults_are_grouped_by_kind_and_frame():
 # A small part of the attacks themselves.
 
 
+@pytest.fixture(scope="module")
+def attack(tmp_path_factory):
+    return files.Attack(tmp_path_factory.mktemp("attack"), least_share=1.0)
+
+
 @pytest.mark.parametrize(("part", "cases"), [("damage", 74), ("flips", 40)])
-def test_no_damaged_file_does_harm(tmp_path, part, cases):
-    attack = files.Attack(tmp_path, least_share=1.0)
+def test_no_damaged_file_does_harm(attack, part, cases):
     assert not [failure for number in range(cases) if (failure := attack.case(part, 0, number))]
 
 

@@ -33,8 +33,10 @@ from .hook.sitecustomize import watch
 
 SECONDS, MEMORY = 10, 500e6
 # A process may ask for more memory than it may use, so that the excess is seen; and it may wait for others' work.
-ADDRESSES, PATIENCE = 4 * 2**30, 60
+ADDRESSES, PATIENCE = 4 * 2**30, 180
 LONGEST = 4000
+# What an error may leave: decoded images, and the state before a step that diverged.
+DIVERGED, KEPT = "not finite at step", {"cache", ".out.npy.partial", ".part.npy.partial"}
 ROOT = Path(__file__).parents[2]
 Result = TypeVar("Result")
 HOOK = Path(__file__).parent / "hook"

@@ -16,6 +16,7 @@ STARTS = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.f
 STARTS |= {"pickle.find_class", "socket.connect", "socket.bind", "socket.getaddrinfo", "webbrowser.open"}
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
 APART = ("__pycache__", "matplotlib")  # caches
+DEVICES = {"/dev/null", "/dev/zero", "/dev/full"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
@@ -35,11 +36,20 @@ def watch(folder: str, kill: int | None = None, count: str | None = None) -> Non
         is_open = event == "open" and isinstance(arguments[0], str | bytes) and arguments[2] & WRITING
         if not is_open and event not in CHANGES:
             return
-        path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else folder
-        if not os.path.realpath(path).startswith((folder, "/dev/")) and not any(part in path for part in APART):
-            end(f"executed a change of {path}")
+        for path in arguments[: 2 if event in ("os.rename", "os.link") else 1]:
+            if isinstance(path, str | bytes | os.PathLike) and not allowed(os.fsdecode(path), is_open):
+                end(f"executed a change of {os.fsdecode(path)}")
         if kill is not None:
             step()
+
+    def allowed(path, is_open):
+        whole = os.path.realpath(path)
+        # A device may be written to, never replaced: the attack may run as root.
+        return (
+            f"{whole}/".startswith(f"{folder}/")
+            or (is_open and whole in DEVICES)
+            or any(part in path for part in APART)
+        )
 
     def fsync(descriptor, sync=os.fsync):
         step()
