@@ -37,10 +37,10 @@ ROOMS = {
     "training": (480, "errors files untrusted config arrays data network models gan schedules baselines"),
     "evaluation": (170, "errors config arrays coulomb data gan"),
     "fid": (555, "errors files untrusted arrays conv config data evaluation gan network training"),
-    "pictures": (880, "errors files untrusted config arrays coulomb data gan schedules training"),
+    "pictures": (885, "errors files untrusted config arrays coulomb data gan schedules training"),
     "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),
-    "report": (345, "errors untrusted config presets data training evaluation pictures models"),
-    "cli": (899, "errors files untrusted config presets arrays coulomb data network models gan particles training "
+    "report": (350, "errors untrusted config presets data training evaluation pictures models"),
+    "cli": (899, "errors files untrusted config presets arrays coulomb data network models gan particles training"),
                  "evaluation fid pictures verify report"),
     "__main__": (25, "cli"),
     "__init__": (55, ""),

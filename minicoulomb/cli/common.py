@@ -25,6 +25,7 @@ from minicoulomb.presets import resolve
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.run import load as load_checkpoint
 from minicoulomb.training.signals import handling
+from minicoulomb.untrusted import opened
 
 # Data whose location and scale differ by less, in units of the scale, are the same.
 ROUNDING = 1e-6
@@ -123,13 +124,13 @@ def _edited(path, settings, chosen):
     """A remark if a run's config.json does not have the settings of its last checkpoint, which decide."""
     rule = "the checkpoint's settings are used; use options to change them"
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             found = dict(json.loads(file.read(LONGEST)))
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        return f"{path}: cannot be read ({error}): {rule}"
+        return f"{path}: cannot be read ({error!s:.200}): {rule}"
     other = {name for name, value in found.items() if name not in settings or value != settings[name]} - set(chosen)
-    values = ", ".join(f"{name} {found[name]!r} (there {settings.get(name)!r})" for name in sorted(other))
-    return f"{path}: differs from the run's last checkpoint in {values}: {rule}" if other else None
+    values = ", ".join(f"{name} {found[name]!r:.80} (there {settings.get(name)!r})" for name in sorted(other))
+    return f"{path}: differs from the run's last checkpoint in {values:.1000}: {rule}" if other else None
 
 
 def _absolute(settings):
