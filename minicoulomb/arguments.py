@@ -37,17 +37,6 @@ def check_shape(name: str, shape: Any) -> Shape:
     return tuple(map(int, shape))
 
 
-def check_space(space: Any, cls: type) -> Any:
-    """The SampleSpace with a tuple of ints as its shape; UserError unless scale and bound are above 0."""
-    check_type("space", space, cls, "use SampleSpace((32, 32, 3))")
-    for name in ("scale", "bound"):
-        if not 0 < getattr(space, name) < np.inf:
-            raise UserError(
-                f"{name} {getattr(space, name)}: must be above 0 and finite; use a coordinate's typical size"
-            )
-    return space._replace(shape=check_shape("shape", space.shape))
-
-
 def check_images(x: Any, halves: bool = False) -> Shape:
     """The shape of images x (n, h, w, c); UserError for other arrays, or odd sides where the layer halves them."""
     floats(x)

@@ -35,9 +35,8 @@ the difference between the means of the two batches).
 from dataclasses import replace
 from itertools import pairwise
 from math import log2, prod
-from typing import Any, NamedTuple
 
-from minicoulomb.arguments import check_space, check_type
+from minicoulomb.arguments import check_type
 from minicoulomb.config import Networks
 from minicoulomb.errors import UserError
 from minicoulomb.layers import (
@@ -59,42 +58,7 @@ from minicoulomb.layers import (
     Upsample,
 )
 from minicoulomb.network import Network
-
-
-class SampleSpace(NamedTuple):
-    """The space of samples.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of one sample: (m,) for points, (height, width, channels) for images.
-    scale : float
-        Typical size of a coordinate; the networks `mlp` divide by it.
-    bound : float
-        Largest size of a coordinate, which the output of the generator `mlp` does not exceed.
-    location : tuple of float, or 0
-        What is subtracted from samples before the networks see them, a number for each coordinate of points. The
-        output of a generator is such a difference as well.
-
-    Examples
-    --------
-    >>> SampleSpace((32, 32, 3))
-    SampleSpace(shape=(32, 32, 3), scale=1.0, bound=1.0, location=0.0)
-    """
-
-    shape: tuple[int, ...]
-    scale: float = 1.0
-    bound: float = 1.0
-    location: tuple[float, ...] | float = 0.0
-
-    @classmethod
-    def of(cls, data: Any) -> "SampleSpace":
-        """The space of a data set, which has these four."""
-        return cls(data.shape, data.scale, data.bound, data.location)
-
-    def located(self, x):
-        """Samples x (n, *shape) of the networks in the units of the data, float64 where there is a location."""
-        return x + self.location if self.location else x
+from minicoulomb.space import SampleSpace, check_space
 
 
 def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
@@ -126,7 +90,7 @@ def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     ((32, 32, 3), ())
     """
     check_type("networks", networks, Networks, "use Networks(), or config.networks")
-    space = check_space(space, SampleSpace)
+    space = check_space(space)
     G, D = GENERATORS[networks.generator](networks, space), DISCRIMINATORS[networks.discriminator](networks, space)
 
     def with_algorithm(layer):

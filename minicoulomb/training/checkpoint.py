@@ -28,7 +28,7 @@ from minicoulomb.files import atomic_write
 from minicoulomb.gan import Diverged, State, initial_state
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
-from minicoulomb.untrusted import array_in, opened
+from minicoulomb.untrusted import array_in, opened, opened_zip
 
 FORMAT = 2
 # The JSON text is about 2 kB; a damaged length must not make us read gigabytes.
@@ -142,7 +142,7 @@ def _opened(path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
         explained(f"{path}: cannot be read", "give a run directory or one of its checkpoints/*.npz"),
         opened(path) as file,
         explained(f"{path}: not a whole checkpoint", "use another of the run's checkpoints", Exception),
-        zipfile.ZipFile(file) as archive,
+        opened_zip(file) as archive,
     ):
         yield archive, _read_about(path, archive)
 
