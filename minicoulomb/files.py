@@ -45,8 +45,11 @@ def check_unfolded(what: str, unfolded: int, stored: int) -> None:
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A binary file that becomes `path` when the block ends, and is removed if the block raises.
 
-    An OSError within (a full disk, an unwritable folder) becomes a UserError that names the path.
+    An OSError within (a full disk, an unwritable folder) becomes a UserError that names the path. A device, such as
+    /dev/null, is refused: a file would take its place.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: cannot be written (it is a folder or a device); choose another name")
     with explained(f"{path}: cannot be written", "choose another place"), draft(path) as temporary:
         with temporary.open("wb") as file:
             yield file
