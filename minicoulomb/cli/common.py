@@ -1,5 +1,6 @@
 """The beginning of most commands: configuration, data, checkpoint and backend; and how errors are printed."""
 
+import errno
 import json
 import os
 import signal
@@ -39,7 +40,13 @@ class UserPath(click.Path):
     def convert(self, value, param, ctx):
         if not str(value).strip():
             self.fail("must not be empty; use . for the working directory", param, ctx)
-        return super().convert(os.path.expanduser(value), param, ctx)
+        value = os.path.expanduser(value)
+        try:
+            os.lstat(value)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                self.fail("must be shorter: the system has no such long names", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 PATH = UserPath(path_type=Path)
@@ -82,6 +89,17 @@ def open_data(
     if space and same:
         _check_same(config.data.data, SampleSpace.of(dataset), space)
     return dataset.in_space(space) if space else dataset
+
+
+def open_reference(config: Config, cache: Path, found: Found, space: SampleSpace) -> Dataset:
+    """The data of a reference, with a remark if they have another shape than the run's samples.
+
+    FID and KID allow that: Inception resizes all images.
+    """
+    dataset = open_data(config, cache, found)
+    if dataset.shape != space.shape:
+        warn(f"reference {config.data.data}: has shape {dataset.shape}, the run's samples have {space.shape}")
+    return dataset
 
 
 def _check_same(data, own, run):
