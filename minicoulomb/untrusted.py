@@ -1,6 +1,7 @@
 """Readers of files that nobody needs to trust: bounded before anything unfolds, and nothing is ever executed.
 
 opened(path)                     a plain file, opened; neither a folder nor a pipe or device, which may never end
+opened_zip(file)                 the zip in an open file
 member_in(archive, name)         a member of an open zip, to be read by content(member, size)
 array_in(archive, name, check)   an array of an open .npz, whose declared sizes must agree
 unpickled(file, names)           a pickle of numbers, strings, tuples, lists, dicts, and calls of `names` alone
@@ -14,7 +15,8 @@ opcodes by pickletools, performs the few that arrays need, hashes only strings a
 
 import pickletools
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +28,7 @@ from minicoulomb.files import check_unfolded
 
 # The header of an honest array has 128 bytes; the pickle of Inception or of a batch of CIFAR-10 about 50,000 opcodes.
 LONGEST_HEADER, MOST_OPCODES = 1000, 2**18
+MOST_MEMBERS = 10_000
 # Of a pickle's strings only names are used twice.
 LONGEST_SHARED = 1000
 CHUNK = 2**20
@@ -43,6 +46,18 @@ def opened(path: Path) -> BinaryIO:
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: must be a plain file, not a folder, pipe or device; give a file")
     return path.open("rb")
+
+
+@contextmanager
+def opened_zip(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
+    """The zip in an open file. Its directory and its members must agree on their names: none is missed in silence."""
+    with zipfile.ZipFile(file) as archive:
+        if len(archive.filelist) > MOST_MEMBERS or any(info.comment for info in archive.filelist):
+            rule = f"must have at most {MOST_MEMBERS:,} members, without comments, which could hide others"
+            raise UserError(f"{archive.filename}: {rule}; it is damaged, or no file of arrays")
+        for info in archive.filelist:
+            archive.open(info).close()
+        yield archive
 
 
 def member_in(archive: zipfile.ZipFile, name: str) -> zipfile.ZipExtFile:

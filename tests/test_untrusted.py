@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from minicoulomb.errors import UserError, printable
-from minicoulomb.untrusted import array_in, dict_of, opened, unpickled
+from minicoulomb.untrusted import array_in, dict_of, opened, opened_zip, unpickled
 
 NAMES = {"collections.OrderedDict": dict_of}
 
@@ -97,7 +97,7 @@ def write(path, compress=zipfile.ZIP_DEFLATED, **members):
 
 
 def read(path, *check):
-    with opened(path) as file, zipfile.ZipFile(file) as archive:
+    with opened(path) as file, opened_zip(file) as archive:
         return array_in(archive, "a", *check)
 
 
@@ -152,6 +152,27 @@ def test_a_member_that_inflates_beyond_what_it_declares_or_may_is_refused(tmp_pa
         read(path)
 
 
+def test_no_member_is_missed_in_silence(tmp_path):
+    path = write(tmp_path / "a.npz", zipfile.ZIP_STORED, a=np.zeros(3), b=np.ones(3))
+    whole = path.read_bytes()
+    at = whole.index(b"PK\1\2")
+    assert whole[at + 32 : at + 34] == b"\0\0"  # the length of the first member's comment
+    entry = len(whole) - 22 - at >> 1
+    path.write_bytes(whole[: at + 32] + entry.to_bytes(2, "little") + whole[at + 34 :])
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["a.npy"]
+    with pytest.raises(UserError, match="without comments"):
+        read(path)
+    path.write_bytes(whole[:at] + whole[at:].replace(b"b.npy", b"c.npy"))
+    with pytest.raises(zipfile.BadZipFile, match="differ"):
+        read(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(10_001):
+            archive.writestr(f"{i}", b"")
+    with pytest.raises(UserError, match="at most 10,000 members"):
+        read(path)
+
+
 def test_a_check_comes_before_the_numbers(tmp_path):
     def refuse(name, shape, dtype):
         raise UserError(f"{name} {shape} {dtype}")
@@ -160,15 +181,15 @@ def test_a_check_comes_before_the_numbers(tmp_path):
         read(write(tmp_path / "a.npz", a=np.zeros(3)), refuse)
 
 
-@pytest.mark.parametrize("kind", ["a folder", "a pipe", "a device"])
+@pytest.mark.parametrize("kind", ["a folder", "a pipe", "a link to a pipe"])
 def test_only_a_plain_file_is_opened(tmp_path, kind):
-    path = tmp_path / "a"
+    path = tmp_path / kind
     if kind == "a folder":
         path.mkdir()
-    elif kind == "a pipe":
-        os.mkfifo(path)
     else:
-        path.symlink_to("/dev/zero")
+        os.mkfifo(tmp_path / "a pipe")
+    if kind == "a link to a pipe":
+        path.symlink_to("a pipe")
     with pytest.raises(UserError, match="must be a plain file"):
         opened(path)
 

@@ -32,11 +32,9 @@ class Console:
         self.bar = _bar(steps - first, sys.stdout) if sys.stdout.isatty() else None
 
     def line(self, text: str) -> None:
-        """Print and log a line."""
-        if self.bar:
-            click.echo("\r\x1b[K", nl=False)
-        click.echo(text)
+        """Log and print a line."""
         self.run.log(text)
+        click.echo("\r\x1b[K" * bool(self.bar) + text)
 
     def report(self, metrics: dict[str, Any], logged: bool) -> None:
         """Show a step's metrics on the bar; without a terminal, and in the log, as a line for each logged step."""

@@ -10,7 +10,7 @@ import numpy as np
 from minicoulomb import particles as free
 from minicoulomb import pictures
 from minicoulomb.arrays.rng import rng_for
-from minicoulomb.cli.common import PATH, compute_on, configure, open_data
+from minicoulomb.cli.common import PATH, UserPath, compute_on, configure, open_data
 from minicoulomb.cli.console import showing, table
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.coulomb import mean_self_kernel
@@ -18,6 +18,7 @@ from minicoulomb.data.dataset import ArrayDataset, decode
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import mode_metrics
 from minicoulomb.files import atomic_write
+from minicoulomb.models import SampleSpace
 from minicoulomb.pictures.colours import GREY, VERMILION
 
 # Real points by default: of a mixture, and at most of a finite set, with at most MOST_NUMBERS coordinates in total.
@@ -34,7 +35,7 @@ SECONDS, HOLD = 0.15, 6
 
 
 @click.command()
-@click.argument("data", default="grid")
+@click.argument("data", type=UserPath(), default="grid")
 @click.option("-n", "n", type=click.IntRange(1), default=500, help="number of particles  [500]")
 @click.option("--points", type=click.IntRange(2), help="real points  [1000 of a mixture, else all, at most 10,000]")
 @click.option("--start", type=STARTS, default="mean", help="one point (mean or sample) or a Gaussian (normal)  [mean]")
@@ -112,7 +113,7 @@ def _real_points(dataset, points, seed):
         if n > total:
             raise UserError(f"points {n}: {dataset.name} has {total} samples; use --points {total} or less")
         rows = np.sort(rng_for(seed, "real").choice(total, n, replace=False))
-        y = decode(np.asarray(dataset.array[rows]), np.dtype(np.float64))
+        y = decode(np.asarray(dataset.rows(rows)), np.dtype(np.float64))
     else:
         y = dataset.draw(rng_for(seed, "real"), points or MIXTURE_POINTS)
     return y.reshape(len(y), -1)
@@ -145,7 +146,7 @@ def _moving(optimizer, step_size, y, d, eps):
 def _draw(found, floor, y, dataset, output):
     """Write the animation, or the picture of the end."""
 
-    m = y.shape[1]
+    m, located = y.shape[1], SampleSpace.of(dataset).located
 
     def frame(t):
         x, title = found.snapshots[t], f"{dataset.name}, step {t:,}"
@@ -153,9 +154,11 @@ def _draw(found, floor, y, dataset, output):
             images = x[:IMAGES].reshape(-1, *dataset.shape)
             picture = pictures.image_grid(images, zoom=max(1, round(SIZE / (6 * dataset.shape[1])))).convert("RGB")
         else:
-            plane = pictures.Plane(pictures.square_about(y), SIZE, title + f" (coordinates 1 and 2 of {m})" * (m > 2))
-            plane.discs(y, GREY, "real points")
-            plane.discs(x, VERMILION, "particles", radius=3.2, alpha=0.7)
+            plane = pictures.Plane(
+                pictures.square_about(located(y)), SIZE, title + f" (coordinates 1 and 2 of {m})" * (m > 2)
+            )
+            plane.discs(located(y), GREY, "real points")
+            plane.discs(located(x), VERMILION, "particles", radius=3.2, alpha=0.7)
             picture = plane.drawn()
         return pictures.with_curve(picture, found.energies, floor, t)
 

@@ -1,6 +1,7 @@
 """`minicoulomb plot`: curves of the metrics of runs."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -10,9 +11,12 @@ from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
 from minicoulomb.pictures.metric_curves import FORMATS, figure, write
 from minicoulomb.pictures.metric_series import read_metrics
+from minicoulomb.untrusted import opened
 
 # Runs that differ in more settings than these are different experiments, for which names suffice.
 SETTINGS = 3
+# Characters of a value in the legend, and bytes of config.json, which has about 1,500.
+SHOWN, LONGEST = 40, 2**20
 
 
 @click.command()
@@ -42,12 +46,14 @@ def _names(folders):
     if len(differing) > SETTINGS:
         return names
     return [
-        ", ".join([name, *(f"{key} {config[key]}" for key in differing if key in config)])
+        ", ".join([name, *(f"{key} {config[key]!s:.{SHOWN}}" for key in differing if key in config)])
         for name, config in zip(names, configs)
     ]
 
 
 def _config(folder):
-    """The settings in config.json, if it is there."""
-    path = folder / "config.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    """The settings in config.json that are plain values; none if it is missing or damaged, for they are only shown."""
+    with suppress(Exception), opened(folder / "config.json") as file:
+        found = json.loads(file.read(LONGEST)).items()
+        return {name: value for name, value in found if value is None or isinstance(value, str | int | float)}
+    return {}

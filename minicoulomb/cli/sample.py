@@ -30,7 +30,8 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     config, space, G, _, state = checkpoint
     if not (interpolate or neighbours):
         n = n or 64
-        export(sample_blocks(G, state, n, seed, config.run.batch_statistics), n, space.shape, output)
+        blocks = map(space.located, sample_blocks(G, state, n, seed, config.run.batch_statistics))
+        export(blocks, n, space.shape, output, "<f8" if space.location else "<f4")
         click.echo(f"{n} samples: {output}")
     elif interpolate:
         n, steps = n or 8, steps or 10
@@ -41,7 +42,7 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     else:
         n = n or 8
         check_rows("--neighbours", n, neighbours + 1, space.shape, output)
-        dataset = open_data(config, run_directory(run).parent / "cache")
+        dataset = open_data(config, run_directory(run).parent / "cache", space=space)
         x = samples(G, state, n, seed, config.run.batch_statistics)
         nearest, distances = nearest_training(x, dataset, neighbours)
         pictures.save(pictures.neighbour_rows(x, nearest), output)

@@ -2,7 +2,7 @@
 
 import click
 
-from minicoulomb.cli.common import PATH, compute_on, open_data
+from minicoulomb.cli.common import PATH, UserPath, compute_on, open_data
 from minicoulomb.cli.console import showing, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
@@ -12,7 +12,7 @@ from minicoulomb.fid.statistics import write_statistics
 
 
 @click.command()
-@click.argument("data")
+@click.argument("data", type=UserPath())
 @click.option("-o", "output", type=PATH, required=True, help="file.npz for mu and sigma")
 @config_options("inception", "size", "crop", "channels", "skip_bad", "backend", "device", "tf32", "threads")
 def stats(data, output, **options):

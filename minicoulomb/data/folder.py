@@ -8,13 +8,15 @@ from minicoulomb.data.source import Entry, Source, is_image
 from minicoulomb.errors import UserError, explained
 
 REMEDY = "replace or remove it"
+# Every run directory holds this file.
+RUN = "metrics.jsonl"
 
 
 class Folder(Source):
     """Every JPEG, PNG and WebP file under a folder; an entry's `where` is its modification time.
 
-    Hidden files and folders are left out. Links to files are read; links to folders are not followed, since they may
-    lead in circles.
+    Hidden files and folders are left out, and so are runs, whose pictures show samples. Links to files are read; links
+    to folders are not followed, since they may lead in circles.
     """
 
     kind = "folder"
@@ -29,6 +31,8 @@ class Folder(Source):
             path = self.path / folder
             # Item by item, since a single folder may hold millions.
             with explained(f"{path}: cannot be listed", "make it readable"), os.scandir(path) as items:
+                if (path / RUN).exists():
+                    continue
                 for item in items:
                     if item.is_dir(follow_symlinks=False):
                         folders += [f"{folder}{item.name}/"] * (not item.name.startswith("."))

@@ -6,7 +6,6 @@ both float64, summed about the first rows' mean to avoid cancellation. A file is
 (m, m), as pytorch-fid writes and reads it; one written here holds `n` as well.
 """
 
-import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from minicoulomb.errors import UserError, explained
 from minicoulomb.fid.architecture import FEATURES
 from minicoulomb.fid.network import Inception
 from minicoulomb.files import atomic_write
-from minicoulomb.untrusted import array_in, opened
+from minicoulomb.untrusted import array_in, opened, opened_zip
 
 # Rows added to the sums at a time: each sum passes over the whole covariance, so the rows must be many.
 ROWS = 1024
@@ -98,7 +97,7 @@ def summarize(
 
 def is_statistics(path: Path) -> bool:
     """Whether the file is an .npz with mu and sigma."""
-    with suppress(Exception), opened(path) as file, zipfile.ZipFile(file) as archive:  # damaged ones raise anything
+    with suppress(Exception), opened(path) as file, opened_zip(file) as archive:  # damaged ones raise anything
         return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
     return False
 
@@ -116,7 +115,7 @@ def read_statistics(path: Path) -> Statistics:
     with (
         explained(f"{path}: holds no whole mu and sigma", remedy, Exception),  # damaged archives raise nearly anything
         opened(path) as file,
-        zipfile.ZipFile(file) as archive,
+        opened_zip(file) as archive,
     ):
         mu, sigma = (array_in(archive, name, check).astype(np.float64) for name in ("mu", "sigma"))
         n = int(array_in(archive, "n", check)) if "n.npy" in archive.namelist() else None

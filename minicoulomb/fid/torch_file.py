@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicoulomb.errors import UserError, explained
-from minicoulomb.untrusted import content, dict_of, member_in, opened, unpickled
+from minicoulomb.untrusted import content, dict_of, member_in, opened, opened_zip, unpickled
 
 MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001
 # A network of a hundred layers describes itself in about 100 kB.
@@ -58,7 +58,7 @@ def read_torch(path: Path, wanted: Callable[[str, tuple], bool] = lambda name, s
     with explained(f"{path}: not a whole file of torch.save's", remedy, Exception), opened(path) as file:
         if not zipfile.is_zipfile(file):
             return _read_legacy(path, file, wanted)
-        with zipfile.ZipFile(file) as archive:
+        with opened_zip(file) as archive:
             return _read_zip(path, archive, wanted)
 
 

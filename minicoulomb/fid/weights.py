@@ -8,7 +8,8 @@ NAME.bn.bias beta, NAME.bn.running_mean mu and NAME.bn.running_var v, each (c_ou
 so only a kernel and a bias are kept. Other entries of the file (fc, num_batches_tracked) are not read.
 """
 
-import zipfile
+import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 from minicoulomb.errors import UserError, explained
 from minicoulomb.fid.architecture import EPSILON, kernel_shapes
 from minicoulomb.fid.torch_file import LONGEST_PICKLE, read_torch
-from minicoulomb.untrusted import array_in, opened
+from minicoulomb.untrusted import array_in, opened, opened_zip
 
 GET = "pytorch-fid downloads pt_inception-2015-12-05-6726825d.pth from its releases on GitHub (mseitzer/pytorch-fid)"
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
@@ -65,13 +66,18 @@ def _read(path):
         return name in shapes
 
     with explained(f"{path}: cannot be read", GET), opened(path) as file:
+        # torch's old format has no checksums, but releases end their names with the first digits of a SHA-256.
+        wanted_digits = re.search(r"-([0-9a-f]{8,64})\.pth$", path.name)
+        if wanted_digits and not hashlib.file_digest(file, "sha256").hexdigest().startswith(wanted_digits[1]):
+            raise UserError(f"{path}: its SHA-256 must begin with {wanted_digits[1]}, as its name says; {GET}")
+        file.seek(0)
         start = file.read(9)
         if start[8:] == b"{":
             return read_safetensors(path, wanted)
         if not start.startswith((b"PK\x03\x04", b"\x80")):  # \x80 begins a pickle
             raise UserError(f"{path}: neither .pth, .safetensors nor .npz; {GET}")
         if start.startswith(b"PK"):  # .npz, or torch's zip format
-            with explained(f"{path}: not a whole .npz or .pth file", GET, Exception), zipfile.ZipFile(file) as archive:
+            with explained(f"{path}: not a whole .npz or .pth file", GET, Exception), opened_zip(file) as archive:
                 names = archive.namelist()
                 if not any(name.endswith("/data.pkl") for name in names):
                     found = [name for name in shapes if f"{name}.npy" in names]

@@ -17,7 +17,6 @@ from minicoulomb.arrays.backend import array_module
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.coulomb import field, potential, potentials
 from minicoulomb.data.dataset import Dataset, decode
-from minicoulomb.errors import UserError
 from minicoulomb.gan import target_scale
 from minicoulomb.schedules import eps_at
 from minicoulomb.training.checkpoint import Checkpoint
@@ -42,8 +41,7 @@ def charges(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int = 0) -> 
     Raises UserError where the data have another shape than the run's samples.
     """
     config, space, G, _, state = checkpoint
-    if dataset.shape != space.shape:
-        raise UserError(f"data {dataset.name}: has shape {dataset.shape}, the run's samples {space.shape}; use --data")
+    dataset = dataset.in_space(space)
     current = replace(state, average=None, average_statistics=None)
     x = samples(G, current, n, seed, batch_statistics=True)
     y = decode(dataset.draw(rng_for(seed, "picture"), n), np.dtype(config.run.dtype))

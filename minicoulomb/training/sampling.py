@@ -42,7 +42,7 @@ def sample_blocks(G: Network, state: State, n: int, seed: int, batch_statistics=
 
 
 def samples(G: Network, state: State, n: int, seed: int, batch_statistics=False) -> np.ndarray:
-    """The samples 0 .. n - 1, (n, *shape), in memory."""
+    """The samples 0 .. n - 1, (n, *shape), in memory; as G makes them, without the location of a run's SampleSpace."""
     return np.concatenate(list(sample_blocks(G, state, n, seed, batch_statistics)))
 
 
