@@ -32,7 +32,7 @@ ROOMS = {
     "gan": (175, "errors config arrays coulomb network optim schedules one_pass arguments"),
     "baselines": (60, "arrays config coulomb network gan arguments"),
     "particles": (100, "errors arrays coulomb optim"),
-    "data": (1360, "errors files untrusted arrays config"),
+    "data": (1365, "errors files untrusted arrays config"),
     "presets": (100, "errors config data"),
     "training": (490, "errors files untrusted config arrays data network models gan schedules baselines"),
     "evaluation": (170, "errors config arrays coulomb data gan"),
