@@ -5,11 +5,15 @@ own settings are in presets.py.
 """
 
 import json
+import sys
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import inf
 from typing import Any
 
 from minicoulomb.errors import UserError
+
+# The largest number that a float holds; more is infinity.
+LARGEST = sys.float_info.max
 
 
 def setting(default, help: str, choices=None, *, low=-inf, above=-inf, high=inf) -> Any:
@@ -27,7 +31,7 @@ def _check(f, value):
         rule = f"must be one of {', '.join(f.metadata['choices'])}"
     elif isinstance(value, int | float) and not isinstance(value, bool):
         low, above, high = f.metadata["low"], f.metadata["above"], f.metadata["high"]
-        if not (low <= value <= high and above < value < inf):
+        if not (low <= value <= high and above < value <= LARGEST):
             limits = (("at least", low), ("above", above), ("at most", high))
             rule = " and ".join(["must be finite", *(f"{what} {n}" for what, n in limits if abs(n) < inf)])
     if rule:
@@ -77,9 +81,9 @@ class Networks(_Part):
     latent: int = setting(2, "dimension of z ~ N(0, I)", low=1)
     g_width: int | None = setting(None, "units of G's hidden layers (mlp), or channels before its last layer", low=1)
     d_width: int | None = setting(None, "units of D's hidden layers (mlp), or channels of its first layer", low=1)
-    g_depth: int = setting(4, "hidden layers of G (mlp)", low=1)
-    d_depth: int = setting(3, "hidden layers of D (mlp)", low=1)
-    extra_layers: int = setting(0, "3x3 convolutions to add at 4x4 pixels; 0 in the paper", low=0)
+    g_depth: int = setting(4, "hidden layers of G (mlp)", low=1, high=1000)
+    d_depth: int = setting(3, "hidden layers of D (mlp)", low=1, high=1000)
+    extra_layers: int = setting(0, "3x3 convolutions to add at 4x4 pixels; 0 in the paper", low=0, high=1000)
     g_activation: str = setting("relu", "activation in G (mlp)", ("relu", "leaky_relu", "elu", "tanh"))
     d_activation: str = setting("relu", "activation in D (mlp)", ("relu", "leaky_relu", "elu", "tanh"))
     convolution: str = setting(

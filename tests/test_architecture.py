@@ -14,15 +14,15 @@ PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 # room: (budget of code lines, the rooms that it may import), the lowest floor first
 ROOMS = {
     "errors": (15, ""),
-    "files": (35, "errors"),
+    "files": (45, "errors"),
     "config": (155, "errors"),
-    "arrays": (405, "errors"),
+    "arrays": (450, "errors"),
     "conv": (655, "errors arrays"),
     "coulomb": (295, "errors arrays"),
     "optim_cuda": (25, "arrays"),
     "optim": (30, "arrays optim_cuda"),
     "layers": (565, "errors arrays conv"),
-    "network": (110, "errors arrays layers optim"),
+    "network": (115, "errors arrays layers optim"),
     "models": (130, "errors config layers network"),
     "schedules": (30, "config optim"),
     "one_pass": (10, "arrays"),
@@ -31,13 +31,13 @@ ROOMS = {
     "particles": (90, "errors arrays coulomb optim"),
     "data": (1095, "errors files arrays config"),
     "presets": (100, "errors config data"),
-    "training": (360, "errors files config arrays data network models gan schedules baselines"),
+    "training": (380, "errors files config arrays data network models gan schedules baselines"),
     "evaluation": (150, "errors config arrays coulomb data gan"),
     "fid": (535, "errors files arrays conv config data evaluation gan network training"),
-    "pictures": (865, "errors files config arrays coulomb data gan schedules training"),
+    "pictures": (880, "errors files config arrays coulomb data gan schedules training"),
     "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),
     "report": (340, "errors config presets data training evaluation pictures models"),
-    "cli": (785, "errors files config presets arrays coulomb data network models gan particles training evaluation "
+    "cli": (855, "errors files config presets arrays coulomb data network models gan particles training evaluation "
                  "fid pictures verify report"),
     "__main__": (15, "cli"),
     "__init__": (55, ""),
@@ -47,7 +47,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 7510
+PACKAGE_LINES = 7680
 IN_CORE = [
     "gan.py",
     "network.py",

@@ -1,6 +1,7 @@
 """A small pool of threads for work that splits into fixed parts.
 
     for_each(function, parts)      function(part) for each part, on the threads that `set_threads` asked for
+    watching(progress)             a context in which for_each calls progress(done, total) after each part
 
 NumPy releases the interpreter while it computes, so parts run side by side. The parts do not depend on the number
 of threads and none reads what another writes. So the result does not depend on the number of threads either, to the
@@ -13,11 +14,13 @@ on MKL, before NumPy is imported.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 
 _pool: ThreadPoolExecutor | None = None
+_watcher: ContextVar[Callable[[int, int], object] | None] = ContextVar("watcher", default=None)
 
 
 def set_threads(n: int | None = None) -> int:
@@ -55,9 +58,21 @@ def for_each(function: Callable, parts: Iterable) -> None:
     """
     parts = list(parts)
     if _pool is None or len(parts) == 1:
-        for part in parts:
-            function(part)
+        calls = map(function, parts)
     else:
         context = copy_context()
-        for _ in _pool.map(lambda part: context.copy().run(function, part), parts):
-            pass
+        calls = _pool.map(lambda part: context.copy().run(function, part), parts)
+    progress = _watcher.get()
+    for done, _ in enumerate(calls, 1):
+        if progress:
+            progress(done, len(parts))
+
+
+@contextmanager
+def watching(progress: Callable[[int, int], object] | None) -> Iterator[None]:
+    """A context in which `for_each` calls progress(done, total), if any, in the caller's thread after each part."""
+    token = _watcher.set(progress)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)

@@ -9,11 +9,12 @@ import click
 
 from minicoulomb.arrays.backend import Backend, open_backend
 from minicoulomb.arrays.threads import set_threads
-from minicoulomb.cli.console import showing, skipped, warn
+from minicoulomb.cli.console import printable, showing, skipped, warn
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import Dataset
 from minicoulomb.data.sources import BUILT_IN, Found, find, open_dataset
 from minicoulomb.errors import UserError
+from minicoulomb.files import check_place
 from minicoulomb.gan import Diverged
 from minicoulomb.presets import resolve
 from minicoulomb.training import checkpoint as checkpoints
@@ -22,6 +23,22 @@ from minicoulomb.training.run import find_checkpoint
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 PATH = click.Path(path_type=Path)
+
+
+class Output(click.Path):
+    """A path to write: if it has a suffix, it is that of a file, and its place is checked before the computation."""
+
+    def convert(self, value, param, ctx):
+        path = Path(super().convert(value, param, ctx))
+        if path.suffix:
+            check_place(path)
+        elif not path.name:
+            raise UserError(f"{str(value)!r}: is no name of a file; choose one")
+        return path
+
+
+OUTPUT = Output(path_type=Path)
+SMALLER = "use a smaller --batch-size, -n or --size, or smaller networks"
 
 
 def run_directory(path: Path) -> Path:
@@ -77,7 +94,18 @@ class PrintsErrors:
             return super().invoke(ctx)
         except UserError as error:
             remedy = "; lower --lr-g or --lr-d, or use a larger --eps" * isinstance(error, Diverged)
-            raise click.ClickException(f"{error}{remedy}") from None
+            raise click.ClickException(printable(f"{error}{remedy}")) from None
+        except click.ClickException as error:
+            error.message = printable(error.message)
+            raise
+        except MemoryError as error:  # NumPy's and CuPy's say how much they wanted
+            reason = f"{error}".rstrip(".") or "the memory is full"
+            raise click.ClickException(printable(f"{reason}; {SMALLER}")) from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            place = f"{error.filename}: {error.strerror}; choose another place, or change its permissions"
+            raise click.ClickException(printable(place)) from None
         except KeyboardInterrupt:
             click.echo("\nstopped", err=True)
             sys.exit(128 + signal.SIGINT)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from minicoulomb.cli.common import PATH, run_directory
+from minicoulomb.cli.common import OUTPUT, PATH, run_directory
+from minicoulomb.cli.console import say
 from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
 from minicoulomb.pictures.metric_curves import FORMATS, figure, write
@@ -17,7 +18,7 @@ SETTINGS = 3
 
 @click.command()
 @click.argument("runs", type=PATH, nargs=-1, required=True)
-@click.option("-o", "output", type=PATH, default=Path("curves.png"), help="picture.png, .svg or .pdf  [curves.png]")
+@click.option("-o", "output", type=OUTPUT, default=Path("curves.png"), help="picture.png, .svg or .pdf  [curves.png]")
 def plot(runs, output):
     """Draw the metrics of runs over each other.
 
@@ -29,7 +30,7 @@ def plot(runs, output):
     page = figure({name: read_metrics(folder) for name, folder in zip(_names(folders), folders)})
     with atomic_write(output) as file:
         write(page, file, output.suffix.lower()[1:])
-    click.echo(f"curves of {', '.join(map(str, folders))}: {output}")
+    say(f"curves of {', '.join(map(str, folders))}: {output}")
 
 
 def _names(folders):

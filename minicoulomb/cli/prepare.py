@@ -4,7 +4,7 @@ import click
 
 from minicoulomb.arrays.threads import available_cores
 from minicoulomb.cli.common import PATH
-from minicoulomb.cli.console import showing, skipped
+from minicoulomb.cli.console import count_of, say, showing, skipped
 from minicoulomb.data.cache import prepare as prepare_images
 from minicoulomb.data.sources import CHANNELS, image_source
 from minicoulomb.errors import UserError
@@ -24,6 +24,8 @@ def prepare(source, output, size, crop, channels, skip_bad, workers):
     SOURCE is a folder, zip or tar of images (CelebA), an LMDB (LSUN), or CIFAR-10; OUTPUT is a .npy file, for use as
     --data. After an interruption the same command continues.
     """
+    if not output.name:
+        raise UserError(f"{str(output)!r}: is no name of a file; use one like images.npy")
     images = image_source(source)
     if images is None:
         forms = "a folder, zip or tar of images, an LMDB, or CIFAR-10"
@@ -33,4 +35,4 @@ def prepare(source, output, size, crop, channels, skip_bad, workers):
     report = prepare_images(images, output, **settings, workers=workers, progress=showing("preparing"))
     for name, reason in report.skipped:
         skipped(name, reason)
-    click.echo(f"{report.n} images: {report.path}" + (" (unchanged)" if report.reused else ""))
+    say(f"{count_of(report.n, 'image')}: {report.path}" + (" (unchanged)" if report.reused else ""))

@@ -84,6 +84,7 @@ def _periodic_fid(checkpoint, backend, dataset, cache):
     config, settings = checkpoint.config, checkpoint.config.run
     if not settings.fid_every:
         return None
+    compare.check_time(settings.fid_samples, "--fid-samples", backend.xp)
     network = compare.open_network(settings.inception, backend.xp)
     opened = lambda config, found: open_data(config, cache, found)
     reference = compare.open_reference(

@@ -17,7 +17,7 @@ from minicoulomb.errors import UserError, explained
 from minicoulomb.fid.architecture import EPSILON, kernel_shapes
 from minicoulomb.fid.torch_file import read_torch
 
-GET = "pytorch-fid downloads pt_inception-2015-12-05-6726825d.pth from its releases on GitHub (mseitzer/pytorch-fid)"
+GET = "download pt_inception-2015-12-05-6726825d.pth from the releases of mseitzer/pytorch-fid on GitHub"
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
