@@ -16,7 +16,7 @@ ROOMS = {
     "errors": (15, ""),
     "files": (45, "errors"),
     "config": (155, "errors"),
-    "arrays": (450, "errors"),
+    "arrays": (465, "errors"),
     "conv": (655, "errors arrays"),
     "coulomb": (295, "errors arrays"),
     "optim_cuda": (25, "arrays"),
@@ -47,7 +47,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 7680
+PACKAGE_LINES = 7695
 IN_CORE = [
     "gan.py",
     "network.py",

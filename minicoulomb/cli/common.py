@@ -102,10 +102,11 @@ class PrintsErrors:
             reason = f"{error}".rstrip(".") or "the memory is full"
             raise click.ClickException(printable(f"{reason}; {SMALLER}")) from None
         except OSError as error:
-            if error.filename is None:
+            if not (error.filename or isinstance(error, FileNotFoundError)):
                 raise
-            place = f"{error.filename}: {error.strerror}; choose another place, or change its permissions"
-            raise click.ClickException(printable(place)) from None
+            place = error.filename or "the working directory"
+            remedy = "choose another place, or change its permissions"
+            raise click.ClickException(printable(f"{place}: {error.strerror}; {remedy}")) from None
         except KeyboardInterrupt:
             click.echo("\nstopped", err=True)
             sys.exit(128 + signal.SIGINT)

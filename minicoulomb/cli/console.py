@@ -66,18 +66,18 @@ def showing(what: str, unit: str = "images", patience: float = 0) -> Callable[[i
     """
     if not sys.stderr.isatty():
         return None
-    bar, last, began = None, math.inf, 0.0
+    bar, last, due, is_shown = None, math.inf, 0.0, False
 
     def show(done: int, total: int) -> None:
-        nonlocal bar, last, began
+        nonlocal bar, last, due, is_shown
+        now = time.time()
         if done <= last:  # a new count, perhaps continued after an interruption
-            bar, began = None, time.time()
+            bar, due, is_shown = _bar(total - done, sys.stderr), now + patience, False
         last = done
-        if bar is None:
-            if time.time() - began < patience:
-                return
-            bar = _bar(total - done, sys.stderr)
-        steps, seconds = done - (total - bar.length), time.time() - bar.start
+        if now < due and not (is_shown and done == total):
+            return
+        due, is_shown = now + patience / 10, True
+        steps, seconds = done - (total - bar.length), now - bar.start
         speed = f"  {steps / seconds:,.1f} {unit}/s" if steps and seconds > 0 else ""
         _advance(bar, steps, f"{what} {done:,}/{total:,}{speed}")
         if done == total:

@@ -125,7 +125,7 @@ def test_what_is_quick_shows_no_bar_and_what_is_slow_does():
     """Each count has its own patience: the first one ends in time."""
     assert shown("parts", 3, (100.0, 1), (100.5, 2), (100.9, 3), patience=1)[1] == ""
     calls = (100.0, 1), (100.5, 3), (200.0, 1), (201.5, 2), (202.5, 3)
-    assert shown("parts", 3, *calls, patience=1)[0] == ["parts 2/3", "parts 3/3  1.0 images/s"]
+    assert shown("parts", 3, *calls, patience=1)[0] == ["00:00:01  parts 2/3  0.7 images/s", "parts 3/3  0.8 images/s"]
 
 
 def test_a_terminal_of_ascii_shows_a_bar_of_ascii():

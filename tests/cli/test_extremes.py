@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import pytest
-from cli_cases import SMALL, SMALL_IMAGES, run, tree
+from cli_cases import ROOT, SMALL, SMALL_IMAGES, run, tree
 from click.testing import CliRunner
 from PIL import Image
 
@@ -234,3 +236,30 @@ def test_control_characters_of_files_are_shown_as_escapes(runs, tmp_path):
     assert output.startswith("skipped bad\\x1b[31m\\n.jpg: ")
     output = run("sample", runs / "00000-ring", "-n", 1, "-o", tmp_path / "a\x1b[31mb.npz")
     assert output == f"1 sample: {tmp_path}/a\\x1b[31mb.npz\n"
+
+
+# Odd environments
+
+
+def minicoulomb(*args, cwd=ROOT, **environment):
+    """What the command prints in a process of its own, on standard output and error."""
+    command = [sys.executable, "-m", "minicoulomb", *map(str, args)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_backend_of_a_notebook_does_not_stop_curves(runs, tmp_path):
+    """Matplotlib does not import where the package of MPLBACKEND is not installed."""
+    pytest.importorskip("matplotlib", reason="draws the curves; pip install 'minicoulomb[plot]'")
+    result = minicoulomb("plot", runs / "00000-ring", "-o", tmp_path / "a.png", MPLBACKEND="module://none_such.backend")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_working_directory_that_is_gone_is_told(runs):
+    gone = "import os, tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d); "
+    program = gone + "from minicoulomb.cli.main import main; main(['evaluate', %r, '--data', 'x'])"
+    command = [sys.executable, "-c", program % str(runs / "00000-ring")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: the working directory: No such file or directory; choose another place")
