@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from minicoulomb.cli.common import OUTPUT, PATH, run_directory
-from minicoulomb.cli.console import say
+from minicoulomb.cli.console import printable, say
 from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
 from minicoulomb.pictures.metric_curves import FORMATS, figure, write
@@ -27,7 +27,7 @@ def plot(runs, output):
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"{output}: curves are written to a {', '.join(FORMATS)} file; use -o {output.stem}.png")
     folders = list(dict.fromkeys(map(run_directory, runs)))
-    page = figure({name: read_metrics(folder) for name, folder in zip(_names(folders), folders)})
+    page = figure({printable(name): read_metrics(folder) for name, folder in zip(_names(folders), folders)})
     with atomic_write(output) as file:
         write(page, file, output.suffix.lower()[1:])
     say(f"curves of {', '.join(map(str, folders))}: {output}")

@@ -9,12 +9,15 @@ from minicoulomb.data.cache import prepare as prepare_images
 from minicoulomb.data.sources import CHANNELS, image_source
 from minicoulomb.errors import UserError
 
+# The sides of images that anybody has.
+SIDE = click.IntRange(1, 2**16)
+
 
 @click.command()
 @click.argument("source", type=PATH)
 @click.argument("output", type=PATH)
-@click.option("--size", type=click.IntRange(1), help="side of the images  [64; CIFAR-10: 32]")
-@click.option("--crop", type=click.IntRange(1), help="side of the central square that is cut out first  [the largest]")
+@click.option("--size", type=SIDE, help="side of the images  [64; CIFAR-10: 32]")
+@click.option("--crop", type=SIDE, help="side of the central square that is cut out first  [the largest]")
 @click.option("--channels", type=click.Choice(["1", "3"]), default=str(CHANNELS), help="1: grey, 3: colour  [3]")
 @click.option("--skip-bad", is_flag=True, help="skip images that cannot be read instead of stopping")
 @click.option("--workers", type=click.IntRange(1), help="processes for decoding  [one per core]")

@@ -37,5 +37,5 @@ def report(run, output, **options):
         dataset = reason
     facts = gather(run, folder, checkpoint, versions(find_checkpoint(run)) | made_by, dataset)
     with atomic_write(output) as file:
-        file.write(page(facts).encode())
+        file.write(page(facts).encode("utf-8", "backslashreplace"))
     say(f"{facts.name}, step {checkpoint.state.step:,}: {output}")

@@ -1,6 +1,7 @@
 """Extreme values of options, places that cannot be written, and odd names: a clear error, and nothing left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,7 @@ def check_clear(*args, status=(0, 1, 2)):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(("command", "option"), list(numeric_options()))
 def test_an_extreme_number_is_used_or_refused(command, option, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -236,6 +238,15 @@ def test_control_characters_of_files_are_shown_as_escapes(runs, tmp_path):
     assert output.startswith("skipped bad\\x1b[31m\\n.jpg: ")
     output = run("sample", runs / "00000-ring", "-n", 1, "-o", tmp_path / "a\x1b[31mb.npz")
     assert output == f"1 sample: {tmp_path}/a\\x1b[31mb.npz\n"
+
+
+def test_a_run_whose_name_is_no_utf_8_has_curves_and_a_report(runs, tmp_path):
+    pytest.importorskip("matplotlib", reason="draws the curves; pip install 'minicoulomb[plot]'")
+    odd = tmp_path / os.fsdecode(b"00000-\xff")
+    shutil.copytree(runs / "00000-ring", odd)
+    assert "curves of" in run("plot", odd, "-o", tmp_path / "a.png")
+    run("report", odd, "-o", tmp_path / "a.html")
+    assert "00000-\\udcff" in (tmp_path / "a.html").read_text(encoding="utf-8")
 
 
 # Odd environments
