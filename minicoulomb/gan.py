@@ -22,11 +22,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicoulomb import one_pass
+from minicoulomb.arguments import check_draws, check_state
 from minicoulomb.arrays.backend import array_module, to_host
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.config import Algorithm
 from minicoulomb.coulomb import mmd2_of, potential, potentials
+from minicoulomb.coulomb.arguments import checked_kernel
 from minicoulomb.errors import UserError
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, update_average
@@ -146,9 +148,8 @@ def gradients(
     >>> result.dtheta.shape, result.dw.shape
     ((6,), (3,))
     """
-    if algorithm.noise and batch.noise_x is None:
-        raise UserError(f"noise {algorithm.noise}: the batch has none; pass noise_x and noise_y, N(0, I) as x and y")
-    xp, y, n_x, n_y = array_module(theta), batch.y, len(batch.z), len(batch.y)
+    xp, (_, eps) = check_draws(theta, batch, D.input_shape, algorithm), checked_kernel(algorithm.d, eps, theta.dtype)
+    y, n_x, n_y = batch.y, len(batch.z), len(batch.y)
     of_theta, of_w = G.prepare(theta, workspace, keep=False), D.prepare(w, workspace)  # theta and w, for several passes
 
     x, residuals_z = G.forward(of_theta, batch.z)  # (n_x, ...)
@@ -389,7 +390,7 @@ def step(
     """
     if len(batches) != len(rates.adam_d):
         raise UserError(f"{len(batches)} batches: must be a list of {len(rates.adam_d)}, one for each update of D")
-    xp, w, moments_d, finite = array_module(state.theta), state.w, state.moments_d, state.finite
+    xp, w, moments_d, finite = check_state(state), state.w, state.moments_d, state.finite
     if len(batches) > 1:  # so that a later batch that diverges leaves the state as it was
         w, moments_d = w.copy(), moments_d.copy()
     for number, (batch, adam_d) in enumerate(zip(batches, rates.adam_d), 1):

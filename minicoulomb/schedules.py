@@ -5,7 +5,11 @@ They are a function of the configuration and the step, made outside of the step 
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from minicoulomb.arguments import check_type
 from minicoulomb.config import Algorithm
+from minicoulomb.errors import UserError
 from minicoulomb.optim import AdamRates, adam_rates
 
 # The running statistics of batch normalization average over about 100 batches.
@@ -44,19 +48,19 @@ def exponential(start: float, end: float, progress: float) -> float:
 def eps_at(algorithm: Algorithm, step: int) -> float:
     """Width of the kernel in the step number `step` = 0, 1, ...: exponential from `eps` to `eps_end`."""
     end = algorithm.eps if algorithm.eps_end is None else algorithm.eps_end
-    return exponential(algorithm.eps, end, step / algorithm.steps)
+    return exponential(algorithm.eps, end, min(1.0, step / algorithm.steps))
 
 
 def lr_decay_at(algorithm: Algorithm, step: int) -> float:
     """Learning rates in the step number `step` = 0, 1, ... as a share of the first."""
-    return exponential(1.0, algorithm.lr_decay, step / algorithm.steps)
+    return exponential(1.0, algorithm.lr_decay, min(1.0, step / algorithm.steps))
 
 
 def rates_at(algorithm: Algorithm, step: int) -> Rates:
     """Rates of one step of training, to be passed to gan.step.
 
-    eps and learning rates go exponentially from their first value to their last, at step = `algorithm.steps`. Averages
-    decay by min(decay, (1 + step) / (10 + step)), so that the first steps do not linger in them.
+    eps and learning rates go exponentially from their first value to their last, at step = `algorithm.steps`, and stay
+    there. Averages decay by min(decay, (1 + step) / (10 + step)), so that the first steps do not linger in them.
 
     Parameters
     ----------
@@ -69,12 +73,21 @@ def rates_at(algorithm: Algorithm, step: int) -> Rates:
     -------
     Rates
 
+    Raises
+    ------
+    UserError
+        If `algorithm` is no Algorithm, or `step` no int >= 0.
+
     Examples
     --------
     >>> rates = rates_at(Algorithm(steps=100, eps=3.0, eps_end=0.03), step=50)
     >>> round(rates.eps, 6), round(rates.statistics, 3), len(rates.adam_d)
     (0.3, 0.85, 1)
     """
+    check_type("algorithm", algorithm, Algorithm, "use Algorithm(), or config.algorithm")
+    if not isinstance(step, int | np.integer) or step < 0:
+        raise UserError(f"step {step!r}: must be an int >= 0; count the steps from 0")
+    step = int(step)
     c, of_adam, lr = algorithm, (algorithm.beta2, algorithm.adam_epsilon), lr_decay_at(algorithm, step)
     first = step * c.d_steps + 1
     warm_up = (1 + step) / (10 + step)

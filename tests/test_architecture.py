@@ -13,33 +13,36 @@ PACKAGE = Path(__file__).parents[1] / "minicoulomb"
 
 # room: (budget of code lines, the rooms that it may import), the lowest floor first
 ROOMS = {
-    "errors": (15, ""),
-    "files": (45, "errors"),
-    "config": (155, "errors"),
-    "arrays": (465, "errors"),
+    "errors": (25, ""),
+    "files": (115, "errors"),
+    "untrusted": (120, "errors files"),
+    "config": (170, "errors"),
+    "arrays": (485, "errors"),
+    "arguments": (65, "errors arrays"),
     "conv": (655, "errors arrays"),
-    "coulomb": (295, "errors arrays"),
+    "coulomb": (315, "errors arrays"),
     "optim_cuda": (25, "arrays"),
-    "optim": (30, "arrays optim_cuda"),
-    "layers": (565, "errors arrays conv"),
-    "network": (115, "errors arrays layers optim"),
-    "models": (130, "errors config layers network"),
-    "schedules": (30, "config optim"),
+    "optim": (35, "arrays optim_cuda arguments"),
+    "layers": (580, "errors arrays conv arguments"),
+    "network": (115, "errors arrays layers optim arguments"),
+    "space": (25, "errors arguments"),
+    "models": (125, "errors arguments config layers network space"),
+    "schedules": (35, "config optim errors arguments"),
     "one_pass": (10, "arrays"),
-    "gan": (175, "errors config arrays coulomb network optim schedules one_pass"),
-    "baselines": (55, "arrays config coulomb network gan"),
-    "particles": (90, "errors arrays coulomb optim"),
-    "data": (1095, "errors files arrays config"),
+    "gan": (175, "errors config arrays coulomb network optim schedules one_pass arguments"),
+    "baselines": (60, "arrays config coulomb network gan arguments"),
+    "particles": (100, "errors arrays coulomb optim"),
+    "data": (1325, "errors files untrusted arrays config"),
     "presets": (100, "errors config data"),
-    "training": (380, "errors files config arrays data network models gan schedules baselines"),
-    "evaluation": (150, "errors config arrays coulomb data gan"),
-    "fid": (535, "errors files arrays conv config data evaluation gan network training"),
-    "pictures": (880, "errors files config arrays coulomb data gan schedules training"),
+    "training": (500, "errors files untrusted config arrays data network models gan schedules baselines"),
+    "evaluation": (170, "errors config arrays coulomb data gan"),
+    "fid": (555, "errors files untrusted arrays conv config data evaluation gan network training"),
+    "pictures": (900, "errors files untrusted config arrays coulomb data gan schedules training"),
     "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),
-    "report": (340, "errors config presets data training evaluation pictures models"),
-    "cli": (855, "errors files config presets arrays coulomb data network models gan particles training evaluation "
-                 "fid pictures verify report"),
-    "__main__": (15, "cli"),
+    "report": (345, "errors untrusted config presets data training evaluation pictures models"),
+    "cli": (960, "errors files untrusted config presets arrays coulomb data network models gan particles training "
+                 "evaluation fid pictures verify report"),
+    "__main__": (25, "cli"),
     "__init__": (55, ""),
 }  # fmt: skip
 
@@ -47,7 +50,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 7695
+PACKAGE_LINES = 8600
 IN_CORE = [
     "gan.py",
     "network.py",

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from minicoulomb.errors import printable
 from minicoulomb.training.run import RunDirectory
 
 # Characters of a bar, of the time left, and of the spaces around it.
@@ -37,11 +38,10 @@ class Console:
         self.bar = _bar(steps - first, sys.stdout) if sys.stdout.isatty() else None
 
     def line(self, text: str) -> None:
-        """Print and log a line."""
-        if self.bar:
-            click.echo("\r\x1b[K", nl=False)
-        say(text)
+        """Log and print a line."""
         self.run.log(printable(text))
+        click.echo("\r\x1b[K" * bool(self.bar), nl=False)
+        say(text)
 
     def report(self, metrics: dict[str, Any], logged: bool) -> None:
         """Show a step's metrics on the bar; without a terminal, and in the log, as a line for each logged step."""
@@ -99,14 +99,6 @@ def _advance(bar, done, text):
     """Show `done` of the bar's length, and as much of the text as fits."""
     bar.update(done - bar.pos, text[: shutil.get_terminal_size().columns - WIDTH - REST])
     bar.file.write("\x1b[?25h")  # click hides the cursor, and a killed process cannot show it again
-
-
-def printable(text: str) -> str:
-    """A line of text with escapes, like \\x1b, for what a terminal would obey or could not show.
-
-    Those are control characters, line breaks, marks that change the direction of writing, and surrogates.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def say(*lines: str, err: bool = False) -> None:

@@ -7,7 +7,7 @@ import click
 
 from minicoulomb.arrays.limits import check_pairs
 from minicoulomb.arrays.threads import watching
-from minicoulomb.cli.common import PATH, load, open_data, run_directory
+from minicoulomb.cli.common import PATH, UserPath, load, open_data, run_directory
 from minicoulomb.cli.console import PATIENCE, say, showing, table, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation.evaluate import EVALUATED
@@ -20,7 +20,7 @@ from minicoulomb.training.sampling import samples
 @click.argument("run", type=PATH)
 @click.option("-n", "n", type=click.IntRange(2), help=f"samples  [{EVALUATED}; {compare.SAMPLES} for --metric]")
 @click.option("--metric", metavar="fid,kid", help="FID or KID instead; needs --inception")
-@click.option("--reference", help="for --metric: .npz with mu and sigma, or images  [the run's data]")
+@click.option("--reference", type=UserPath(), help="for --metric: .npz with mu and sigma, or images  [the run's data]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="seed of the samples  [0]")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @config_options("data", "inception", "batch_statistics", "backend", "device", "tf32", "threads")
@@ -37,7 +37,7 @@ def evaluate(run, n, metric, reference, seed, as_json, **options):
     elif reference:
         raise click.UsageError("--reference applies only to FID and KID; add --metric fid,kid")
     else:
-        dataset, n = open_data(config, cache), n or EVALUATED
+        dataset, n = open_data(config, cache, space=checkpoint.space), n or EVALUATED
         pairs = n * min(n, getattr(dataset, "n_train", n))
         check_pairs(f"{n:,} samples", pairs, prod(dataset.shape), "use a smaller -n")
         progress = showing("samples", "samples", PATIENCE)
@@ -55,7 +55,7 @@ def _compare(checkpoint, backend, metrics, reference, n, seed, cache):
     compare.check_time(n, "-n", backend.xp)
     network = compare.open_network(config.run.inception, backend.xp)
     reference = reference or config.run.fid_reference or config.data.data
-    opened = lambda config, found: open_data(config, cache, found)
+    opened = lambda config, found: open_data(config, cache, found, checkpoint.space)
     y = compare.open_reference(reference, config, network, metrics, opened, showing("reference"))
     if "fid" in metrics:
         warn(compare.too_few(n, "-n"))

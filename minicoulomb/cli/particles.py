@@ -11,14 +11,15 @@ from minicoulomb import particles as free
 from minicoulomb import pictures
 from minicoulomb.arrays.limits import check_memory, check_pairs
 from minicoulomb.arrays.rng import rng_for
-from minicoulomb.cli.common import OUTPUT, PATH, compute_on, configure, open_data
+from minicoulomb.cli.common import OUTPUT, PATH, UserPath, compute_on, configure, open_data
 from minicoulomb.cli.console import say, showing, table
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.coulomb import mean_self_kernel
 from minicoulomb.data.dataset import ArrayDataset, decode
-from minicoulomb.errors import UserError, explained
+from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import mode_metrics
 from minicoulomb.files import atomic_write, check_place
+from minicoulomb.models import SampleSpace
 from minicoulomb.pictures.colours import GREY, VERMILION
 
 # Real points by default: of a mixture, and at most of a finite set, with at most MOST_NUMBERS coordinates in total.
@@ -37,7 +38,7 @@ SECONDS, HOLD = 0.15, 6
 
 
 @click.command()
-@click.argument("data", default="grid")
+@click.argument("data", type=UserPath(), default="grid")
 @click.option("-n", "n", type=click.IntRange(1), default=500, help="number of particles  [500]")
 @click.option("--points", type=click.IntRange(2), help="real points  [1000 of a mixture, else all, at most 10,000]")
 @click.option("--start", type=STARTS, default="mean", help="one point (mean or sample) or a Gaussian (normal)  [mean]")
@@ -63,7 +64,7 @@ def particles(data, n, points, start, steps, optimizer, step_size, output, energ
     algorithm, backend = config.algorithm, compute_on(config)
     dataset = open_data(config, Path("runs") / "cache", found)
     kernel, is_animation = {"d": algorithm.d, "eps": algorithm.eps}, bool(output and output.suffix.lower() == ".gif")
-    _check_sizes(n, points or 2, steps, prod(dataset.shape), is_animation, backend.xp, **kernel)
+    _check_sizes(n, points or 2, steps, prod(dataset.shape), is_animation, backend.xp)
     y = _real_points(dataset, points, config.run.seed)  # (n_y, m)
     x = _start(start, y, n, algorithm.eps, config.run.seed)  # (n, m)
     sizes = f"{n:,} particle{'s' * (n > 1)}, {len(y):,} real points"
@@ -107,11 +108,8 @@ def _check_places(output, energies):
         check_place(energies)
 
 
-def _check_sizes(n, points, steps, m, is_animation, xp, d, eps):
+def _check_sizes(n, points, steps, m, is_animation, xp):
     """UserError if n particles of m numbers among at least so many real points do not fit, or take forever."""
-    unit = f"d {d:g}, eps {eps:g}: the unit of the forces, eps^-(d+2), is no float"
-    with explained(unit, "use an --eps nearer to 1, or a smaller --d", ArithmeticError):
-        min(eps ** (d + 2), eps ** -(d + 2))
     check_memory(f"{points:,} real points", POINT_BYTES * points * m, "use fewer --points")
     kept = FRAMES if is_animation and m < 3 else 1
     check_memory(f"{n:,} particles", (POINT_BYTES + 8 * kept) * n * m, "use a smaller -n")
@@ -128,7 +126,7 @@ def _real_points(dataset, points, seed):
         if n > total:
             raise UserError(f"points {n}: {dataset.name} has {total} samples; use --points {total} or less")
         rows = np.sort(rng_for(seed, "real").choice(total, n, replace=False))
-        y = decode(np.asarray(dataset.array[rows]), np.dtype(np.float64))
+        y = decode(np.asarray(dataset.rows(rows)), np.dtype(np.float64))
     else:
         y = dataset.draw(rng_for(seed, "real"), points or MIXTURE_POINTS)
     return y.reshape(len(y), -1)
@@ -161,7 +159,7 @@ def _moving(optimizer, step_size, y, d, eps):
 def _draw(found, floor, y, dataset, output):
     """Write the animation, or the picture of the end."""
 
-    m = y.shape[1]
+    m, located = y.shape[1], SampleSpace.of(dataset).located
 
     def frame(t):
         x, title = found.snapshots[t], f"{dataset.name}, step {t:,}"
@@ -169,9 +167,11 @@ def _draw(found, floor, y, dataset, output):
             images = x[:IMAGES].reshape(-1, *dataset.shape)
             picture = pictures.image_grid(images, zoom=max(1, round(SIZE / (6 * dataset.shape[1])))).convert("RGB")
         else:
-            plane = pictures.Plane(pictures.square_about(y), SIZE, title + f" (coordinates 1 and 2 of {m})" * (m > 2))
-            plane.discs(y, GREY, "real points")
-            plane.discs(x, VERMILION, "particles", radius=3.2, alpha=0.7)
+            plane = pictures.Plane(
+                pictures.square_about(located(y)), SIZE, title + f" (coordinates 1 and 2 of {m})" * (m > 2)
+            )
+            plane.discs(located(y), GREY, "real points")
+            plane.discs(located(x), VERMILION, "particles", radius=3.2, alpha=0.7)
             picture = plane.drawn()
         return pictures.with_curve(picture, found.energies, floor, t)
 

@@ -29,9 +29,11 @@ def prepare(source, output, size, crop, channels, skip_bad, workers):
     """
     if not output.name:
         raise UserError(f"{str(output)!r}: is no name of a file; use one like images.npy")
+    forms = "a folder, zip or tar of images, an LMDB, or CIFAR-10"
+    if not source.exists():
+        raise UserError(f"{source}: must be {forms}; nothing is there")
     images = image_source(source)
     if images is None:
-        forms = "a folder, zip or tar of images, an LMDB, or CIFAR-10"
         raise UserError(f"{source}: must be {forms}; use a .npy or .npz file as --data directly")
     settings = {"size": size or images.size, "crop": crop, "channels": int(channels), "skip_bad": skip_bad}
     workers = workers or available_cores()

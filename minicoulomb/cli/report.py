@@ -32,7 +32,7 @@ def report(run, output, **options):
     _, checkpoint = load(run, named(options))
     folder = run_directory(run)
     try:
-        dataset = open_data(checkpoint.config, folder.parent / "cache")
+        dataset = open_data(checkpoint.config, folder.parent / "cache", space=checkpoint.space)
     except UserError as reason:
         dataset = reason
     facts = gather(run, folder, checkpoint, versions(find_checkpoint(run)) | made_by, dataset)

@@ -32,7 +32,8 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     if not (interpolate or neighbours):
         n = n or 64
         progress = showing("samples", "samples", PATIENCE)
-        export(sample_blocks(G, state, n, seed, config.run.batch_statistics, progress), n, space.shape, output)
+        blocks = sample_blocks(G, state, n, seed, config.run.batch_statistics, progress)
+        export(map(space.located, blocks), n, space.shape, output, "<f8" if space.location else "<f4")
         say(f"{count_of(n, 'sample')}: {output}")
     elif interpolate:
         n, steps = n or 8, steps or 10
@@ -43,7 +44,7 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     else:
         n = n or 8
         check_rows("--neighbours", n, neighbours + 1, space.shape, output)
-        dataset = open_data(config, run_directory(run).parent / "cache")
+        dataset = open_data(config, run_directory(run).parent / "cache", space=space)
         x = samples(G, state, n, seed, config.run.batch_statistics)
         nearest, distances = nearest_training(x, dataset, neighbours)
         pictures.save(pictures.neighbour_rows(x, nearest), output)

@@ -2,7 +2,7 @@
 
 import click
 
-from minicoulomb.cli.common import OUTPUT, compute_on, open_data
+from minicoulomb.cli.common import OUTPUT, UserPath, compute_on, open_data
 from minicoulomb.cli.console import count_of, say, showing, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
@@ -12,7 +12,7 @@ from minicoulomb.fid.statistics import write_statistics
 
 
 @click.command()
-@click.argument("data")
+@click.argument("data", type=UserPath())
 @click.option("-o", "output", type=OUTPUT, required=True, help="file.npz for mu and sigma")
 @config_options("inception", "size", "crop", "channels", "skip_bad", "backend", "device", "tf32", "threads")
 def stats(data, output, **options):

@@ -7,9 +7,12 @@ of a file's bytes in the (decompressed) archive.
 
 Nothing is ever written, so a name cannot lead anywhere. Nevertheless names that would lead out of the archive when
 unpacked are refused, as are links, encrypted files, and files that inflate to more than they declare: an archive with
-them was not made to hold images.
+them was not made to hold images. What would unfold is compared with what is stored before it does, and the headers of
+a file in a tar archive, which may hold names and maps of any length, have at most a megabyte.
 """
 
+import bz2
+import gzip
 import io
 import lzma
 import stat
@@ -18,8 +21,9 @@ import tarfile
 import zlib
 from contextlib import contextmanager, suppress
 
-from minicoulomb.data.source import LARGEST, Entry, Source, is_image
+from minicoulomb.data.source import Entry, Source, is_image
 from minicoulomb.errors import UserError, explained
+from minicoulomb.files import check_unfolded
 
 # Records of a zip archive (APPNOTE 4.3 and 4.4), little-endian.
 END = struct.Struct("<4s4H2LH")  # ..., number of entries, bytes of the directory, its position, bytes of a comment
@@ -31,14 +35,22 @@ STORED, DEFLATED = 0, 8
 ENCRYPTED, UTF8 = 0x1 | 0x40 | 0x2000, 0x800
 UNIX = 3
 
-# tarfile's name for the compression of a file that begins so.
-COMPRESSED = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz"}
+# What opens a compressed file that begins so.
+COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
-DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError, struct.error)
+# Characters of a name, and bytes of all headers of one file in a tar archive.
+LONGEST_NAME, LONGEST_HEADERS = 1024, 2**20
+
+
+def archived(name: str, size: int, where: list[int], refused: str) -> Entry:
+    """The entry of a file in an archive. A name that is too long is cut, so that a list of names stays small."""
+    return Entry(name[:LONGEST_NAME], size, where, refused or refusal(name))
 
 
 def refusal(name: str) -> str:
     """Why a file of an archive is refused for its name; "" if it is not."""
+    if len(name) > LONGEST_NAME:
+        return f"a name of {len(name):,} characters: at most {LONGEST_NAME:,}; make the archive again with shorter ones"
     path = name.replace("\\", "/")
     if path.startswith("/") or path[1:2] == ":" or ".." in path.split("/") or "\0" in path:
         return "a path that leads out of the archive; make the archive again without it"
@@ -54,14 +66,14 @@ class Zip(Source):
     kind = "zip"
 
     def entries(self):
-        with self.readable(DAMAGED), self.path.open("rb") as file:
+        with self.readable(), self.path.open("rb") as file:
             for name, size, where, refused in _zip_directory(file):
                 if is_image(name):
-                    yield Entry(name, size, where, refused or refusal(name))
+                    yield archived(name, size, where, refused)
 
     @contextmanager
     def reader(self):
-        with self.readable(DAMAGED):
+        with self.readable():
             file = self.path.open("rb")
         with file:
             yield lambda entry: _zip_member(file, entry)
@@ -69,7 +81,7 @@ class Zip(Source):
 
 def zip_names(file) -> list[str]:
     """The first names in an open zip archive; none if it is damaged."""
-    with suppress(*DAMAGED):
+    with suppress(Exception):
         return [name for (name, *_), _ in zip(_zip_directory(file), range(16))]
     return []
 
@@ -130,14 +142,14 @@ def _zip64(extra, *sizes):
 def _zip_member(file, entry):
     """The bytes of a file, as many as are declared and with the declared CRC."""
     position, packed, crc, method = entry.where
-    with explained("damaged in the archive", "fetch the archive again", DAMAGED):
+    with explained("damaged in the archive", "fetch the archive again", Exception):
         file.seek(position)
         signature, *_, name, extra = LOCAL.unpack(file.read(LOCAL.size))
         if signature != b"PK\3\4":
             raise ValueError("not where the directory says")
         file.seek(name + extra, io.SEEK_CUR)
         # Deflate adds at most a few bytes to a block, so a packed file is never much longer than its content.
-        content = file.read(min(packed, 2 * LARGEST))
+        content = file.read(min(packed, 2 * entry.size + 1024))
         if method == DEFLATED:
             content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, entry.size + 1)
     if len(content) != entry.size:
@@ -154,6 +166,13 @@ def _wrong_size(declared, actual):
 # Tar
 
 
+def is_tar(path) -> bool:
+    """Whether a file begins as a tar archive does."""
+    with suppress(UserError), Tar(path).opened():
+        return True
+    return False
+
+
 class Tar(Source):
     """The images in a tar archive, uncompressed or compressed with gzip, bzip2 or xz.
 
@@ -165,18 +184,18 @@ class Tar(Source):
 
     def __init__(self, path):
         super().__init__(path)
-        with self.readable(DAMAGED), self.path.open("rb") as file:
+        with self.readable(), self.path.open("rb") as file:
             start = file.read(8)
         if start.startswith(ZSTANDARD):
             raise UserError(f"{self.path}: compressed with zstd: must be gzip, bzip2, xz or none; use zstd -d first")
-        self.compression = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), "")
-        self.forward = bool(self.compression)
+        self.unpack = next((function for magic, function in COMPRESSED.items() if start.startswith(magic)), open)
+        self.forward = self.unpack is not open
 
     def entries(self):
         with self.opened() as archive:
             for member in self.members(archive):
                 if is_image(member.name) and not member.isdir():
-                    yield Entry(member.name, member.size, [member.offset_data], _tar_refusal(member))
+                    yield archived(member.name, member.size, [member.offset_data], _tar_refusal(member))
 
     @contextmanager
     def reader(self):
@@ -186,30 +205,61 @@ class Tar(Source):
     @contextmanager
     def opened(self):
         """The archive as a tarfile.TarFile."""
-        with self.readable(DAMAGED):
-            archive = tarfile.open(self.path, f"r:{self.compression}")  # noqa: SIM115, it is closed below
-        with archive:
+        with self.readable():
+            file = self.unpack(self.path, "rb")
+        with file:
+            with self.readable():
+                archive = tarfile.open(fileobj=_Bounded(self.path, file), mode="r:")  # noqa: SIM115, it holds no file
             yield archive
 
     def members(self, archive):
         """A tarfile.TarInfo for each member, in their order."""
-        with self.readable(DAMAGED):
+        with self.readable():
+            before = -1
             while member := archive.next():
+                if member.size < 0 or archive.offset <= before:
+                    raise ValueError(f"a header at byte {member.offset:,} leads back")
+                before = archive.offset
                 yield member
-                archive.members.clear()  # otherwise all of them stay in memory
+                archive.fileobj.left = LONGEST_HEADERS
+                archive.members.clear()  # otherwise all of them stay in memory, as do headers for all files
+                archive.pax_headers.clear()
             # tarfile reads a damaged or missing header as the end of the archive, which zeros must mark.
+            archive.fileobj.left = 2 * LONGEST_HEADERS
             archive.fileobj.seek(archive.offset)
             if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError(f"cut short: neither a header nor the end at byte {archive.offset:,}")
+            while self.forward and archive.fileobj.read(LONGEST_HEADERS):  # to the checksum of what was compressed
+                archive.fileobj.left = LONGEST_HEADERS
 
     def content(self, archive, position, size):
         """`size` bytes of the decompressed archive from `position`; UserError if they are not there."""
-        with explained("damaged in the archive", "fetch the archive again", DAMAGED):
+        with explained("damaged in the archive", "fetch the archive again", Exception):
+            archive.fileobj.left = size
             archive.fileobj.seek(position)
             content = archive.fileobj.read(size)
         if len(content) < size:
             raise _wrong_size(size, f"{len(content):,}")
         return content
+
+
+class _Bounded:
+    """A file of which at most `left` bytes are read, and not far more unfold than are stored."""
+
+    def __init__(self, path, file):
+        self.path, self.file, self.stored, self.left = path, file, path.stat().st_size, LONGEST_HEADERS
+        self.tell = file.tell
+
+    def seek(self, position):
+        check_unfolded(str(self.path), position, self.stored)
+        return self.file.seek(position)
+
+    def read(self, size):
+        if not 0 <= size <= self.left:
+            raise ValueError(f"a header of {size:,} bytes: at most {LONGEST_HEADERS:,}")
+        self.left -= size
+        check_unfolded(str(self.path), self.tell() + size, self.stored)
+        return self.file.read(size)
 
 
 def _tar_refusal(member):

@@ -1,19 +1,22 @@
 """A folder of images with all its subfolders: CelebA unpacked, LSUN exported, the user's photographs."""
 
 import os
+import stat
 from contextlib import contextmanager
 
 from minicoulomb.data.source import Entry, Source, is_image
 from minicoulomb.errors import UserError, explained
 
 REMEDY = "replace or remove it"
+# Every run directory holds this file.
+RUN = "metrics.jsonl"
 
 
 class Folder(Source):
     """Every JPEG, PNG and WebP file under a folder; an entry's `where` is its modification time.
 
-    Hidden files and folders are left out. Links to files are read; links to folders are not followed, since they may
-    lead in circles.
+    Hidden files and folders are left out, and so are runs, whose pictures show samples. Links to files are read; links
+    to folders are not followed, since they may lead in circles.
     """
 
     kind = "folder"
@@ -26,6 +29,8 @@ class Folder(Source):
         while folders:
             folder = folders.pop()
             path = self.path / folder
+            if (path / RUN).exists():
+                continue
             # Item by item, since a single folder may hold millions.
             with explained(f"{path}: cannot be listed", "make it readable"), os.scandir(path) as items:
                 for item in items:
@@ -37,8 +42,11 @@ class Folder(Source):
     @contextmanager
     def reader(self):
         def read(entry):
-            with explained("cannot be read", REMEDY):
-                return (self.path / entry.name).read_bytes()
+            with explained("cannot be read", REMEDY), (self.path / entry.name).open("rb") as file:
+                content = file.read(entry.size + 1)
+            if len(content) != entry.size:
+                raise UserError("has changed since it was listed; run the same command again")
+            return content
 
         yield read
 
@@ -49,4 +57,6 @@ def _entry(name, item):
             status = item.stat()
     except UserError as error:  # a link to nowhere
         return Entry(name, 0, [0], str(error))
+    if not stat.S_ISREG(status.st_mode):
+        return Entry(name, 0, [0], "a pipe or a device, not a file; remove it")
     return Entry(name, status.st_size, [status.st_mtime_ns])

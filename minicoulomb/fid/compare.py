@@ -108,9 +108,9 @@ def dataset_statistics(dataset: Dataset, network: Inception, keep: int = 0, prog
     """The statistics of all images of a data set, with those held out; UserError if it holds points."""
     check_images(dataset.shape)
     assert isinstance(dataset, ArrayDataset)
-    array = dataset.array
-    blocks = (to_pixels(np.asarray(array[start : start + BLOCK])) for start in range(0, len(array), BLOCK))
-    return summarize(blocks, len(array), network, keep, progress)
+    n = len(dataset.array)
+    blocks = (to_pixels(dataset.rows(np.arange(start, min(start + BLOCK, n)))) for start in range(0, n, BLOCK))
+    return summarize(blocks, n, network, keep, progress)
 
 
 def check_images(shape: tuple[int, ...]) -> None:

@@ -19,7 +19,6 @@ from minicoulomb.arrays.limits import check_pairs
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.coulomb import field, potential, potentials
 from minicoulomb.data.dataset import Dataset, decode
-from minicoulomb.errors import UserError
 from minicoulomb.gan import target_scale
 from minicoulomb.schedules import eps_at
 from minicoulomb.training.checkpoint import Checkpoint
@@ -44,8 +43,7 @@ def charges(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int = 0) -> 
     Raises UserError where the data have another shape than the run's samples.
     """
     config, space, G, _, state = checkpoint
-    if dataset.shape != space.shape:
-        raise UserError(f"data {dataset.name}: has shape {dataset.shape}, the run's samples {space.shape}; use --data")
+    dataset = dataset.in_space(space)
     among, remedy = (2 * n) ** 2, "use a smaller -n"
     check_pairs(f"the field of {n:,} charges of each kind", among, prod(space.shape), remedy, array_module(state.w))
     current = replace(state, average=None, average_statistics=None)

@@ -4,7 +4,7 @@ save              a PNG file
 save_animation    a GIF file
 export            samples as samples.png, a grid of images or a scatter plot of points;
                   as folder/000000.png, 000001.png, ..., one file for each image;
-                  or as samples.npz, with `images` (n, h, w, c) uint8 or `x` (n, m) float32
+                  or as samples.npz, with `images` (n, h, w, c) uint8 or `x` (n, m), float32, of a file's points float64
 """
 
 import os
@@ -68,14 +68,16 @@ def save_animation(frames: Iterable[Image.Image], path: Path, seconds: float = 0
         first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
 
 
-def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target: Path) -> None:
+def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target: Path, dtype: str = "<f4") -> None:
     """Write n samples of `shape`, an iterator of blocks, to `target`, in the format of its name.
+
+    Points in a .npz file have the given dtype.
 
     Raises UserError for an unknown format, a format that does not fit the samples, or an unwritable place.
     """
     is_image = len(shape) == 3
     if target.suffix == ".npz":
-        _write_npz(blocks, n, shape, target)
+        _write_npz(blocks, n, shape, target, dtype)
     elif target.suffix.lower() == ".png":
         if is_image and n > LARGEST_GRID:
             raise UserError(f"{n} images: a grid has at most {LARGEST_GRID}; use -o FOLDER or a .npz file")
@@ -109,10 +111,10 @@ def _check_space(n, size, target):
             raise UserError(f"{target}: {n:,} samples need {needs}, {has} are free; use a smaller -n")
 
 
-def _write_npz(blocks, n, shape, target):
+def _write_npz(blocks, n, shape, target, dtype):
     is_image = len(shape) == 3
-    _check_space(n, prod(shape) * (1 if is_image else 4), target)
-    header = {"descr": "|u1" if is_image else "<f4", "fortran_order": False, "shape": (n, *shape)}
+    header = {"descr": "|u1" if is_image else dtype, "fortran_order": False, "shape": (n, *shape)}
+    _check_space(n, prod(shape) * np.dtype(header["descr"]).itemsize, target)
     with (
         atomic_write(target) as file,
         zipfile.ZipFile(file, "w") as archive,
@@ -120,7 +122,7 @@ def _write_npz(blocks, n, shape, target):
     ):
         np.lib.format.write_array_header_1_0(member, header)
         for block in blocks:
-            member.write((to_pixels(block) if is_image else block.astype("<f4")).tobytes())
+            member.write((to_pixels(block) if is_image else block.astype(dtype)).tobytes())
 
 
 def _write_folder(blocks, n, target):

@@ -109,6 +109,10 @@ class Plane:
         for place, label in self._ticks(self.square.y):
             draw.text((left - 9 * unit, top + side - place), label, INK, font, anchor="rm")
         draw.rectangle((left, top, left + side, top + side), outline=FRAME)
+        bases = self._base(self.square.x), self._base(self.square.y)
+        if any(bases):
+            text = "axes: + ({:.10g}, {:.10g})".format(*bases)
+            draw.text((left + side - 8 * unit, top + side - 8 * unit), text, INK, font, anchor="rs")
         if self.title:
             draw.text((left, 34 * unit), self.title, INK, bold, anchor="ls")
         x: float = left
@@ -132,12 +136,24 @@ class Plane:
         return np.asarray(paper, np.float64)
 
     def _ticks(self, start):
-        """3 to 7 pairs (pixels from the start, label), at multiples of 1, 2 or 5 times a power of ten."""
-        span = self.square.side
-        power = 10.0 ** math.floor(math.log10(span / 4))
-        step = power * max(k for k in (1, 2, 5) if k * power <= span / 4)
+        """3 to 7 pairs (pixels from the start, label), at multiples of 1, 2 or 5 times a power of ten.
+
+        Labels count from the axis's base.
+        """
+        span, step = self.square.side, self._step
         numbers = range(math.ceil(start / step), math.floor((start + span) / step) + 1)
-        return [((k * step - start) * self.side / span, f"{k * step:.6g}") for k in numbers]
+        base = round(self._base(start) / step)
+        return [((k * step - start) * self.side / span, f"{(k - base) * step:.6g}") for k in numbers]
+
+    @property
+    def _step(self):
+        """The distance of ticks."""
+        power = 10.0 ** math.floor(math.log10(self.square.side / 4))
+        return power * max(k for k in (1, 2, 5) if k * power <= self.square.side / 4)
+
+    def _base(self, start):
+        """The multiple of 1000 ticks nearest to an axis: 0, but for axes far from the origin, whose labels are long."""
+        return 1000 * self._step * round((start + self.square.side / 2) / (1000 * self._step))
 
 
 def scatter(real: np.ndarray | None, generated: np.ndarray, title: str = "") -> Image.Image:

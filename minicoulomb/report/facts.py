@@ -17,9 +17,10 @@ from minicoulomb.pictures.metric_series import Series, read_metrics
 from minicoulomb.report.images import chosen, read
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.sampling import samples
+from minicoulomb.untrusted import opened
 
-# The number of pictures in the course of the run, and of lines at the end of its log.
-PICTURES, LOG_LINES = 8, 20
+# The number of pictures in the course of the run, and of lines at the end of its log, within so many bytes.
+PICTURES, LOG_LINES, LOG_BYTES = 8, 20, 2**16
 
 
 class Facts(NamedTuple):
@@ -72,7 +73,7 @@ def gather(
             field = _field(checkpoint, dataset)
     pictures, broken = _pictures(folder, checkpoint.state.step)
     if broken:
-        missing.append(f"Damaged pictures, left out: {', '.join(broken)}.")
+        missing.append(f"Damaged or too large pictures, left out: {', '.join(broken)}.")
     return Facts(
         path,
         folder.resolve().name,
@@ -106,8 +107,12 @@ def _pictures(folder, last):
 
 
 def _log(folder):
+    """The last lines of the log; none if it is missing or cannot be read."""
     path = folder / "log.txt"
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if path.exists() else []
+    with suppress(OSError, UserError), opened(path) as file:
+        file.seek(max(0, path.stat().st_size - LOG_BYTES))
+        return file.read(LOG_BYTES).decode(errors="replace").splitlines()[-LOG_LINES:]
+    return []
 
 
 def _in_words(checkpoint):

@@ -114,8 +114,8 @@ def test_an_extreme_number_is_used_or_refused(command, option, runs, tmp_path, m
         (["particles", "ring", "-n", 10**7], "600 steps of 10,000,000 particles: would take at least"),
         (["particles", "ring", "--points", 10**13], "use fewer --points"),
         (["particles", "ring", "--steps", 10**30], "use fewer --steps"),
-        (["particles", "ring", "--d", 1000, "--eps", 0.3], "d 1000, eps 0.3: the unit"),
-        (["particles", "ring", "--eps", 1e300], "use an --eps nearer to 1"),
+        (["particles", "ring", "--d", 1000, "--eps", 0.3], "use a smaller --d"),
+        (["particles", "ring", "--eps", 1e300], "must be within the range of float64"),
         (["gradcheck", "--model", "mlp", "--size", 2**16], "use smaller ones"),
         (["evaluate", "RUN", "-n", 10**10], "10,000,000,000 samples: would take at least"),
         (["evaluate", "RUN", "-n", 2**70], "hours; use a smaller -n"),
@@ -210,11 +210,11 @@ def test_a_place_that_cannot_be_written_is_told_before_the_computation(args, suf
     assert (tmp_path / f"pipe{suffix}").is_fifo()
 
 
-@pytest.mark.parametrize("place", ["", "."])
-def test_a_place_without_a_name_is_told(place, runs, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("place", "said", "status"), [("", "must not be empty", 2), (".", "is no name of a file", 1)])
+def test_a_place_without_a_name_is_told(place, said, status, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "is no name of a file" in check_clear("sample", runs / "00001-digits", "-o", place, status=[1])
-    assert "is no name of a file" in check_clear("prepare", runs / "photos", place, status=[1])
+    assert said in check_clear("sample", runs / "00001-digits", "-o", place, status=[status])
+    assert said in check_clear("prepare", runs / "photos", place, status=[status])
 
 
 # Odd names

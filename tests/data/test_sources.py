@@ -31,7 +31,7 @@ from minicoulomb.errors import UserError
 
 
 def lmdb(path):
-    pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install '.[lsun]'")
+    pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install lmdb")
     return write_lmdb(path, {name.encode(): content for name, content in contents(9).items()})
 
 
@@ -147,7 +147,7 @@ def test_cifar_becomes_32x32_colour_images_by_default(tmp_path, form):
 def test_a_bad_item_is_named_and_left_out_only_on_demand(tmp_path, form):
     files = contents(3) | {"img_align_celeba/bad.jpg": encoded(0, "JPEG")[:-30]}
     if form == "lmdb":
-        pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install '.[lsun]'")
+        pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install lmdb")
         path = write_lmdb(tmp_path / "data", {name.encode(): content for name, content in files.items()})
     else:
         path = (write_zip if form == "zip" else write_tar)(tmp_path / "data", files)

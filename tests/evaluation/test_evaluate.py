@@ -39,5 +39,7 @@ def test_a_copy_of_a_training_sample_is_its_own_nearest_one_at_distance_0(photos
 def test_more_neighbours_than_training_samples_are_refused(photos):
     with pytest.raises(UserError, match="neighbours 41: photos has 40 training samples"):
         nearest_training(np.zeros((2, 4, 4, 3)), photos, 41)
-    with pytest.raises(UserError, match=r"photos: has shape \(4, 4, 3\), the samples have \(8, 8, 1\); use --data"):
+    with pytest.raises(
+        UserError, match=r"photos: has shape \(4, 4, 3\), the run's samples have \(8, 8, 1\); use data of that shape"
+    ):
         nearest_training(np.zeros((2, 8, 8, 1)), photos, 1)
