@@ -1,5 +1,6 @@
 """The beginning of most commands: configuration, data, checkpoint and backend; and how errors are printed."""
 
+import errno
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from minicoulomb.presets import resolve
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.run import load as load_checkpoint
 from minicoulomb.training.signals import handling
+from minicoulomb.untrusted import opened
 
 # Data whose location and scale differ by less, in units of the scale, are the same.
 ROUNDING = 1e-6
@@ -39,7 +41,13 @@ class UserPath(click.Path):
     def convert(self, value, param, ctx):
         if not str(value).strip():
             self.fail("must not be empty; use . for the working directory", param, ctx)
-        return super().convert(os.path.expanduser(value), param, ctx)
+        value = os.path.expanduser(value)
+        try:
+            os.lstat(value)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                self.fail("must be shorter: the system has no such long names", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 PATH = UserPath(path_type=Path)
@@ -100,6 +108,17 @@ def open_data(
     return dataset.in_space(space) if space else dataset
 
 
+def open_reference(config: Config, cache: Path, found: Found, space: SampleSpace) -> Dataset:
+    """The data of a reference, with a remark if they have another shape than the run's samples.
+
+    FID and KID allow that: Inception resizes all images.
+    """
+    dataset = open_data(config, cache, found)
+    if dataset.shape != space.shape:
+        warn(f"reference {config.data.data}: has shape {dataset.shape}, the run's samples have {space.shape}")
+    return dataset
+
+
 def _check_same(data, own, run):
     """UserError if points have another scale or location than those of the run, by more than rounding."""
     moved = np.abs(np.subtract(own.location, run.location)).max() if run.location else 0.0  # old runs have none
@@ -122,13 +141,13 @@ def _edited(path, settings, chosen):
     """A remark if a run's config.json does not have the settings of its last checkpoint, which decide."""
     rule = "the checkpoint's settings are used; use options to change them"
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             found = dict(json.loads(file.read(LONGEST)))
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        return f"{path}: cannot be read ({error}): {rule}"
+        return f"{path}: cannot be read ({error!s:.200}): {rule}"
     other = {name for name, value in found.items() if name not in settings or value != settings[name]} - set(chosen)
-    values = ", ".join(f"{name} {found[name]!r} (there {settings.get(name)!r})" for name in sorted(other))
-    return f"{path}: differs from the run's last checkpoint in {values}: {rule}" if other else None
+    values = ", ".join(f"{name} {found[name]!r:.80} (there {settings.get(name)!r})" for name in sorted(other))
+    return f"{path}: differs from the run's last checkpoint in {values:.1000}: {rule}" if other else None
 
 
 def _absolute(settings):

@@ -7,7 +7,7 @@ import click
 
 from minicoulomb.arrays.limits import check_pairs
 from minicoulomb.arrays.threads import watching
-from minicoulomb.cli.common import PATH, UserPath, load, open_data, run_directory
+from minicoulomb.cli.common import PATH, UserPath, load, open_data, open_reference, run_directory
 from minicoulomb.cli.console import PATIENCE, say, showing, table, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation.evaluate import EVALUATED
@@ -55,7 +55,8 @@ def _compare(checkpoint, backend, metrics, reference, n, seed, cache):
     compare.check_time(n, "-n", backend.xp)
     network = compare.open_network(config.run.inception, backend.xp)
     reference = reference or config.run.fid_reference or config.data.data
-    opened = lambda config, found: open_data(config, cache, found, checkpoint.space)
+    opener = open_data if reference == config.data.data else open_reference
+    opened = lambda config, found: opener(config, cache, found, checkpoint.space)
     y = compare.open_reference(reference, config, network, metrics, opened, showing("reference"))
     if "fid" in metrics:
         warn(compare.too_few(n, "-n"))

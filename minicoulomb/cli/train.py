@@ -1,14 +1,13 @@
 """`minicoulomb train`: start or continue a run."""
 
 import sys
-from contextlib import suppress
 from functools import partial
 from math import prod
 from pathlib import Path
 
 import click
 
-from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, run_directory
+from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, open_reference, run_directory
 from minicoulomb.cli.console import Console, say, showing, table, warn
 from minicoulomb.cli.options import config_options, flag, named
 from minicoulomb.data.sources import find
@@ -88,9 +87,12 @@ def train(preset, out, resume, init_from, until, yes, dry_run, **options):
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.create(out, dataset.name, checkpoint)
         _hold(run)
+    stop = StopRequest()
     try:
-        _train(run, checkpoint, dataset, backend, until, fid)
+        _train(run, checkpoint, dataset, backend, until, fid, stop)
     except OSError as error:  # of a closed or full output; the state is saved
+        if stop:  # the terminal of a SIGHUP is gone
+            sys.exit(128 + stop.signal)
         what = f"{error.filename or 'output'}: cannot be written ({error.strerror}): saved at step"
         again = f"continue with: minicoulomb train --resume {run.path}"
         raise UserError(f"{what} {checkpoint.state.step}; {again}") from error
@@ -121,7 +123,7 @@ def _periodic_fid(checkpoint, backend, dataset, cache):
         return None
     compare.check_time(settings.fid_samples, "--fid-samples", backend.xp)
     network = compare.open_network(settings.inception, backend.xp)
-    opened = lambda config, found: open_data(config, cache, found, checkpoint.space)
+    opened = lambda config, found: open_reference(config, cache, found, checkpoint.space)
     reference = compare.open_reference(
         settings.fid_reference or dataset, config, network, ("fid",), opened, showing("reference")
     )
@@ -135,7 +137,7 @@ def _periodic_fid(checkpoint, backend, dataset, cache):
     return fid
 
 
-def _train(run, checkpoint, dataset, backend, until, fid):
+def _train(run, checkpoint, dataset, backend, until, fid, stop):
     state, config = checkpoint.state, checkpoint.config
     console = Console(run, state.step, until)
     if backend.choice:
@@ -145,12 +147,10 @@ def _train(run, checkpoint, dataset, backend, until, fid):
         f"{backend.name}{', TF32' * backend.tf32}, {config.run.dtype}, seed {config.run.seed}"
     )
     look = partial(_look, checkpoint, dataset)
-    with StopRequest() as stop:
+    with stop:
         train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid and partial(fid, stop))
     if state.step < config.algorithm.steps:
-        with suppress(OSError if stop else ()):  # the terminal of a SIGHUP is gone
-            again = f"continue with: minicoulomb train --resume {run.path}"
-            console.line(f"stopped and saved at step {state.step}; {again}")
+        console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")
         sys.exit(128 + stop.signal if stop else 0)
     if prod(dataset.shape) <= SMALL:
         x = samples(checkpoint.G, state, EVALUATED, config.run.seed, config.run.batch_statistics)

@@ -29,10 +29,12 @@ from minicoulomb.untrusted import array_in, opened
 MAGIC = (b"\x93NUMPY", b"PK\x03\x04", b"PK\x05\x06")  # .npy, .npz, and a .npz without arrays
 KEYS = ("images", "x", "data", "arr_0")
 DTYPES = (np.uint8, np.float16, np.float32, np.float64)
+LONGEST_HEADER = 2**14
 BLOCK = 2**20  # numbers checked at a time: 8 MiB of float64
 READ = 2**28  # numbers checked at most before training starts: a second
 MEDIAN_ROWS = 10_000  # rows that medians and quantiles are found from, at most
 FAR = 10
+FARTHEST = 1e6  # in units of the scale; its fourth power is that of Adam's second moments
 LEAST, MOST = 1e-15, 1e15  # standard deviations: float32 holds eps^d of these
 
 
@@ -62,12 +64,15 @@ def load_array(path: Path) -> np.ndarray:
 
 def _read(path):
     with explained(f"{path}: cannot be read", "use a .npy or .npz file"), opened(path) as file:
-        start = file.read(6)
+        start = file.read(12)
     if not start.startswith(MAGIC):
         raise UserError(f"{path}: not a .npy or .npz file; write one with numpy.save")
     # Damaged headers and archives raise nearly anything.
     with explained(f"{path}: not a whole array of numbers", "write it again with numpy.save", Exception):
         if not start.startswith(b"PK"):
+            header = int.from_bytes(start[8 : 10 if start[6] == 1 else 12], "little")
+            if header > LONGEST_HEADER:
+                raise UserError(f"{path}: declares a header of {header:,} bytes: must have about 100; it is damaged")
             return np.load(path, mmap_mode="r", allow_pickle=False)
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
@@ -121,9 +126,10 @@ def _check_rows(path, rows, index):
         raise UserError(f"{path}: row {row} is not finite: values must be numbers; remove rows with NaN or inf")
     if rows.ndim > 2 and max(flat.max(), -flat.min()) > 1:
         i = int((np.abs(flat) > 1).any(axis=1).argmax())
+        formula = "x / 127.5 - 1" if 0 <= flat.min() <= flat.max() <= 255 else "x / numpy.abs(x).max()"
         raise UserError(
             f"{path}: row {index[i]} reaches from {flat[i].min():g} to {flat[i].max():g}: "
-            "float pixels must lie in [-1, 1]; scale 0..255 by x / 127.5 - 1"
+            f"float pixels must lie in [-1, 1]; use {formula}"
         )
 
 
@@ -134,13 +140,14 @@ def _spread(path, points):
     """
     rows = np.sort(rng_for(0, "data").choice(len(points), min(len(points), MEDIAN_ROWS), replace=False))
     sample, far = np.asarray(points[rows], np.float64), []
-    n, total, squares, reach = 0, 0.0, 0.0, 0.0
+    n, total, squares, reach, farthest = 0, 0.0, 0.0, 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         middle = np.median(sample, axis=0)
         limit = FAR * np.quantile(np.linalg.norm(sample - middle, axis=1), 0.9, method="lower") or math.inf
         for start, block in _blocks(points):
             offsets = block - middle
-            near = np.linalg.norm(offsets, axis=1) <= limit
+            distance = np.linalg.norm(offsets, axis=1)
+            near, farthest = distance <= limit, max(farthest, float(distance.max()))
             far.append(start + np.flatnonzero(~near))
             offsets = offsets[near]
             n, total, squares = n + len(offsets), total + offsets.sum(axis=0), squares + float((offsets**2).sum())
@@ -151,6 +158,9 @@ def _spread(path, points):
         rule = f"must be between {LEAST**2:g} and {MOST**2:g}; use points that differ, or another unit"
         raise UserError(f"{path}: variance {variance:g}: {rule}")
     scale, strays, remarks = math.sqrt(variance), np.concatenate(far), []
+    if farthest > FARTHEST * scale:
+        where = f"{farthest:.2g} away from the others, whose scale is {scale:.2g}; remove such rows"
+        raise UserError(f"{path}: row {strays[0]} is the first that is too far: points lie up to {where}")
     if len(strays):
         remarks.append(
             f"{len(strays):,} of the points lie far from all others, the first in row {strays[0]}; scale and eps are "

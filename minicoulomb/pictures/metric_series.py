@@ -5,6 +5,7 @@ running_mean   m_i = mean of v_j over |j - i| <= n / 40, cut off at both ends of
 """
 
 import json
+import os
 from array import array
 from collections import defaultdict
 from itertools import pairwise
@@ -13,11 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicoulomb.errors import explained
+from minicoulomb.errors import UserError, explained
 from minicoulomb.untrusted import opened
 
 # A line of training's has about 300 bytes, and 20 names.
 LONGEST_LINE, MOST_NAMES = 2**16, 1000
+# Ten million lines, which take minutes.
+LARGEST_FILE = 2**32
 # Larger numbers have no room on an axis.
 LARGEST = 1e300
 # Points of a line; more are invisible.
@@ -45,6 +48,8 @@ def read_metrics(run: Path) -> dict[str, Series]:
         explained(f"{run}: has no readable metrics.jsonl", "use a run directory like runs/00000-grid"),
         opened(run / "metrics.jsonl") as file,
     ):
+        if (size := os.fstat(file.fileno()).st_size) > LARGEST_FILE:
+            raise UserError(f"{run}: its metrics.jsonl has {size:,} bytes: at most {LARGEST_FILE:,}; log fewer steps")
         while line := file.readline(LONGEST_LINE):
             entry = _entry(line)
             for name, value in entry.items():

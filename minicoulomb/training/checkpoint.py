@@ -189,6 +189,8 @@ def _space(values):
             whole = whole and 1 <= len(numbers) <= 3 and all(type(n) is int and n >= 1 for n in numbers)
         elif name in ("scale", "bound"):
             whole = whole and len(numbers) == 1 and numbers[0] > 0
+        elif isinstance(values[name], list):  # the location of points has a number for each coordinate
+            whole = whole and [len(numbers)] == values["shape"]
         if not whole or name not in SampleSpace._fields:
             raise UserError(f"space {name!s:.20} {values.get(name)!r:.40}: no data have it; the file is damaged")
     return SampleSpace(**{name: tuple(n) if isinstance(n, list) else n for name, n in values.items()})

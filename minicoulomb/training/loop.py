@@ -104,14 +104,14 @@ def train(
 
 @contextmanager
 def _saved(run: RunDirectory, checkpoint: Checkpoint) -> Iterator[None]:
-    """If the block fails, between two steps, the state is saved first; a divergence is logged."""
+    """If the block fails, between two steps, the state is saved first, and the reason logged."""
     try:
         yield
     except Diverged as error:
         run.log(str(error))
         raise
-    except BaseException:
-        run.save(checkpoint)
+    except BaseException as error:
+        run.log(f"{error}; saved in {run.save(checkpoint)}")
         raise
 
 

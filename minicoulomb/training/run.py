@@ -211,6 +211,8 @@ def load(path: Path) -> Checkpoint:
     try:
         return checkpoints.load(found)
     except UserError as error:
+        if path.is_dir() and find_checkpoint(path) != found:  # training has written the next one, and removed this one
+            return load(path)
         for other in reversed(RunDirectory(found.absolute().parent.parent).checkpoints()):
             with suppress(UserError):
                 checkpoints.load(other)

@@ -53,7 +53,10 @@ def sample_blocks(
 def samples(
     G: Network, state: State, n: int, seed: int, batch_statistics=False, progress: Progress = None
 ) -> np.ndarray:
-    """The samples 0 .. n - 1, (n, *shape), in memory; UserError if they do not fit."""
+    """The samples 0 .. n - 1, (n, *shape), in memory; as G makes them, without the location of a run's SampleSpace.
+
+    UserError if they do not fit.
+    """
     # The blocks and all of them in one array.
     check_memory(f"{n:,} samples", 2 * n * prod(G.output_shape) * state.theta.itemsize, "use a smaller -n")
     return np.concatenate(list(sample_blocks(G, state, n, seed, batch_statistics, progress)))

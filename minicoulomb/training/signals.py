@@ -11,8 +11,9 @@ from types import FrameType
 class StopRequest(ExitStack):
     """A context in which the first SIGINT, SIGTERM or SIGHUP only sets `signal`, its number."""
 
+    signal = 0
+
     def __enter__(self) -> "StopRequest":
-        self.signal = 0
         self.enter_context(handling(self._handle, "SIGINT", "SIGTERM", "SIGHUP"))
         return self
 

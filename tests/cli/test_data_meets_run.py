@@ -182,6 +182,11 @@ def test_an_empty_path_is_a_mistake_and_not_the_working_directory(args, tmp_path
     assert not tree(tmp_path)
 
 
+@pytest.mark.parametrize("command", ["plot", "evaluate", "prepare", "particles"])
+def test_a_path_longer_than_the_system_s_is_a_mistake(command):
+    assert "must be shorter" in run(command, "ä" * 200, *["a.npy"] * (command == "prepare"), status=2)
+
+
 def test_prepare_names_only_what_it_takes():
     said = run("prepare", "NOWHERE", "a.npy", status=1)
     assert said.startswith("Error: NOWHERE: must be a folder, zip or tar of images, an LMDB, or CIFAR-10; nothing is")

@@ -180,7 +180,7 @@ def test_memory_that_is_full_is_told_in_a_line(reason, monkeypatch):
 def test_a_name_that_is_too_long_is_told(args, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     named = {"RUN": runs / "00000-ring", "IMAGES": runs / "00001-digits", "PHOTOS": runs / "photos"}
-    assert "File name too long" in check_clear(*(named.get(arg, arg) for arg in args), status=[1])
+    assert "must be shorter" in check_clear(*(named.get(arg, arg) for arg in args), status=[2])
     assert not tree(tmp_path)
 
 

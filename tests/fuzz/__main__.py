@@ -41,7 +41,8 @@ def main() -> int:
             if failure:
                 kinds[failure.fault].append(failure)
                 if len(kinds[failure.fault]) == 1:
-                    print(f"case {done - 1 + options.first}: {failure.fault.what}  {failure.fault.frame}", flush=True)
+                    case = failure.case[:100].encode("ascii", "backslashreplace").decode()
+                    print(f"a new kind after {done} cases: {failure.fault.what}  {case}", flush=True)
     for fault, failures in sorted(kinds.items(), key=lambda item: -len(item[1])):
         least = min(failures, key=lambda failure: len(failure.case) + len(failure.content))
         print(f"{len(failures):5}  {fault.what}  {fault.frame}  [{least.room}]\n       {least.case}")

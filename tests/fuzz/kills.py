@@ -90,28 +90,24 @@ class Attack:
         story, folder = STORIES[name], self.root / f"case-{number}"
         folder.mkdir()
         place(self.world, story.needs.split(), folder)
-        argv = story.command
+        argv, found = story.command, None
         for at in kills:
             outcome = command(argv, folder, FUZZ_KILL=at)
-            found = outcome.status != -signal.SIGKILL and fault(outcome)
-            if torn := [file for file, content in tree(folder).items() if _is_torn(file, content, self.ends[name])]:
-                found = Fault(f"half-written {torn[0]}")
+            torn = [file for file, content in tree(folder).items() if _is_torn(file, content, self.ends[name])]
+            found = found or (Fault(f"half-written {torn[0]}") if torn else None)
+            if outcome.status != -signal.SIGKILL:  # it ended before
+                found = found or fault(outcome)
             if story.run and (folder / story.run).exists():
                 argv = ["train", "--resume", story.run, *story.command[-2:]]
-        if not found:
-            outcome = command(argv, folder)
-            found, end = fault(outcome), _essence(tree(folder))
-            if outcome.status and not found:
-                found = Fault("the next command fails")
-            elif not found and end != self.ends[name]:
-                differs = sorted(k for k in end.keys() | self.ends[name].keys() if end.get(k) != self.ends[name].get(k))
-                drafts = any(".tmp" in file for file in differs)
-                found = Fault("a draft stays" if drafts else f"other files than without a kill: {differs[0]}")
+        outcome = command(argv, folder)
+        found = found or fault(outcome) or (Fault("the next command fails") if outcome.status else None)
+        end, whole = _essence(tree(folder)), self.ends[name]
         shutil.rmtree(folder)
-        operations = " and ".join(map(str, kills))
-        return (
-            Failure(found, f"{name}: killed before file operation {operations}", "R", outcome.output) if found else None
-        )
+        if differing := sorted(file for file in end.keys() | whole.keys() if end.get(file) != whole.get(file)):
+            drafts = [file for file in differing if ".tmp" in file]
+            found = found or Fault("a draft stays" if drafts else f"not as without a kill: {differing[0]}")
+        what = f"{name}: killed before file operation {' and '.join(map(str, kills))}"
+        return Failure(found, what, "R", outcome.output) if found else None
 
 
 def _essence(files):

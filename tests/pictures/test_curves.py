@@ -3,6 +3,7 @@
 import builtins
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -98,6 +99,12 @@ def test_of_several_lines_of_a_step_the_last_one_counts_in_any_order(tmp_path):
 def test_names_beyond_any_number_of_metrics_are_left_out(tmp_path):
     found = read_metrics(write(tmp_path, *logged({"step": 1, **{f"x{i}": i for i in range(3000)}})))
     assert len(found) == 1000
+
+
+def test_a_file_that_would_take_minutes_is_refused(tmp_path):
+    os.truncate(write(tmp_path) / "metrics.jsonl", 2**33)
+    with pytest.raises(UserError, match="has 8,589,934,592 bytes: at most"):
+        read_metrics(tmp_path)
 
 
 @pytest.mark.parametrize("values", [[1e300, -1e300], [5e-324, 1e300, 1], [0, 0], [-1e300], [10**299]])

@@ -117,6 +117,11 @@ def test_a_location_comes_back_and_a_file_from_before_there_was_one_has_0(tmp_pa
     assert checkpoints.load(path).space == space
     rewrite(path, {"about": about(path, space={"shape": [2], "scale": 3.0, "bound": 9.0})})
     assert checkpoints.load(path).space == SampleSpace((2,), 3.0, 9.0, 0.0)
+    for location in ([1.0], [1.0, 2.0, 3.0], [], [1.0, "2"], "far"):
+        space = {"shape": [2], "scale": 3.0, "bound": 9.0, "location": location}
+        rewrite(path, {"about": about(path, space=space)})
+        with pytest.raises(UserError, match="space location .* damaged"):
+            checkpoints.load(path)
 
 
 def test_no_member_is_a_pickle(path):

@@ -207,6 +207,19 @@ def test_an_fid_that_is_not_finite_is_never_the_best(run):
     assert not run.save_best(state(20), float("nan"))
 
 
+def test_a_checkpoint_that_training_replaces_meanwhile_gives_way_to_the_next_one(run, monkeypatch):
+    real = checkpoints.load
+
+    def replaced(path):
+        if path.stem == "step-0000040":
+            run.save(state(50))
+            path.unlink()
+        return real(path)
+
+    monkeypatch.setattr(checkpoints, "load", replaced)
+    assert load(run.path).state.step == 50
+
+
 def test_a_damaged_latest_checkpoint_names_the_latest_whole_one(run):
     path = run.save(state(50))
     path.write_bytes(path.read_bytes()[:-100])
