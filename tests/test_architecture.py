@@ -37,7 +37,7 @@ ROOMS = {
     "training": (505, "errors files untrusted config arrays data network models gan schedules baselines"),
     "evaluation": (170, "errors config arrays coulomb data gan"),
     "fid": (555, "errors files untrusted arrays conv config data evaluation gan network training"),
-    "pictures": (900, "errors files untrusted config arrays coulomb data gan schedules training"),
+    "pictures": (905, "errors files untrusted config arrays coulomb data gan schedules training"),
     "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),
     "report": (350, "errors untrusted config presets data training evaluation pictures models"),
     "cli": (970, "errors files untrusted config presets arrays coulomb data network models gan particles training "
