@@ -56,7 +56,8 @@ def check_place(path: Path) -> None:
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A binary file that becomes `path` when the block ends, and is removed if the block raises.
 
-    An OSError within (a full disk, an unwritable folder) becomes a UserError that names the path.
+    An OSError within (a full disk, an unwritable folder) becomes a UserError that names the path. A device, such as
+    /dev/null, is refused: a file would take its place.
     """
     check_place(path)
     with explained(f"{path}: cannot be written", "choose another place"), draft(path) as temporary:

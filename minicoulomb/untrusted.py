@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def opened_zip(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def member_in(archive: zipfile.ZipFile, name: str) -> zipfile.ZipExtFile:
+def member_in(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     """The member `name` of an open zip, opened to be read by `content`; refused if it would unfold to too much."""
     info, what = archive.getinfo(name), f"{archive.filename}: {name}"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -70,7 +70,7 @@ def member_in(archive: zipfile.ZipFile, name: str) -> zipfile.ZipExtFile:
     return archive.open(info)
 
 
-def content(member: zipfile.ZipExtFile, size: int) -> memoryview:
+def content(member: IO[bytes], size: int) -> memoryview:
     """The last `size` bytes of a member, whose CRC-32 is compared; in small parts, as each is inflated at once."""
     found = memoryview(bytearray(size))
     for start in range(0, size, CHUNK):
@@ -123,7 +123,7 @@ def unpickled(file: BinaryIO, names: dict[str, Any], persistent: Callable[[Any],
     Strings of Python 2 come as text in latin-1. Raises UserError for all that arrays do not need.
     """
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
 
     def popped(n=None):
         """The last n entries of the stack, or all above the mark, which goes too."""

@@ -70,6 +70,15 @@ def test_the_remedy_fits_the_error(tmp_path):
         atomic_write(long).__enter__()
 
 
+def test_a_device_is_not_replaced(tmp_path):
+    """A superuser's -o /dev/null was renamed over the device."""
+    os.mkfifo(tmp_path / "pipe.npz")
+    for path in (tmp_path / "pipe.npz", tmp_path):
+        with pytest.raises(UserError, match="a folder or a device"), atomic_write(path):
+            pass
+    assert (tmp_path / "pipe.npz").is_fifo()
+
+
 def no_locks(*_):
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from minicoulomb.errors import UserError
 
@@ -82,13 +83,13 @@ def floats(*arrays: Array) -> ModuleType:
     minicoulomb.errors.UserError: list: must be an array of float32 or float64 with an axis; use numpy.asarray(x, float)
     """
     for array in arrays:
-        if type(array) is np.ndarray and array.dtype in FLOATS and array.ndim:
+        if type(array) is ndarray and array.dtype in FLOATS and array.ndim:
             continue  # at once: a step of training comes here 100 times
         if not (is_array(array) and array.dtype in FLOATS and array.ndim):
             what = f"{type(array).__name__}{f' of {array.dtype}' if hasattr(array, 'dtype') else ''}"
             remedy = "fill its gaps first" if what.startswith("Mask") else "use numpy.asarray(x, float)"
             raise UserError(f"{what}: must be an array of float32 or float64 with an axis; {remedy}")
-    return np if type(array) is np.ndarray else array_module(array)
+    return np if type(array) is ndarray else array_module(array)
 
 
 def changing(*arrays: Array) -> ModuleType:

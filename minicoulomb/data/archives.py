@@ -2,24 +2,24 @@
 
 A zip archive ends in a directory, which is read record by record, because Python's zipfile keeps an object of half a
 kilobyte for each file, in every process: 110 MiB for 200,000 files. An entry's `where` is position, bytes, CRC-32 and
-method from the directory. A tar archive is a chain of headers, which Python's tarfile reads; `where` is the position
-of a file's bytes in the (decompressed) archive.
+method from the directory. A tar archive is a chain of headers, read here because Python's tarfile takes any time and
+memory for headers that mean harm; `where` is the position of a file's bytes in the (decompressed) archive.
 
 Nothing is ever written, so a name cannot lead anywhere. Nevertheless names that would lead out of the archive when
 unpacked are refused, as are links, encrypted files, and files that inflate to more than they declare: an archive with
-them was not made to hold images. What would unfold is compared with what is stored before it does, and the headers of
-a file in a tar archive, which may hold names and maps of any length, have at most a megabyte.
+them was not made to hold images. What would unfold is compared with what is stored before it does.
 """
 
 import bz2
 import gzip
 import io
 import lzma
+import os
 import stat
 import struct
-import tarfile
 import zlib
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from minicoulomb.data.source import Entry, Source, is_image
 from minicoulomb.errors import UserError, explained
@@ -38,8 +38,13 @@ UNIX = 3
 # What opens a compressed file that begins so.
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
-# Characters of a name, and bytes of all headers of one file in a tar archive.
-LONGEST_NAME, LONGEST_HEADERS = 1024, 2**20
+# Characters of a name, and bytes of the extended headers of one file in a tar archive.
+LONGEST_NAME, LONGEST_HEADERS = 1024, 2**18
+# A tar archive's blocks, and the kinds of its members: files; what has no content though it may declare a size (links,
+# devices, folders, pipes); headers that extend the next one, by POSIX's records or with GNU's long name.
+BLOCK = 512
+FILES, LINKS, WITHOUT_CONTENT, FOLDER = b"0\x007", b"12", b"123456", b"5"
+RECORDS, LONG_NAME, IGNORED, SPARSE = b"xX", b"L", b"gK", b"S"
 
 
 def archived(name: str, size: int, where: list[int], refused: str) -> Entry:
@@ -166,10 +171,22 @@ def _wrong_size(declared, actual):
 # Tar
 
 
-def is_tar(path) -> bool:
-    """Whether a file begins as a tar archive does."""
-    with suppress(UserError), Tar(path).opened():
-        return True
+class Member(NamedTuple):
+    """A file, folder, link or other member of a tar archive."""
+
+    name: str
+    size: int
+    position: int
+    kind: bytes
+
+
+def is_tar(start: bytes) -> bool:
+    """Whether a file begins with a tar header, by the sum of its bytes, to which older programs gave signs."""
+    if len(start) < BLOCK:
+        return False
+    rest = start[:148] + b" " * 8 + start[156:BLOCK]
+    with suppress(ValueError):
+        return (more := sum(rest) - _number(start[148:156])) == 0 or more == 256 * sum(byte > 127 for byte in rest)
     return False
 
 
@@ -185,7 +202,7 @@ class Tar(Source):
     def __init__(self, path):
         super().__init__(path)
         with self.readable(), self.path.open("rb") as file:
-            start = file.read(8)
+            start, self.stored = file.read(8), os.fstat(file.fileno()).st_size
         if start.startswith(ZSTANDARD):
             raise UserError(f"{self.path}: compressed with zstd: must be gzip, bzip2, xz or none; use zstd -d first")
         self.unpack = next((function for magic, function in COMPRESSED.items() if start.startswith(magic)), open)
@@ -194,8 +211,8 @@ class Tar(Source):
     def entries(self):
         with self.opened() as archive:
             for member in self.members(archive):
-                if is_image(member.name) and not member.isdir():
-                    yield archived(member.name, member.size, [member.offset_data], _tar_refusal(member))
+                if is_image(member.name) and member.kind != FOLDER:
+                    yield archived(member.name, member.size, [member.position], _tar_refusal(member.kind))
 
     @contextmanager
     def reader(self):
@@ -204,67 +221,85 @@ class Tar(Source):
 
     @contextmanager
     def opened(self):
-        """The archive as a tarfile.TarFile."""
+        """The archive, decompressed, as a file."""
         with self.readable():
             file = self.unpack(self.path, "rb")
         with file:
-            with self.readable():
-                archive = tarfile.open(fileobj=_Bounded(self.path, file), mode="r:")  # noqa: SIM115, it holds no file
-            yield archive
+            yield file
 
     def members(self, archive):
-        """A tarfile.TarInfo for each member, in their order."""
+        """A Member for each, in their order."""
         with self.readable():
-            before = -1
-            while member := archive.next():
-                if member.size < 0 or archive.offset <= before:
-                    raise ValueError(f"a header at byte {member.offset:,} leads back")
-                before = archive.offset
-                yield member
-                archive.fileobj.left = LONGEST_HEADERS
-                archive.members.clear()  # otherwise all of them stay in memory, as do headers for all files
-                archive.pax_headers.clear()
-            # tarfile reads a damaged or missing header as the end of the archive, which zeros must mark.
-            archive.fileobj.left = 2 * LONGEST_HEADERS
-            archive.fileobj.seek(archive.offset)
-            if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"cut short: neither a header nor the end at byte {archive.offset:,}")
-            while self.forward and archive.fileobj.read(LONGEST_HEADERS):  # to the checksum of what was compressed
-                archive.fileobj.left = LONGEST_HEADERS
+            at, told, headers = 0, {}, 0
+            # Zeros must mark the end.
+            while (block := self._read(archive, at, BLOCK)) != bytes(BLOCK):
+                if not is_tar(block):
+                    raise ValueError(f"cut short: neither a header nor the end at byte {at:,}")
+                kind, size, position = block[156:157], _number(block[124:136]), at + BLOCK
+                if kind in RECORDS + LONG_NAME:
+                    headers += size
+                    if headers > LONGEST_HEADERS:
+                        raise ValueError(f"{headers:,} bytes of headers for one file: at most {LONGEST_HEADERS:,}")
+                    content = self._read(archive, position, size)
+                    told |= {b"path": content} if kind == LONG_NAME else _records(content)
+                elif kind not in IGNORED:
+                    size = _positive(told[b"size"]) if b"size" in told else size
+                    if kind == SPARSE or any(key.startswith(b"GNU.sparse") for key in told):
+                        raise ValueError("it holds sparse files; make it again without them")
+                    size *= kind not in WITHOUT_CONTENT
+                    yield Member(_tar_name(block, told), size, position, kind)
+                    told, headers = {}, 0
+                at = position + -(-size // BLOCK) * BLOCK
+            while self.forward and self._read(archive, at, LONGEST_HEADERS):  # to the checksum of what was compressed
+                at += LONGEST_HEADERS
 
     def content(self, archive, position, size):
         """`size` bytes of the decompressed archive from `position`; UserError if they are not there."""
         with explained("damaged in the archive", "fetch the archive again", Exception):
-            archive.fileobj.left = size
-            archive.fileobj.seek(position)
-            content = archive.fileobj.read(size)
+            content = self._read(archive, position, size)
         if len(content) < size:
             raise _wrong_size(size, f"{len(content):,}")
         return content
 
-
-class _Bounded:
-    """A file of which at most `left` bytes are read, and not far more unfold than are stored."""
-
-    def __init__(self, path, file):
-        self.path, self.file, self.stored, self.left = path, file, path.stat().st_size, LONGEST_HEADERS
-        self.tell = file.tell
-
-    def seek(self, position):
-        check_unfolded(str(self.path), position, self.stored)
-        return self.file.seek(position)
-
-    def read(self, size):
-        if not 0 <= size <= self.left:
-            raise ValueError(f"a header of {size:,} bytes: at most {LONGEST_HEADERS:,}")
-        self.left -= size
-        check_unfolded(str(self.path), self.tell() + size, self.stored)
-        return self.file.read(size)
+    def _read(self, archive, position, size):
+        check_unfolded(str(self.path), position + size, self.stored)
+        archive.seek(position)
+        return archive.read(size)
 
 
-def _tar_refusal(member):
-    if member.islnk() or member.issym():
+def _number(field):
+    """The number in a field of a tar header: octal digits, or bytes after a first one of 128."""
+    if field[0] == 128:
+        return int.from_bytes(field[1:], "big")
+    return _positive(field.partition(b"\0")[0].strip() or b"0", 8)
+
+
+def _positive(digits, base=10):
+    if not digits.isdigit() or len(digits) > 20:
+        raise ValueError("a size in a header is negative, or no number")
+    return int(digits, base)
+
+
+def _records(content):
+    """POSIX's extended header: records "length key=value\\n" as a dict."""
+    records, at = {}, 0
+    while at < len(content):
+        space = content.index(b" ", at, at + 20)
+        end = at + max(1, _positive(content[at:space]))
+        key, _, text = content[space + 1 : end - 1].partition(b"=")
+        records[key], at = text, end
+    return records
+
+
+def _tar_name(block, told):
+    """The name of a member: from the headers before it, or from the two fields of its own."""
+    name, prefix = (block[first:last].partition(b"\0")[0] for first, last in ((0, 100), (345, 500)))
+    if prefix and block[257:263] == b"ustar\0":
+        name = prefix + b"/" + name
+    return told.get(b"path", name).partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _tar_refusal(kind):
+    if kind in LINKS:
         return "a link; put the file itself into the archive"
-    if not member.isreg() or member.issparse():
-        return "not a plain file; put plain files into the archive"
-    return refusal(member.name)
+    return "" if kind in FILES else "not a plain file; put plain files into the archive"

@@ -140,7 +140,7 @@ def _decode(job, partial, listing, skip_bad, workers, progress):
     def check(bad):
         if bad and not skip_bad:
             name, reason = bad[0]
-            raise UserError(f"{job.source.path}: {name}: {reason}; or use --skip-bad to leave it out")
+            raise UserError(f"{job.source.path}: {name:.255}: {reason}; or use --skip-bad to leave it out")
 
     check(partial.skipped)
     positions = listing.batches[-(-partial.done // BATCH) :]
@@ -156,7 +156,9 @@ def _decode(job, partial, listing, skip_bad, workers, progress):
     if not partial.rows:
         partial.discard()
         name, reason = bad[0]
-        raise UserError(f"{job.source.path}: none of its {listing.n} images can be used; the first, {name}: {reason}")
+        raise UserError(
+            f"{job.source.path}: none of its {listing.n} images can be used; the first, {name:.255}: {reason}"
+        )
     partial.note()
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicoulomb.data.archives import Tar
+from minicoulomb.data.archives import FILES, Tar
 from minicoulomb.data.source import LARGEST, Entry, Source
 from minicoulomb.errors import UserError, explained
 from minicoulomb.untrusted import unpickled
@@ -88,7 +88,7 @@ class Cifar(Source):
             found = [(path.name, 0, path.stat().st_size) for path in paths]
         else:
             members = ((member, BATCH_NAME.fullmatch(member.name)) for member in Tar(self.path).members(archive))
-            found = [(match[1], m.offset_data, m.size) for m, match in members if match and m.isreg()]
+            found = [(match[1], m.position, m.size) for m, match in members if match and m.kind in FILES]
         binary = [batch for batch in found if batch[0].endswith(".bin")]
         return binary or found
 

@@ -36,8 +36,8 @@ class Folder(Source):
                 for item in items:
                     if item.is_dir(follow_symlinks=False):
                         folders += [f"{folder}{item.name}/"] * (not item.name.startswith("."))
-                    elif is_image(item.name) and not item.is_dir():
-                        yield _entry(folder + item.name, item)
+                    elif is_image(item.name) and (entry := _entry(folder + item.name, item)):
+                        yield entry
 
     @contextmanager
     def reader(self):
@@ -52,11 +52,14 @@ class Folder(Source):
 
 
 def _entry(name, item):
+    """The entry of a file; None for a link to a folder."""
     try:
         with explained("cannot be read", REMEDY):
             status = item.stat()
-    except UserError as error:  # a link to nowhere
+    except UserError as error:  # a link to nowhere, or to itself
         return Entry(name, 0, [0], str(error))
+    if stat.S_ISDIR(status.st_mode):
+        return None
     if not stat.S_ISREG(status.st_mode):
         return Entry(name, 0, [0], "a pipe or a device, not a file; remove it")
     return Entry(name, status.st_size, [status.st_mtime_ns])

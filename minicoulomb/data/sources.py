@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from minicoulomb.arrays.threads import available_cores
 from minicoulomb.config import Config
-from minicoulomb.data.archives import COMPRESSED, ZSTANDARD, Tar, Zip, is_tar, zip_names
+from minicoulomb.data.archives import BLOCK, COMPRESSED, ZSTANDARD, Tar, Zip, is_tar, zip_names
 from minicoulomb.data.arrays import array_dataset, load_array
 from minicoulomb.data.cache import cache_path, prepare
 from minicoulomb.data.cifar import Cifar, batches_folder, check_no_cifar_100, holds_batches
@@ -92,13 +92,13 @@ def image_source(path: Path) -> Source | None:
         check_no_cifar_100(path)
         return Cifar(path) if batches_folder(path) else Folder(path)
     with explained(f"{path}: cannot be read", "make it readable"), path.open("rb") as file:
-        start = file.read(64)
+        start = file.read(BLOCK)
         if start.startswith(b"PK"):
             names = zip_names(file)
             # A .npz file is a zip archive of arrays. The suffix decides about an archive that cannot be read.
             is_arrays = all(name.endswith(".npy") for name in names) if names else path.suffix != ".zip"
             return None if is_arrays else Zip(path)
-    if start.startswith((*COMPRESSED, ZSTANDARD)) or is_tar(path):
+    if start.startswith((*COMPRESSED, ZSTANDARD)) or is_tar(start):
         source = Tar(path)
         with source.opened() as archive:
             names = [member.name for member in islice(source.members(archive), FIRST)]

@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -143,7 +143,7 @@ def _describe(storage, offset, size, stride, *_):
 
 
 # What stands for each name that a state dict's pickle may ask for.
-NAMES = {"collections.OrderedDict": dict_of, "torch._utils._rebuild_tensor_v2": _describe}
+NAMES: dict[str, Any] = {"collections.OrderedDict": dict_of, "torch._utils._rebuild_tensor_v2": _describe}
 NAMES |= {f"torch.{name}": dtype for name, dtype in STORAGES.items()}
 
 

@@ -105,7 +105,7 @@ def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> 
     def lattice(cells):
         return xp.asarray(plane.centres(cells).reshape(-1, 2), dtype=sources.x.dtype)
 
-    cells, arrows = lattice(pictures.CELLS), lattice(pictures.ARROWS)
+    cells, arrows, (left, top) = lattice(pictures.CELLS), lattice(pictures.ARROWS), located(np.array(square[:2]))
     potentials, r2 = [field_values.exact_potential(cells, sources)], None
     forces = [field_values.exact_force(arrows, sources)]
     if field_values.regresses(checkpoint):
@@ -114,7 +114,7 @@ def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> 
         r2 = field_values.fit(sources, checkpoint)
     return PlaneField(
         _title(checkpoint, dataset, eps),
-        pictures.Square(*located(np.array(square[:2])), square.side),
+        pictures.Square(left, top, square.side),
         located(x),
         located(y),
         [to_host(values).reshape(pictures.CELLS, pictures.CELLS) for values in potentials],

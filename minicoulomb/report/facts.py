@@ -68,8 +68,10 @@ def gather(
     else:
         with np.errstate(all="ignore"):  # the weights of a diverged run may overflow
             if prod(shape) <= SMALL:
-                G, state, config = checkpoint.G, checkpoint.state, checkpoint.config
-                metrics = evaluate(samples(G, state, EVALUATED, 0, config.run.batch_statistics), dataset, config)
+                try:
+                    metrics = _metrics(checkpoint, dataset)
+                except UserError as reason:
+                    missing.append(f"The samples are not compared with the data: {reason}.")
             field = _field(checkpoint, dataset)
     pictures, broken = _pictures(folder, checkpoint.state.step)
     if broken:
@@ -88,6 +90,12 @@ def gather(
         _log(folder),
         missing,
     )
+
+
+def _metrics(checkpoint, dataset):
+    """The metrics of samples; UserError if they have none, as of a run that diverged."""
+    G, state, config = checkpoint.G, checkpoint.state, checkpoint.config
+    return evaluate(samples(G, state, EVALUATED, 0, config.run.batch_statistics), dataset, config)
 
 
 def _field(checkpoint, dataset):

@@ -217,4 +217,8 @@ def _read_arrays(path, archive, config, G, D):
                 f"{found}, its configuration calls for {dtype} {expected[name]}; it is damaged or of another model"
             )
 
-    return {name: array_in(archive, name, check) for name in expected}
+    arrays = {name: array_in(archive, name, check) for name in expected}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{path}: {name} holds NaN or infinity, of a run that diverged; use an earlier checkpoint")
+    return arrays

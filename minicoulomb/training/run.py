@@ -31,6 +31,9 @@ from minicoulomb.training.checkpoint import Checkpoint
 # Names of this folder's own files, as a regular expression.
 OWN = r"(step-\d+|best)\.(npz|png|json)|config\.json|metrics\.jsonl"
 
+# Bytes of a line of metrics.jsonl, which has about 300, and of the file: ten million lines, which take minutes.
+LONGEST_LINE, LARGEST_FILE = 2**16, 2**32
+
 
 class RunDirectory:
     """The directory `path` of one run."""
@@ -154,9 +157,14 @@ class RunDirectory:
             file.write(f"{line}\n".encode())
 
     def _metrics(self):
-        """(line, entry) of each whole line of metrics.jsonl."""
-        lines = (self.path / "metrics.jsonl").read_bytes().splitlines()
-        return [(line, entry) for line in lines if (entry := _parsed(line))]
+        """(line, entry) of each whole line of metrics.jsonl, one at a time."""
+        path = self.path / "metrics.jsonl"
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise UserError(f"{path}: has {size:,} bytes: at most {LARGEST_FILE:,}; leave an empty one")
+        with path.open("rb") as file:
+            while line := file.readline(LONGEST_LINE):
+                if entry := _parsed(line):
+                    yield line.strip() + b"\n", entry
 
     def rewind(self, checkpoint: Checkpoint, source: Path) -> None:
         """Make the directory that of a run at `checkpoint`, which `source` holds: what came later goes.
@@ -183,11 +191,10 @@ class RunDirectory:
             for folder in [self.path, *folders]:
                 remove_drafts(folder, OWN)
             remove_drafts(self.path.parent, "run")
-            kept = b"".join(line + b"\n" for line, entry in self._metrics() if entry["step"] <= step)
-            texts = {"metrics.jsonl": kept, "config.json": (checkpoint.config.to_json() + "\n").encode()}
-            for name, text in texts.items():
-                with atomic_write(self.path / name) as file:
-                    file.write(text)
+            with atomic_write(self.path / "metrics.jsonl") as file:
+                file.writelines(line for line, entry in self._metrics() if entry["step"] <= step)
+            with atomic_write(self.path / "config.json") as file:
+                file.write((checkpoint.config.to_json() + "\n").encode())
 
 
 def find_checkpoint(path: Path) -> Path:

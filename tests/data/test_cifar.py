@@ -178,6 +178,23 @@ def test_other_ways_out_are_closed_as_well(content, said):
         unpickle(content)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x80\x02Nr\xff\xff\xff\xff.", "holds a NoneType"),  # a memo of 4 GB
+        (b"\x80\x02})" + 20_000 * b"\x85" + b"Ns.", "keys are neither strings nor numbers"),  # hashed by recursion
+        (b"\x80\x02)" + 300_000 * b"\x85" + b".", "opcodes"),
+        (b"\x80\x02}q\0" + b"".join(b"}(U\1ah%cU\1bh%cuq%c" % (i, i, i + 1) for i in range(60)) + b".", "twice"),
+        (b"\x80\x04\x8e" + 7 * b"\xff" + b"\x7f.", "not a whole pickle"),
+        (b"\x80\x02" + bytes(2**26), "67,108,866 bytes: at most 67,108,864 for a pickle"),
+    ],
+    ids=["memo", "hash", "nested", "shared", "length", "long"],
+)
+def test_a_pickle_that_would_take_all_memory_or_time_ends_in_a_message(content, said):
+    with pytest.raises(UserError, match=said):
+        unpickle(content)
+
+
 def test_a_pickle_cannot_change_what_stands_in_for_numpy():
     # BUILD would set an attribute of what lies on the stack.
     with pytest.raises(UserError):

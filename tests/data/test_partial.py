@@ -267,6 +267,57 @@ def test_a_second_process_waits_for_the_first_and_takes_its_result(tmp_path):
 
 # Real kills
 
+KILLED = """
+import os, sys
+from minicoulomb.data import cache, partial
+from minicoulomb.data.sources import image_source
+from pathlib import Path
+cache.BATCH, partial.JOURNAL_EVERY = 2, 0
+source, target = image_source(Path(sys.argv[1])), Path(sys.argv[2])
+at, done = 0, -(10**6)
+
+def operate(event, arguments):
+    global done
+    if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"):
+        done += 1
+        if done == at:
+            os._exit(9)
+
+def sync(file):
+    operate("open", ())
+
+os.fsync = sync
+sys.addaudithook(operate)
+status = 9 << 8
+while status == 9 << 8:  # killed before each operation in turn, until one run ends by itself
+    at += 1
+    folder = target / str(at)
+    folder.mkdir(parents=True)
+    for kill in (True, False):
+        child = os.fork()
+        if not child:
+            done = 0 if kill else done
+            cache.prepare(source, folder / "a.npy", size=8, skip_bad=True)
+            os._exit(0)
+        ended = os.waitpid(child, 0)[1]
+        status = ended if kill else status
+        assert kill or not ended, f"cannot go on after operation {at}"
+print(at)
+"""
+
+
+@on_linux
+@pytest.mark.parametrize("source", ["bad tar.gz"], indirect=True)
+def test_a_kill_before_any_file_operation_costs_nothing_and_leaves_nothing(source, tmp_path):
+    whole = made(source, tmp_path / "whole.npy")
+    command = [sys.executable, "-c", KILLED, str(source.path), str(tmp_path / "kills")]
+    kills = int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert kills > 40
+    for folder in (tmp_path / "kills").iterdir():
+        assert made(source, folder / "a.npy") == whole
+        assert len(list(folder.iterdir())) == 3
+
+
 PREPARE = """
 import sys
 from minicoulomb.data import cache, decoding, partial

@@ -8,7 +8,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -173,9 +173,10 @@ def make_world(world: Path) -> Path:
     cache.prepare(Folder(world / "faces"), world / "faces.npy", **settings)
     _interrupted(cache, Folder(world / "faces"), world / "part.npy", settings)
 
-    run = ["train", "--preset", "ring", "--steps", "8", "--checkpoint-every", "4", "--log-every", "2"]
+    run = "train --preset ring --steps 12 --until 8 --checkpoint-every 4 --log-every 2".split()
     with redirect_stdout(io.StringIO()):
-        main([*run, *TINY, "--out", str(world / "runs")], standalone_mode=False)
+        with suppress(SystemExit):  # with status 0: --until is reached
+            main([*run, *TINY, "--sample-every", "8", "--out", str(world / "runs")], standalone_mode=False)
         images = ["--steps", "1", "--data", str(world / "images.npy"), "--out", str(world / "images")]
         main(["train", *NETWORKS, *TINY, *images], standalone_mode=False)
     best = world / RUN / "checkpoints" / "best.npz"

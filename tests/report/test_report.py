@@ -264,6 +264,7 @@ def test_a_run_that_diverged_says_why(draws, tmp_path):
     run("train", *SMALL, "--steps", 50, "--lr-g", 1e25, "--lr-d", 1e25, "--out", tmp_path, status=1)
     seen = reported(tmp_path / "00000-ring", tmp_path)
     assert "not finite at step" in seen.text
+    assert "The samples are not compared with the data: 2500 of 2500 samples: must be finite" in seen.text
     assert "of 50" in seen.text
 
 

@@ -284,6 +284,16 @@ def test_a_declared_size_that_is_not_the_array_s_is_refused_before_it_is_read(pa
         checkpoints.load(path)
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_state_that_is_not_finite_is_refused(path, value):
+    with np.load(path) as file:
+        average = file["average"]
+    average[-1] = value
+    rewrite(path, {"average": average})
+    with pytest.raises(UserError, match="average holds NaN or infinity"):
+        checkpoints.load(path)
+
+
 @pytest.mark.parametrize("keep", [0, 10, 1000, -1])
 def test_a_truncated_file_is_told(path, keep):
     path.write_bytes(path.read_bytes()[:keep])

@@ -145,6 +145,19 @@ def test_odd_lines_of_metrics_are_left_out(run, line):
     assert steps(run) == [0, 40, 41]
 
 
+def test_metrics_that_no_run_wrote_take_no_memory(run):
+    path = run.path / "metrics.jsonl"
+    with path.open("a") as file:
+        file.truncate(2**26)
+    run.log_metrics({"step": 39})
+    assert resume(run) == 40
+    assert steps(run) == [0, 40, 39]
+    with path.open("a") as file:
+        file.truncate(20 * 2**30)
+    with pytest.raises(UserError, match="bytes: at most 4,294,967,296; leave an empty one"):
+        resume(run)
+
+
 def test_logs_without_a_last_newline_go_on_in_a_new_line(run):
     for name, text in (("metrics.jsonl", '{"step": 39}'), ("log.txt", "torn")):
         (run.path / name).write_text(text)
