@@ -24,6 +24,8 @@ for number, name in enumerate(("stdin", "stdout", "stderr")):
 for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
+os.environ.pop("MPLBACKEND", None)  # figures become files here, and a notebook's backend stops matplotlib's import
+
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of malloc.h
 with suppress(OSError, AttributeError, TypeError):  # other systems have no mallopt
     mallopt = ctypes.CDLL(None).mallopt

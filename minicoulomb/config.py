@@ -83,9 +83,9 @@ class Networks(_Part):
     latent: int = setting(2, "dimension of z ~ N(0, I)", low=1)
     g_width: int | None = setting(None, "units of G's hidden layers (mlp), or channels before its last layer", low=1)
     d_width: int | None = setting(None, "units of D's hidden layers (mlp), or channels of its first layer", low=1)
-    g_depth: int = setting(4, "hidden layers of G (mlp)", low=1)
-    d_depth: int = setting(3, "hidden layers of D (mlp)", low=1)
-    extra_layers: int = setting(0, "3x3 convolutions to add at 4x4 pixels; 0 in the paper", low=0)
+    g_depth: int = setting(4, "hidden layers of G (mlp)", low=1, high=1000)
+    d_depth: int = setting(3, "hidden layers of D (mlp)", low=1, high=1000)
+    extra_layers: int = setting(0, "3x3 convolutions to add at 4x4 pixels; 0 in the paper", low=0, high=1000)
     g_activation: str = setting("relu", "activation in G (mlp)", ("relu", "leaky_relu", "elu", "tanh"))
     d_activation: str = setting("relu", "activation in D (mlp)", ("relu", "leaky_relu", "elu", "tanh"))
     convolution: str = setting(

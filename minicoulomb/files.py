@@ -1,6 +1,7 @@
 """Promises about files: one that we write appears whole or not at all, and one that we read fits into memory.
 
 atomic_write(path)                     writes a draft, syncs it to disk, then renames it
+check_place(path)                      refuses a place that cannot be written, before a long computation
 draft(path), remove_drafts(...)        drafts, and the end of those that killed processes left
 one_process(path, what)                a context for one process at a time; the file says which
 check_unfolded(what, bytes, stored)    refuses what would unfold to far more bytes than the file has
@@ -41,6 +42,16 @@ def check_unfolded(what: str, unfolded: int, stored: int) -> None:
         )
 
 
+def check_place(path: Path) -> None:
+    """UserError unless a file can be written to `path`; call it before the file's content is computed."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: cannot be written (it is a folder or a device); choose another name")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: cannot be written (No such file or directory: {path.parent}); choose another place")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path}: cannot be written (the folder is read-only); choose another place")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A binary file that becomes `path` when the block ends, and is removed if the block raises.
@@ -48,8 +59,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     An OSError within (a full disk, an unwritable folder) becomes a UserError that names the path. A device, such as
     /dev/null, is refused: a file would take its place.
     """
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: cannot be written (it is a folder or a device); choose another name")
+    check_place(path)
     with explained(f"{path}: cannot be written", "choose another place"), draft(path) as temporary:
         with temporary.open("wb") as file:
             yield file

@@ -15,10 +15,14 @@ import numpy as np
 
 from minicoulomb.arguments import check_layers, check_samples, check_shape, check_vector
 from minicoulomb.arrays.backend import Array, array_module, changing
+from minicoulomb.arrays.limits import check_memory
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.layers import Layer, Sequential
 from minicoulomb.layers.layer import Shape
 from minicoulomb.optim import update_average
+
+# Training needs the parameters, their gradient and two moments.
+COPIES = 4
 
 
 class Slot(NamedTuple):
@@ -98,6 +102,8 @@ class Network:
         return self._initial(self._statistics, "statistics", self.statistics_size, None, dtype)
 
     def _initial(self, tree, kind, size, rng, dtype):
+        wanted = COPIES * size * np.dtype(dtype).itemsize
+        check_memory(f"a network of {size:,} parameters", wanted, "use smaller ones: --g-width, --d-width, --latent")
         vector = np.empty(size, dtype)
         for layer, slots in _leaves(self.root, tree):
             for name, slot in slots.items():

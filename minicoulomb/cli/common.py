@@ -18,7 +18,8 @@ from minicoulomb.cli.console import showing, skipped, warn
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import Dataset, check_shape
 from minicoulomb.data.sources import BUILT_IN, Found, find, open_dataset
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, printable
+from minicoulomb.files import check_place
 from minicoulomb.gan import Diverged
 from minicoulomb.models import SampleSpace
 from minicoulomb.presets import resolve
@@ -52,6 +53,22 @@ class UserPath(click.Path):
 PATH = UserPath(path_type=Path)
 # The settings that name files.
 FILES = ("data", "inception", "fid_reference")
+
+
+class Output(UserPath):
+    """A path to write: if it has a suffix, it is that of a file, and its place is checked before the computation."""
+
+    def convert(self, value, param, ctx):
+        path = Path(super().convert(value, param, ctx))
+        if path.suffix:
+            check_place(path)
+        elif not path.name:
+            raise UserError(f"{str(value)!r}: is no name of a file; choose one")
+        return path
+
+
+OUTPUT = Output(path_type=Path)
+SMALLER = "use a smaller --batch-size, -n or --size, or smaller networks"
 
 
 def run_directory(path: Path) -> Path:
@@ -170,7 +187,19 @@ class PrintsErrors:
                 return super().invoke(ctx)
         except UserError as error:
             remedy = "; lower --lr-g or --lr-d, or use a larger --eps" * isinstance(error, Diverged)
-            raise click.ClickException(f"{error}{remedy}") from None
+            raise click.ClickException(printable(f"{error}{remedy}")) from None
+        except click.ClickException as error:
+            error.message = printable(error.message)
+            raise
+        except MemoryError as error:  # NumPy's and CuPy's say how much they wanted
+            reason = f"{error}".rstrip(".") or "the memory is full"
+            raise click.ClickException(printable(f"{reason}; {SMALLER}")) from None
+        except OSError as error:
+            if not (error.filename or isinstance(error, FileNotFoundError)):
+                raise
+            place = error.filename or "the working directory"
+            remedy = "choose another place, or change its permissions"
+            raise click.ClickException(printable(f"{place}: {error.strerror}; {remedy}")) from None
         except KeyboardInterrupt:
             click.echo("\nstopped", err=True)
             sys.exit(128 + signal.SIGINT)

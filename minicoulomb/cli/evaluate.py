@@ -1,11 +1,14 @@
 """`minicoulomb evaluate`: the quality of a run's samples, by minicoulomb's own metrics, FID or KID."""
 
 import json
+from math import prod
 
 import click
 
+from minicoulomb.arrays.limits import check_pairs
+from minicoulomb.arrays.threads import watching
 from minicoulomb.cli.common import PATH, UserPath, load, open_data, open_reference, run_directory
-from minicoulomb.cli.console import showing, table, warn
+from minicoulomb.cli.console import PATIENCE, say, showing, table, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation.evaluate import EVALUATED
 from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
@@ -34,17 +37,22 @@ def evaluate(run, n, metric, reference, seed, as_json, **options):
     elif reference:
         raise click.UsageError("--reference applies only to FID and KID; add --metric fid,kid")
     else:
-        dataset = open_data(config, cache, space=checkpoint.space)
-        x = samples(checkpoint.G, checkpoint.state, n or EVALUATED, seed, config.run.batch_statistics)
-        metrics = evaluate_samples(x, dataset, config)
+        dataset, n = open_data(config, cache, space=checkpoint.space), n or EVALUATED
+        pairs = n * min(n, getattr(dataset, "n_train", n))
+        check_pairs(f"{n:,} samples", pairs, prod(dataset.shape), "use a smaller -n")
+        progress = showing("samples", "samples", PATIENCE)
+        x = samples(checkpoint.G, checkpoint.state, n, seed, config.run.batch_statistics, progress)
+        with watching(showing("distances, part", "parts", PATIENCE)):
+            metrics = evaluate_samples(x, dataset, config)
     metrics = {"step": checkpoint.state.step, **metrics}
-    click.echo(json.dumps(metrics) if as_json else "\n".join(table(metrics)))
+    say(*([json.dumps(metrics)] if as_json else table(metrics)))
 
 
 def _compare(checkpoint, backend, metrics, reference, n, seed, cache):
     """FID and KID of n samples, with the numbers of samples and of reference images."""
     config = checkpoint.config
     compare.check_images(checkpoint.space.shape)
+    compare.check_time(n, "-n", backend.xp)
     network = compare.open_network(config.run.inception, backend.xp)
     reference = reference or config.run.fid_reference or config.data.data
     opener = open_data if reference == config.data.data else open_reference

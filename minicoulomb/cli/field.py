@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from minicoulomb import pictures
-from minicoulomb.cli.common import PATH, UserPath, compute_on, configure, load, open_data, run_directory
-from minicoulomb.cli.console import showing, warn
+from minicoulomb.arrays.threads import watching
+from minicoulomb.cli.common import OUTPUT, UserPath, compute_on, configure, load, open_data, run_directory
+from minicoulomb.cli.console import PATIENCE, count_of, say, showing, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.errors import UserError
 from minicoulomb.models import SampleSpace
@@ -22,7 +23,7 @@ FEW = 10
 @click.command()
 @click.argument("target", type=UserPath(), metavar="RUN|PRESET")
 @click.option("-n", "n", type=click.IntRange(2), help="points of each kind  [2500], or rows of images  [6]")
-@click.option("-o", "output", type=PATH, required=True, help="picture.png, or with --animate file.gif")
+@click.option("-o", "output", type=OUTPUT, required=True, help="picture.png, or with --animate file.gif")
 @click.option("--animate", is_flag=True, help="draw an animation with a frame for each checkpoint of RUN")
 @click.option("--seed", type=click.IntRange(0), default=0, help="seed of the samples, and of a PRESET's networks  [0]")
 @config_options("data", "backend", "device", "tf32", "threads")
@@ -57,14 +58,15 @@ def field(target, n, output, animate, seed, **options):
         return
     if target in PRESETS:
         checkpoint = checkpoints.initial(config, SampleSpace.of(dataset), backend.xp)
-    pictures.save(field_picture(checkpoint, dataset, n, seed), output)
-    click.echo(f"the field of {target} at step {checkpoint.state.step:,}: {output}")
+    with watching(showing("field, part", "parts", PATIENCE)):
+        pictures.save(field_picture(checkpoint, dataset, n, seed), output)
+    say(f"the field of {target} at step {checkpoint.state.step:,}: {output}")
 
 
 def _animate(run, keep, backend, dataset, n, seed, output):
     frames = field_frames(run.checkpoints(), backend.xp, dataset, n, seed, showing("checkpoints", "checkpoints"))
     pictures.save_animation(frames, output, seconds=0.25)
-    click.echo(f"the field of {run.path} at {len(frames)} checkpoints: {output}")
+    say(f"the field of {run.path} at {count_of(len(frames), 'checkpoint')}: {output}")
     if len(frames) < FEW:
         option = "--keep-checkpoints 100" if keep <= len(frames) else "a smaller --checkpoint-every"
         warn(f"a run keeps its last checkpoints; for more frames train with {option}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, open_reference, run_directory
-from minicoulomb.cli.console import Console, showing, table, warn
+from minicoulomb.cli.console import Console, say, showing, table, warn
 from minicoulomb.cli.options import config_options, flag, named
 from minicoulomb.data.sources import find
 from minicoulomb.errors import UserError
@@ -67,7 +67,7 @@ def train(preset, out, resume, init_from, until, yes, dry_run, **options):
         if step == until:
             run.rewind(checkpoint, find_checkpoint(resume))
             option = "--steps M" if step == config.algorithm.steps else "a larger --until"
-            click.echo(f"{run.path}: finished at step {step}; {option} goes further")
+            say(f"{run.path}: finished at step {step}; {option} goes further")
             return
 
     found = found or find(config.data.data)
@@ -121,6 +121,7 @@ def _periodic_fid(checkpoint, backend, dataset, cache):
     config, settings = checkpoint.config, checkpoint.config.run
     if not settings.fid_every:
         return None
+    compare.check_time(settings.fid_samples, "--fid-samples", backend.xp)
     network = compare.open_network(settings.inception, backend.xp)
     opened = lambda config, found: open_reference(config, cache, found, checkpoint.space)
     reference = compare.open_reference(

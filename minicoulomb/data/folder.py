@@ -29,10 +29,10 @@ class Folder(Source):
         while folders:
             folder = folders.pop()
             path = self.path / folder
-            if (path / RUN).exists():
-                continue
             # Item by item, since a single folder may hold millions.
             with explained(f"{path}: cannot be listed", "make it readable"), os.scandir(path) as items:
+                if (path / RUN).exists():
+                    continue
                 for item in items:
                     if item.is_dir(follow_symlinks=False):
                         folders += [f"{folder}{item.name}/"] * (not item.name.startswith("."))

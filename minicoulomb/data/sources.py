@@ -76,14 +76,19 @@ def find(data: str) -> Found:
     """What lies at `data`. An array is checked and measured; UserError if it is none of the forms."""
     if data in BUILT_IN:
         return Found(data, BUILT_IN[data]())
-    with explained(f"data {data!r:.200}: cannot be found", "use a shorter path"):
-        if not Path(data).exists():
-            raise UserError(f"data {data!r}: must be {', '.join(BUILT_IN)}, {FORMS}; nothing is there; use --data")
+    _check_exists(data, "nothing is there; use --data")
     return Found(data, image_source(Path(data)) or array_dataset(Path(data)))
+
+
+def _check_exists(path, remedy):
+    with explained(f"data {str(path)!r:.200}: cannot be found", "use a shorter path"):
+        if not Path(path).exists():
+            raise UserError(f"data {str(path)!r}: must be {', '.join(BUILT_IN)}, {FORMS}; {remedy}")
 
 
 def image_source(path: Path) -> Source | None:
     """The images at a path; None if it is a file to be read as an array."""
+    _check_exists(path, "nothing is there")
     if not path.is_dir() and not path.is_file():
         raise UserError(f"{path}: a pipe or a device: must be {FORMS}; write its bytes to a file first")
     if is_lmdb(path):

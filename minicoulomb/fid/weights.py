@@ -20,7 +20,7 @@ from minicoulomb.fid.architecture import EPSILON, kernel_shapes
 from minicoulomb.fid.torch_file import LONGEST_PICKLE, read_torch
 from minicoulomb.untrusted import array_in, opened, opened_zip
 
-GET = "pytorch-fid downloads pt_inception-2015-12-05-6726825d.pth from its releases on GitHub (mseitzer/pytorch-fid)"
+GET = "download pt_inception-2015-12-05-6726825d.pth from the releases of mseitzer/pytorch-fid on GitHub"
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 

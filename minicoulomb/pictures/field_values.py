@@ -9,11 +9,13 @@ D(a_i) depends on the whole batch a, as it does in training.
 """
 
 from dataclasses import replace
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minicoulomb.arrays.backend import array_module
+from minicoulomb.arrays.limits import check_pairs
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.coulomb import field, potential, potentials
 from minicoulomb.data.dataset import Dataset, decode
@@ -42,6 +44,8 @@ def charges(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int = 0) -> 
     """
     config, space, G, _, state = checkpoint
     dataset = dataset.in_space(space)
+    among, remedy = (2 * n) ** 2, "use a smaller -n"
+    check_pairs(f"the field of {n:,} charges of each kind", among, prod(space.shape), remedy, array_module(state.w))
     current = replace(state, average=None, average_statistics=None)
     x = samples(G, current, n, seed, batch_statistics=True)
     y = decode(dataset.draw(rng_for(seed, "picture"), n), np.dtype(config.run.dtype))

@@ -11,11 +11,14 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from minicoulomb.arrays.limits import check_memory
 from minicoulomb.data.dataset import to_pixels
 from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
@@ -24,6 +27,10 @@ from minicoulomb.pictures.plane import scatter
 
 # In a larger grid the images are too small.
 LARGEST_GRID = 4096
+# Bytes for each point of a picture: its coordinates and pixel in float64, and what is computed from them.
+POINT = 100
+# Bytes on the disk for the smallest file.
+SMALLEST = 4096
 # Pillow looks for the nearest colour of 252 in place of 255: any lighter grey than this could replace white.
 NEAR_WHITE = 247
 
@@ -74,6 +81,7 @@ def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target:
     elif target.suffix.lower() == ".png":
         if is_image and n > LARGEST_GRID:
             raise UserError(f"{n} images: a grid has at most {LARGEST_GRID}; use -o FOLDER or a .npz file")
+        check_memory(f"a picture of {n:,} points", n * POINT, "use a smaller -n, or a .npz file")
         x = np.concatenate(list(blocks))
         save(image_grid(x) if is_image else scatter(None, x), target)
     elif target.suffix:
@@ -94,9 +102,19 @@ def check_rows(option: str, n: int, columns: int, shape: tuple[int, ...], target
         raise UserError(f"{target}: a picture has at most {LARGEST_GRID} images, not {n} rows of {columns}; use fewer")
 
 
+def _check_space(n, size, target):
+    """UserError unless n samples of `size` bytes fit on the disk."""
+    with suppress(OSError):  # the writing itself says what is wrong with the place
+        free = shutil.disk_usage(target.parent).free
+        if n * size > free > 0:  # 0 on file systems that are no disk
+            needs, has = (f"{min(number, 10**18) / 10**9:,.1f} GB" for number in (n * size, free))
+            raise UserError(f"{target}: {n:,} samples need {needs}, {has} are free; use a smaller -n")
+
+
 def _write_npz(blocks, n, shape, target, dtype):
     is_image = len(shape) == 3
     header = {"descr": "|u1" if is_image else dtype, "fortran_order": False, "shape": (n, *shape)}
+    _check_space(n, prod(shape) * np.dtype(header["descr"]).itemsize, target)
     with (
         atomic_write(target) as file,
         zipfile.ZipFile(file, "w") as archive,
@@ -108,6 +126,7 @@ def _write_npz(blocks, n, shape, target, dtype):
 
 
 def _write_folder(blocks, n, target):
+    _check_space(n, SMALLEST, target)
     digits = max(6, len(str(n - 1)))
     draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

@@ -18,10 +18,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from minicoulomb.errors import UserError
 from minicoulomb.pictures.colours import FRAME, GREY, INK, PAPER, RULE, VERMILION
 
 # Arrows are drawn on this many times as many pixels, and averaged.
 FINE = 4
+# Coordinates of a picture are below this, so that their differences and squares are finite.
+LARGEST = 1e150
 
 
 class Square(NamedTuple):
@@ -33,9 +36,14 @@ class Square(NamedTuple):
 
 
 def square_about(points: np.ndarray, margin: float = 1.15) -> Square:
-    """The square around the first two coordinates of points (n, m), `margin` times as wide as the points."""
+    """The square around the first two coordinates of points (n, m), `margin` times as wide as the points.
+
+    UserError if they are not finite, or so large that their squares are not.
+    """
     points = in_plane(points)
     low, high = points.min(axis=0), points.max(axis=0)
+    if not max(-low.min(), high.max()) < LARGEST:  # so that a NaN is told too
+        raise UserError("points that are not finite, or beyond 1e150: no picture shows them; use other points")
     side = margin * float((high - low).max()) or 1.0
     x, y = (low + high) / 2 - side / 2
     return Square(x, y, side)

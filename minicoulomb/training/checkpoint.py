@@ -15,6 +15,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from minicoulomb import __version__
 from minicoulomb.arrays.backend import to_host
+from minicoulomb.arrays.limits import check_memory
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError, explained
 from minicoulomb.files import atomic_write
@@ -57,9 +59,20 @@ class Checkpoint(NamedTuple):
 def initial(config: Config, space: SampleSpace, xp=np) -> Checkpoint:
     """Step 0 of a run: the configured networks with fresh parameters, as arrays of `xp`."""
     G, D = build(config.networks, space)
+    _check_batch(config, G, D, xp)
     return Checkpoint(
         config, space, G, D, initial_state(G, D, config.run.seed, config.run.dtype, config.algorithm.average > 0, xp)
     )
+
+
+def _check_batch(config, G, D, xp):
+    """UserError if the outputs of the layers with parameters, for x and for y, and the draws do not fit."""
+    numbers = [sum(prod(shape) for _, shape, size in network.summary() if size) for network in (G, D)]
+    n, updates, drawn = config.algorithm.batch_size, config.algorithm.d_steps, prod(D.input_shape)
+    drawn = G.input_shape[0] + drawn * (3 if config.algorithm.noise else 1)
+    wanted = n * (numbers[0] + 2 * numbers[1] + updates * drawn) * np.dtype(config.run.dtype).itemsize
+    what = f"batch_size {n:,}" + f" with d_steps {updates:,}" * (updates > 1)
+    check_memory(what, wanted, "use a smaller --batch-size, or smaller networks", xp)
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:

@@ -381,7 +381,7 @@ def test_a_folder_can_be_prepared_alone(tmp_path):
     (tmp_path / "photos" / "b.png").write_text("no image")
     assert "b.png" in run("prepare", tmp_path / "photos", tmp_path / "a.npy", "--size", 8, "--channels", 1, status=1)
     output = run("prepare", tmp_path / "photos", tmp_path / "a.npy", "--size", 8, "--channels", 1, "--skip-bad")
-    assert "1 images" in output
+    assert "\n1 image: " in output
     assert (np.load(tmp_path / "a.npy") == 77).all()
 
 

@@ -132,6 +132,37 @@ def test_values_are_checked_in_blocks(tmp_path, monkeypatch):
         array_dataset(saved(tmp_path, with_value(points, (49, 0), np.nan)))
 
 
+def npz_of(path, content, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("x.npy", content)
+    return path
+
+
+def test_an_archive_that_would_unfold_or_lies_about_its_size_is_refused_before_it_is_read(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 2)})
+    tracemalloc.start()
+    with pytest.raises(UserError, match="declares 100 bytes of numbers: float64"):
+        load_array(npz_of(tmp_path / "a.npz", header.getvalue() + bytes(100)))
+    with (
+        zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("x.npy", "w") as member,
+    ):
+        for _ in range(300):
+            member.write(bytes(2**20))
+    with pytest.raises(UserError, match="would unfold to 314,572,800"):
+        load_array(tmp_path / "b.npz")
+    assert tracemalloc.get_traced_memory()[1] < 10**8
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\1\0\x60\xea" + b"(" * 60000, b"\x93NUMPY\1\0"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
+def test_a_member_that_is_no_array_ends_in_a_message(tmp_path, content, method):
+    with pytest.raises(UserError, match="not a whole array|method 14"):
+        load_array(npz_of(tmp_path / "a.npz", content, method))
+
+
 def moons(n=400):
     """Two half circles, as points (n, 2)."""
     rng = np.random.default_rng(0)
@@ -224,34 +255,3 @@ def test_a_member_that_is_no_array_or_unfolds_too_far_is_refused(tmp_path, monke
     np.savez_compressed(path, x=np.zeros((2**10, 32, 32), np.uint8))
     with pytest.raises(UserError, match=r"x\.npy: .* bytes would unfold to"):
         load_array(path)
-
-
-def npz_of(path, content, method=zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(path, "w", method) as archive:
-        archive.writestr("x.npy", content)
-    return path
-
-
-def test_an_archive_that_would_unfold_or_lies_about_its_size_is_refused_before_it_is_read(tmp_path):
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 2)})
-    tracemalloc.start()
-    with pytest.raises(UserError, match="declares 100 bytes of numbers: float64"):
-        load_array(npz_of(tmp_path / "a.npz", header.getvalue() + bytes(100)))
-    with (
-        zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        archive.open("x.npy", "w") as member,
-    ):
-        for _ in range(300):
-            member.write(bytes(2**20))
-    with pytest.raises(UserError, match="would unfold to 314,572,800"):
-        load_array(tmp_path / "b.npz")
-    assert tracemalloc.get_traced_memory()[1] < 10**8
-    tracemalloc.stop()
-
-
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\1\0\x60\xea" + b"(" * 60000, b"\x93NUMPY\1\0"])
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
-def test_a_member_that_is_no_array_ends_in_a_message(tmp_path, content, method):
-    with pytest.raises(UserError, match="not a whole array|method 14"):
-        load_array(npz_of(tmp_path / "a.npz", content, method))

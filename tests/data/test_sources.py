@@ -260,7 +260,7 @@ def test_links_that_lead_in_circles_are_named_and_left_out(tmp_path):
 
 def test_paths_that_are_too_long_are_told(tmp_path):
     for path in (tmp_path / ("x" * 300), tmp_path / ("x/" * 2500)):
-        with pytest.raises(UserError, match=r"cannot be found \(File name too long\); use a shorter path"):
+        with pytest.raises(UserError, match=r"cannot be found \(File name too long\)"):
             find(str(path))
     folder = write_folder(tmp_path / "photos", contents(2))
     output = run("prepare", folder, tmp_path / ("x" * 250 + ".npy"), status=1)
