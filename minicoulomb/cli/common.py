@@ -153,7 +153,7 @@ def _edited(path, settings, chosen):
 def _absolute(settings):
     """The settings that name files, as absolute paths: a run can continue from any working directory."""
     paths = {name: settings[name] for name in FILES if settings.get(name) is not None}
-    return {name: path if path in BUILT_IN else str(Path(path).resolve()) for name, path in paths.items()}
+    return {name: path if path in BUILT_IN else os.path.realpath(path) for name, path in paths.items()}
 
 
 def compute_on(config: Config) -> Backend:

@@ -274,3 +274,10 @@ def test_a_working_directory_that_is_gone_is_told(runs):
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.startswith("Error: the working directory: No such file or directory; choose another place")
+
+
+def test_a_link_to_itself_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    assert "nothing is there" in run("train", "--data", "loop", status=1)
+    assert "loop" in run("train", *SMALL, "--inception", "loop", "--dry-run")
