@@ -39,6 +39,8 @@ LONGEST = 4000
 DIVERGED, KEPT = "not finite at step", {"cache", ".out.npy.partial", ".part.npy.partial"}
 ROOT = Path(__file__).parents[2]
 Result = TypeVar("Result")
+# The cases have homes of their own, but one cache of fonts.
+os.environ.setdefault("MPLCONFIGDIR", str(Path.home() / ".cache/matplotlib"))
 HOOK = Path(__file__).parent / "hook"
 
 
@@ -94,6 +96,7 @@ def _act(action, folder, output):
         os.dup2(output, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", errors="backslashreplace")
         limit()
+        os.environ["HOME"] = str(folder)
         watch(str(folder))
         action()
         status = 0
@@ -110,7 +113,7 @@ def _act(action, folder, output):
 def command(argv: list[str], folder: Path, idle: float = 0.0, **variables: object) -> Outcome:
     """The outcome of `python -m minicoulomb ARGV` in the folder."""
     environment = os.environ | {name: str(value) for name, value in variables.items()}
-    environment |= {"PYTHONPATH": f"{HOOK}:{ROOT}", "FUZZ_FOLDER": str(folder), "PYTHONHASHSEED": "0"}
+    environment |= {"PYTHONPATH": f"{HOOK}:{ROOT}", "FUZZ_FOLDER": str(folder), "HOME": str(folder)}
     environment |= {"OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     with TemporaryFile() as output:
         line = [sys.executable, "-m", "minicoulomb", *argv]

@@ -37,17 +37,19 @@ def watch(folder: str, kill: int | None = None, count: str | None = None) -> Non
         if not is_open and event not in CHANGES:
             return
         for path in arguments[: 2 if event in ("os.rename", "os.link") else 1]:
-            if isinstance(path, str | bytes | os.PathLike) and not allowed(os.fsdecode(path), is_open):
+            if isinstance(path, str | bytes | os.PathLike) and not allowed(os.fsdecode(path), event):
                 end(f"executed a change of {os.fsdecode(path)}")
         if kill is not None:
             step()
 
-    def allowed(path, is_open):
+    def allowed(path, event):
         whole = os.path.realpath(path)
+        if event == "os.mkdir" and os.path.exists(whole):  # it will fail
+            return True
         # A device may be written to, never replaced: the attack may run as root.
         return (
             f"{whole}/".startswith(f"{folder}/")
-            or (is_open and whole in DEVICES)
+            or (event == "open" and whole in DEVICES)
             or any(part in path for part in APART)
         )
 
