@@ -62,7 +62,7 @@ def for_each(function: Callable, parts: Iterable) -> None:
     parts = list(parts)
     stopped = Event()
     if _pool is None or len(parts) == 1:
-        calls = map(function, parts)
+        calls: Iterable = map(function, parts)
     else:
         context = copy_context()
         context.run(_stopped.set, stopped)

@@ -66,7 +66,8 @@ def showing(what: str, unit: str = "images", patience: float = 0) -> Callable[[i
     """
     if not sys.stderr.isatty():
         return None
-    bar, last, due, is_shown = None, math.inf, 0.0, False
+    bar: Any = None
+    last, due, is_shown = math.inf, 0.0, False
 
     def show(done: int, total: int) -> None:
         nonlocal bar, last, due, is_shown

@@ -32,7 +32,7 @@ from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
 from minicoulomb.untrusted import array_in, opened, opened_zip
 
-FORMAT = 2
+FORMAT, READ = 3, (2, 3)  # format 2 has no location
 # The JSON text is about 2 kB; a damaged length must not make us read gigabytes.
 LONGEST_ABOUT = 2**20
 # Bytes of a file for each layer that its configuration may have; a layer of one unit has 24 with Adam's moments.
@@ -167,7 +167,7 @@ def _read_about(path, archive):
             raise UserError(f"{path}: {found}: must be about 2000 bytes; it is damaged")
 
     about = json.loads(array_in(archive, "about", check).tobytes())
-    if about["format"] != FORMAT:
+    if about["format"] not in READ:
         writer = about.get("versions", {}).get("minicoulomb", "another version")
         raise UserError(
             f"{path}: format {about['format']!s:.20}, written by minicoulomb {writer!s:.20}: this version reads format "

@@ -206,6 +206,7 @@ def test_a_checkpoint_with_a_wrong_description_is_refused(path, changes, said):
     "networks",
     [
         {"g_depth": 10**6},
+        {"g_depth": 1000, "d_depth": 1000},
         {"d_depth": 10**9},
         {"extra_layers": 10**7, "generator": "my"},
         {"g_width": 10**5, "d_width": 10**9},
@@ -216,7 +217,7 @@ def test_a_checkpoint_with_a_wrong_description_is_refused(path, changes, said):
 def test_a_small_file_that_declares_large_networks_is_refused_before_they_are_built(path, networks):
     rewrite(path, {"about": about(path, config=networks)})
     tracemalloc.start()
-    with pytest.raises(UserError, match="layers in a file|calls for|side|too large"):
+    with pytest.raises(UserError, match="at most 1000|layers in a file|calls for|side|too large"):
         checkpoints.load(path)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
