@@ -7,7 +7,6 @@ export            samples as samples.png, a grid of images or a scatter plot of 
                   or as samples.npz, with `images` (n, h, w, c) uint8 or `x` (n, m), float32, of a file's points float64
 """
 
-import os
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -20,8 +19,8 @@ from PIL import Image
 
 from minicoulomb.arrays.limits import check_memory
 from minicoulomb.data.dataset import to_pixels
-from minicoulomb.errors import UserError
-from minicoulomb.files import atomic_write
+from minicoulomb.errors import UserError, explained
+from minicoulomb.files import atomic_write, draft
 from minicoulomb.pictures.images import image_grid
 from minicoulomb.pictures.plane import scatter
 
@@ -128,18 +127,14 @@ def _write_npz(blocks, n, shape, target, dtype):
 def _write_folder(blocks, n, target):
     _check_space(n, SMALLEST, target)
     digits = max(6, len(str(n - 1)))
-    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with explained(f"{target}: cannot be written", "choose another place"):
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise UserError(f"{target}: exists and is not an empty folder; choose another name")
-        draft.mkdir(parents=True)
-        images = (image for block in blocks for image in block)
-        for number, image in enumerate(images):
-            image_grid(image[None], padding=0, zoom=1).save(draft / f"{number:0{digits}d}.png")
-        if target.exists():
-            target.rmdir()
-        draft.rename(target)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error}); choose another place") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with draft(target, folder=True) as folder:
+            images = (image for block in blocks for image in block)
+            for number, image in enumerate(images):
+                image_grid(image[None], padding=0, zoom=1).save(folder / f"{number:0{digits}d}.png")
+            if target.exists():
+                target.rmdir()
+            folder.rename(target)

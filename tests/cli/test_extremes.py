@@ -281,3 +281,13 @@ def test_a_link_to_itself_is_told(tmp_path, monkeypatch):
     Path("loop").symlink_to("loop")
     assert "nothing is there" in run("train", "--data", "loop", status=1)
     assert "loop" in run("train", *SMALL, "--inception", "loop", "--dry-run")
+
+
+def test_a_folder_of_samples_removes_the_draft_of_a_killed_process(runs, tmp_path):
+    dead = tmp_path / ".made.999999.tmp"
+    dead.mkdir()
+    (dead / "000000.png").touch()
+    run("sample", runs / "00001-digits", "-n", 1, "-o", tmp_path / "made")
+    assert tree(tmp_path) == {"made/000000.png"}
+    assert "not an empty folder" in run("sample", runs / "00001-digits", "-o", tmp_path / "made", status=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"made"}
