@@ -265,7 +265,7 @@ def case(root, world, every, number):
     place(world, ["runs", "lmdb"], folder)
     path = folder / "bomb"
     path.write_bytes(make) if isinstance(make, bytes) else make(path)
-    outcome = command(argv.split(), folder, idle(True))
+    outcome = command(argv.split(), folder, idle())
     found, left = fault(outcome), [file.name for file in folder.glob("out*")]
     if outcome.status and left and not found:
         found = Fault(f"an error left {left[0]}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import damage
 from .kinds import Kind, kinds, make_world
-from .trial import DIVERGED, KEPT, Failure, Fault, Outcome, fault, forked, idle, place, spread, tree
+from .trial import DIVERGED, KEPT, Failure, Fault, Outcome, fault, forked, place, spread, tree
 
 
 class Attack:
@@ -35,7 +35,7 @@ class Attack:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes((self.world / kind.path).read_bytes() if content is None else content)
             before = tree(folder)
-            outcome = forked(kind.action, folder, idle())
+            outcome = forked(kind.action, folder)
             after = tree(folder)
         finally:
             shutil.rmtree(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .kinds import RUN, TINY, cli, make_world
-from .trial import DIVERGED, KEPT, Failure, Fault, fault, forked, idle, place, spread
+from .trial import DIVERGED, KEPT, Failure, Fault, fault, forked, place, spread
 
 INTEGERS = ["0", "-1", "1", "2147483648", "9223372036854775808", "1" + "0" * 30, "nan", "²", ""]
 FLOATS = ["0", "-1", "1e-320", "1e-8", "1e30", "1e308", "inf", "nan", "-0.0"]
@@ -58,7 +58,7 @@ def case(root, world, every, number):
     os.mkfifo(folder / "pipe")
     (folder / "loop").symlink_to("loop")
     before = set(folder.rglob("*"))
-    outcome = forked(cli(*argv), folder, idle())
+    outcome = forked(cli(*argv), folder)
     found = fault(outcome)
     made = set(folder.rglob("*")) - before
     left = [] if outcome.status == 0 or DIVERGED in outcome.output else [p for p in made if not KEPT & set(p.parts)]

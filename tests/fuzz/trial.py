@@ -70,21 +70,26 @@ class Failure(NamedTuple):
     content: bytes = b""
 
 
+def used(field: int) -> int:
+    """Bytes that this process uses: of its addresses (0), or of the machine's memory (1)."""
+    return int(Path("/proc/self/statm").read_text().split()[field]) * resource.getpagesize()
+
+
 def limit() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 1, SECONDS + 2))
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+    resource.setrlimit(resource.RLIMIT_AS, 2 * (used(0) + ADDRESSES,))  # a fork begins with its parent's
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.alarm(PATIENCE)
 
 
-def forked(action: Callable[[], object], folder: Path, idle: float = 0.0) -> Outcome:
+def forked(action: Callable[[], object], folder: Path) -> Outcome:
     """The outcome of the action in a forked process with the folder as its working directory."""
     with TemporaryFile() as output:
         sys.stdout.flush()
-        child = os.fork()
+        inherited, child = used(1), os.fork()
         if not child:
             _act(action, folder, output.fileno())
-        return _outcome(child, output, idle)
+        return _outcome(child, output, inherited)
 
 
 def _act(action, folder, output):
@@ -134,12 +139,10 @@ def _outcome(child, output, idle):
 
 
 @cache
-def idle(by_command: bool = False) -> float:
-    """Memory of a process that does nothing."""
+def idle() -> float:
+    """Memory of a command that does nothing."""
     with TemporaryDirectory() as folder:
-        if by_command:
-            return command(["--help"], Path(folder)).memory
-        return forked(lambda: None, Path(folder)).memory
+        return command(["--help"], Path(folder)).memory
 
 
 def fault(outcome: Outcome) -> Fault | None:
