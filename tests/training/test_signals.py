@@ -167,6 +167,7 @@ def test_other_commands_without_an_output_end_without_a_traceback(tmp_path, comm
 
 INTERRUPTED = """
 import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process ignores Ctrl-C
 class Interrupts:
     def find_spec(self, name, path, target=None):
         if name == "minicoulomb.cli.console":
