@@ -69,8 +69,9 @@ if TYPE_CHECKING:
     from minicoulomb.config import Algorithm, Config, Networks
     from minicoulomb.conv import correlate, correlate_input, correlate_kernel
     from minicoulomb.coulomb import energy, field, mmd2, plummer_kernel, potential, potentials
+    from minicoulomb.diagnostics import Diverged, Metrics
     from minicoulomb.errors import UserError
-    from minicoulomb.gan import Batch, Diverged, Gradients, Metrics, State, generate, gradients, initial_state, step
+    from minicoulomb.gan import Batch, Gradients, State, generate, gradients, initial_state, step
     from minicoulomb.layers import (
         ELU,
         AveragePool,
@@ -108,7 +109,7 @@ __all__ = [
 
 # The rooms that define these names. A room is imported when a name is first used, not here: the command sets BLAS's
 # number of threads before NumPy is imported, and Python runs this file first.
-_ROOMS = ("errors", "config", "conv", "coulomb", "optim", "schedules", "layers", "network", "models", "gan")
+_ROOMS = tuple("errors config conv coulomb optim schedules layers network models diagnostics gan".split())
 
 
 def __getattr__(name: str) -> Any:

@@ -17,10 +17,12 @@ in the same kernel and units for all objectives.
 
 from typing import Any
 
+from minicoulomb.arguments import check_draws
 from minicoulomb.arrays.backend import array_module
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.config import Algorithm
 from minicoulomb.coulomb import field, potentials
+from minicoulomb.coulomb.arguments import checked_kernel
 from minicoulomb.gan import Batch, Gradients, add_penalty, gradients, target_scale
 from minicoulomb.network import Network
 
@@ -50,6 +52,7 @@ def gan_gradients(
 
     Generated and real samples pass D one after the other: batch normalization normalizes each batch by itself.
     """
+    check_draws(theta, batch, D.input_shape, algorithm)
     y, n_x, n_y = batch.y, len(batch.z), len(batch.y)
     of_theta, of_w = G.prepare(theta, workspace, keep=False), D.prepare(w, workspace)
     x, residuals_z = G.forward(of_theta, batch.z)
@@ -79,6 +82,8 @@ def field_gradients(
     workspace=NoWorkspace,
 ) -> Gradients:
     """G's gradient along the field of the mini-batch at theta; D, w and train_g are not used."""
+    check_draws(theta, batch, D.input_shape, algorithm)
+    _, eps = checked_kernel(algorithm.d, eps, theta.dtype)
     half_s = target_scale(algorithm, eps) / 2
     x, residuals_z = G.forward(G.prepare(theta, workspace, keep=False), batch.z)
     force = field(x, batch.y, x, algorithm.d, eps).reshape(x.shape)  # (n_x, ...)

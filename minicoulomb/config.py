@@ -5,11 +5,15 @@ own settings are in presets.py.
 """
 
 import json
+import sys
 from dataclasses import asdict, dataclass, field, fields, replace
-from math import inf
+from math import inf, log
 from typing import Any
 
 from minicoulomb.errors import UserError
+
+# The natural logarithms of the dtypes' largest numbers.
+LOG_MAX = {"float32": 88.72, "float64": 709.78}
 
 
 def setting(default, help: str, choices=None, *, low=-inf, above=-inf, high=inf) -> Any:
@@ -27,11 +31,11 @@ def _check(f, value):
         rule = f"must be one of {', '.join(f.metadata['choices'])}"
     elif isinstance(value, int | float) and not isinstance(value, bool):
         low, above, high = f.metadata["low"], f.metadata["above"], f.metadata["high"]
-        if not (low <= value <= high and above < value < inf):
+        if not (low <= value <= high and above < value <= sys.float_info.max):
             limits = (("at least", low), ("above", above), ("at most", high))
             rule = " and ".join(["must be finite", *(f"{what} {n}" for what, n in limits if abs(n) < inf)])
     if rule:
-        raise UserError(f"{f.name} {value!r}: {rule}; {_flag(f.name)} is: {f.metadata['help']}")
+        raise UserError(f"{f.name} {value!r:.80}: {rule}; {_flag(f.name)} is: {f.metadata['help']}")
 
 
 def _flag(name):
@@ -43,7 +47,9 @@ class _Part:
 
     def __post_init__(self):
         for f in fields(self):
-            _check(f, getattr(self, f.name))
+            if getattr(value := getattr(self, f.name), "ndim", None) == 0:  # a number of NumPy
+                object.__setattr__(self, f.name, value := value.item())
+            _check(f, value)
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,9 @@ class Networks(_Part):
     latent: int = setting(2, "dimension of z ~ N(0, I)", low=1)
     g_width: int | None = setting(None, "units of G's hidden layers (mlp), or channels before its last layer", low=1)
     d_width: int | None = setting(None, "units of D's hidden layers (mlp), or channels of its first layer", low=1)
-    g_depth: int = setting(4, "hidden layers of G (mlp)", low=1)
-    d_depth: int = setting(3, "hidden layers of D (mlp)", low=1)
-    extra_layers: int = setting(0, "3x3 convolutions to add at 4x4 pixels; 0 in the paper", low=0)
+    g_depth: int = setting(4, "hidden layers of G (mlp)", low=1, high=1000)
+    d_depth: int = setting(3, "hidden layers of D (mlp)", low=1, high=1000)
+    extra_layers: int = setting(0, "3x3 convolutions to add at 4x4 pixels; 0 in the paper", low=0, high=1000)
     g_activation: str = setting("relu", "activation in G (mlp)", ("relu", "leaky_relu", "elu", "tanh"))
     d_activation: str = setting("relu", "activation in D (mlp)", ("relu", "leaky_relu", "elu", "tanh"))
     convolution: str = setting(
@@ -129,6 +135,7 @@ class Algorithm(_Part):
 
     def __post_init__(self):
         super().__post_init__()
+        self.check_range("float64")
         # What an objective does not have must stay at the value that means none.
         absent = {"gan": {"noise": 0, "field_share": 0}, "field": {"noise": 0, "d_steps": 1, "l2": 0, "field_share": 0}}
         for name, none in absent.get(self.objective, {}).items():
@@ -139,6 +146,14 @@ class Algorithm(_Part):
                 )
         if self.field_share == 1:
             raise UserError("field_share 1: leaves nothing to D; use --objective field, or a share below 1")
+
+    def check_range(self, dtype: str) -> None:
+        """UserError unless the scales of kernel and target, powers of eps, are numbers of the dtype."""
+        for eps in (self.eps, self.eps_end or self.eps):
+            if abs((self.d + 2) * log(eps)) + abs(log(self.potential_scale)) > LOG_MAX[dtype]:
+                numbers = f"d {self.d:g}, eps {eps:g}, potential_scale {self.potential_scale:g}"
+                remedy = "use a smaller --d, or --eps and --potential-scale nearer to 1"
+                raise UserError(f"{numbers}: scale and eps^(d+2) must be within the range of {dtype}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -205,19 +220,26 @@ class Config:
     algorithm: Algorithm = Algorithm()
     run: Run = Run()
 
+    def __post_init__(self):
+        for f in fields(self):
+            if not isinstance(part := getattr(self, f.name), f.type):
+                what = f"{f.name} {part!r:.80}"
+                raise UserError(f"{what}: must be of type {f.type.__name__}; use Config.of(lr_g=1e-3, ...)")
+        self.algorithm.check_range(self.run.dtype)
+
     @classmethod
-    def of(cls, **settings: Any) -> "Config":
+    def of(cls, /, **settings: Any) -> "Config":
         """The configuration with these settings, whichever part they belong to, and defaults for all others.
 
         UserError for a name that no part has, or a value that no run could use.
         """
         return cls().replace(**settings)
 
-    def replace(self, **settings: Any) -> "Config":
+    def replace(self, /, **settings: Any) -> "Config":
         """A copy with these settings changed."""
         unknown = sorted(set(settings) - set(SETTINGS))
         if unknown:
-            raise UserError(f"settings {', '.join(unknown)}: unknown here; `minicoulomb train --help` lists all")
+            raise UserError(f"settings {', '.join(unknown):.200}: unknown here; `minicoulomb train --help` lists all")
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         return Config(
             **{

@@ -28,11 +28,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicoulomb import one_pass
-from minicoulomb.arrays.backend import array_module, to_host
+from minicoulomb.arguments import check_draws, check_state
+from minicoulomb.arrays.backend import array_module
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.config import Algorithm
-from minicoulomb.coulomb import field, mmd2_of, potential, potentials
+from minicoulomb.coulomb import field, potential, potentials
+from minicoulomb.coulomb.arguments import checked_kernel
+from minicoulomb.diagnostics import Metrics
 from minicoulomb.errors import UserError
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, update_average
@@ -153,9 +156,8 @@ def gradients(
     >>> result.dtheta.shape, result.dw.shape
     ((6,), (3,))
     """
-    if algorithm.noise and batch.noise_x is None:
-        raise UserError(f"noise {algorithm.noise}: the batch has none; pass noise_x and noise_y, N(0, I) as x and y")
-    xp, y, n_x, n_y = array_module(theta), batch.y, len(batch.z), len(batch.y)
+    xp, (_, eps) = check_draws(theta, batch, D.input_shape, algorithm), checked_kernel(algorithm.d, eps, theta.dtype)
+    y, n_x, n_y = batch.y, len(batch.z), len(batch.y)
     of_theta, of_w = G.prepare(theta, workspace, keep=False), D.prepare(w, workspace)  # theta and w, for several passes
 
     x, residuals_z = G.forward(of_theta, batch.z)  # (n_x, ...)
@@ -204,21 +206,6 @@ def add_penalty(dw: Any, D: Network, w: Any, l2: float) -> None:
     if l2:
         for kernel in D.kernels:
             dw[kernel] += l2 * w[kernel]
-
-
-def diagnostics(result: Gradients, unit: float = 1.0) -> dict[str, Any]:
-    """How well D and G do at one batch, as numbers on the device.
-
-    r2     1 - sum (D - s Phi)^2 / sum (s Phi - mean s Phi)^2 over all points where D learns: D's fit, at most 1;
-           absent where D regresses nothing
-    mmd2   unit (mean Phi(y) - mean Phi(x)) >= 0, the squared MMD of the two batches, which must fall
-    """
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in `step`
-        mmd2 = {"mmd2": unit * mmd2_of(result.phi_x, result.phi_y)}
-        if result.fit is None:
-            return mmd2
-        error, scatter = result.fit[0] - result.fit[1], result.fit[1] - result.fit[1].mean()
-        return {"r2": 1 - (error @ error) / (scatter @ scatter), **mmd2}
 
 
 @dataclass
@@ -302,47 +289,6 @@ def initial_state(G: Network, D: Network, seed: int = 0, dtype: Any = np.float32
     return State(0, theta, w, moments[0], moments[1], statistics, *averages)
 
 
-class Diverged(UserError):
-    """A loss or gradient is not finite; `what` names it. The arrays of the state are those of the last good step."""
-
-    def __init__(self, what: str, message: str = ""):
-        super().__init__(message or f"{what} is not finite")
-        self.what = what
-
-
-class Metrics(NamedTuple):
-    """What one step measured before its last update, still on the device; `read` gives it as numbers.
-
-    Attributes
-    ----------
-    result : Gradients
-        Of the last batch, without its large arrays.
-    unit : float
-        `potential_unit` of the step.
-    checks : dict of booleans by name
-        Whether each loss and gradient was finite, and "all": these and those of all steps before.
-    """
-
-    result: Gradients
-    unit: float
-    checks: dict[str, Any]
-
-    def read(self) -> dict[str, float]:
-        """The step's numbers as floats; waits for the device.
-
-        loss_d and loss_g; mmd2, the squared MMD of the batch; r2, D's coefficient of determination, at most 1. An
-        objective without a D has no loss_d, and one without a regression no r2. Raises Diverged if anything was not
-        finite, now or earlier.
-        """
-        losses = {name: getattr(self.result, name) for name in self.checks if name.startswith("loss")}
-        numbers, xp = losses | diagnostics(self.result, self.unit), array_module(self.result.loss_g)
-        values = iter(to_host(xp.stack([*numbers.values(), *self.checks.values()])).tolist())
-        numbers, checks = dict(zip(numbers, values)), dict(zip(self.checks, values))
-        if not checks.pop("all"):
-            raise Diverged(next((name for name, good in checks.items() if not good), "a loss or gradient"))
-        return numbers
-
-
 def step(
     G: Network,
     D: Network,
@@ -402,7 +348,7 @@ def step(
     """
     if len(batches) != len(rates.adam_d):
         raise UserError(f"{len(batches)} batches: must be a list of {len(rates.adam_d)}, one for each update of D")
-    xp, w, moments_d, finite = array_module(state.theta), state.w, state.moments_d, state.finite
+    xp, w, moments_d, finite = check_state(state), state.w, state.moments_d, state.finite
     if len(batches) > 1:  # so that a later batch that diverges leaves the state as it was
         w, moments_d = w.copy(), moments_d.copy()
     for number, (batch, adam_d) in enumerate(zip(batches, rates.adam_d), 1):

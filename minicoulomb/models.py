@@ -35,8 +35,8 @@ the difference between the means of the two batches).
 from dataclasses import replace
 from itertools import pairwise
 from math import log2, prod
-from typing import NamedTuple
 
+from minicoulomb.arguments import check_type
 from minicoulomb.config import Networks
 from minicoulomb.errors import UserError
 from minicoulomb.layers import (
@@ -58,29 +58,7 @@ from minicoulomb.layers import (
     Upsample,
 )
 from minicoulomb.network import Network
-
-
-class SampleSpace(NamedTuple):
-    """The space of samples.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of one sample: (m,) for points, (height, width, channels) for images.
-    scale : float
-        Typical size of a coordinate; the networks `mlp` divide by it.
-    bound : float
-        Largest size of a coordinate, which the output of the generator `mlp` does not exceed.
-
-    Examples
-    --------
-    >>> SampleSpace((32, 32, 3))
-    SampleSpace(shape=(32, 32, 3), scale=1.0, bound=1.0)
-    """
-
-    shape: tuple[int, ...]
-    scale: float = 1.0
-    bound: float = 1.0
+from minicoulomb.space import SampleSpace, check_space
 
 
 def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
@@ -103,7 +81,7 @@ def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     Raises
     ------
     UserError
-        If a network is convolutional and samples are not square images of side 4 * 2**k, k >= 1.
+        If a network is convolutional and samples are not square images of side 4 * 2**k, k >= 1; for other classes.
 
     Examples
     --------
@@ -111,6 +89,8 @@ def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     >>> G.output_shape, D.output_shape
     ((32, 32, 3), ())
     """
+    check_type("networks", networks, Networks, "use Networks(), or config.networks")
+    space = check_space(space)
     G, D = GENERATORS[networks.generator](networks, space), DISCRIMINATORS[networks.discriminator](networks, space)
 
     def with_algorithm(layer):

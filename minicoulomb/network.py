@@ -13,12 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicoulomb.arrays.backend import Array, array_module
+from minicoulomb.arguments import check_layers, check_samples, check_shape, check_vector
+from minicoulomb.arrays.backend import Array, array_module, changing
+from minicoulomb.arrays.limits import check_memory
 from minicoulomb.arrays.workspace import NoWorkspace
-from minicoulomb.errors import UserError
 from minicoulomb.layers import Layer, Sequential
 from minicoulomb.layers.layer import Shape
 from minicoulomb.optim import update_average
+
+# Training needs the parameters, their gradient and two moments.
+COPIES = 4
 
 
 class Slot(NamedTuple):
@@ -27,6 +31,10 @@ class Slot(NamedTuple):
     start: int
     stop: int
     shape: Shape
+
+
+class Prepared(list):
+    """The parameters of a network as a tree, for several passes: the result of `Network.prepare`."""
 
 
 class Network:
@@ -55,7 +63,7 @@ class Network:
     Raises
     ------
     UserError
-        If a layer cannot take the output of the one before it, or is no Layer.
+        If a layer cannot take the output of the one before it, or is no Layer, or `input_shape` is no tuple.
 
     Examples
     --------
@@ -69,11 +77,8 @@ class Network:
     """
 
     def __init__(self, layers: list[Layer], input_shape: Shape):
-        for layer in layers:
-            if not isinstance(layer, Layer):
-                raise UserError(f"layer {layer!r}: must be a Layer; call the function that makes it, as in ReLU()")
-        self.root = Sequential(*layers)
-        self.input_shape = tuple(input_shape)
+        self.root = Sequential(*check_layers(layers, Layer))
+        self.input_shape = check_shape("input_shape", input_shape)
         self.output_shape = self.root.output_shape(self.input_shape)
         self._parameters, self.size = _lay_out(self.root, "parameters", 0)
         self._statistics, self.statistics_size = _lay_out(self.root, "statistics", 0)
@@ -84,6 +89,10 @@ class Network:
             if layer.parameters()[name].is_kernel
         ]
 
+    def __repr__(self):
+        layers = ", ".join(layer.name for layer in self.root.children)
+        return f"Network({self.input_shape} -> {self.output_shape}, {self.size} parameters: {layers})"
+
     def init(self, rng: np.random.Generator, dtype=np.float32) -> np.ndarray:
         """Initial parameters theta (size,), drawn as each layer says."""
         return self._initial(self._parameters, "parameters", self.size, rng, dtype)
@@ -93,6 +102,8 @@ class Network:
         return self._initial(self._statistics, "statistics", self.statistics_size, None, dtype)
 
     def _initial(self, tree, kind, size, rng, dtype):
+        wanted = COPIES * size * np.dtype(dtype).itemsize
+        check_memory(f"a network of {size:,} parameters", wanted, "use smaller ones: --g-width, --d-width, --latent")
         vector = np.empty(size, dtype)
         for layer, slots in _leaves(self.root, tree):
             for name, slot in slots.items():
@@ -104,7 +115,7 @@ class Network:
 
         The passes share work buffers and, with `keep`, the transforms of kernels. Valid while theta does not change.
         """
-        return _prepare(self.root, self._params(theta), workspace, keep)
+        return Prepared(_prepare(self.root, self._params(theta), workspace, keep))
 
     def forward(self, theta: Array, x: Array, statistics: Array | None = None):
         """y = network(x; theta).
@@ -127,18 +138,18 @@ class Network:
         UserError
             If x or theta has another shape, or x no samples.
         """
-        if x.shape[1:] != self.input_shape or len(x) == 0:
-            takes = ", ".join(map(str, ("n", *self.input_shape)))
-            raise UserError(f"input of shape {x.shape}: the network takes ({takes}), n >= 1")
-        params = theta if isinstance(theta, list) else self._params(theta)
-        return self.root.forward(params, x, None if statistics is None else _views(self._statistics, statistics))
+        check_samples("input", x, "takes", self.input_shape)
+        params = theta if isinstance(theta, Prepared) else self._params(theta)
+        return self.root.forward(params, x, None if statistics is None else self._running(statistics))
 
     def input_gradient(self, residuals, dy: Array) -> Array:
         """dx = (dy/dx)^T dy, (n, *input_shape)."""
+        check_samples("dy", dy, "gives", self.output_shape)
         return self.root.input_gradient(residuals, dy)
 
     def param_gradient(self, residuals, dy: Array) -> Array:
         """dtheta = (dy/dtheta)^T dy, (size,)."""
+        check_samples("dy", dy, "gives", self.output_shape)
         return self._flat(self.root.param_gradient(residuals, dy), dy)
 
     def gradients(self, residuals, dy: Array, weights: Array | None = None) -> tuple[Array, Array]:
@@ -146,14 +157,17 @@ class Network:
 
         Weights serve two losses in one pass, where no output depends on another sample: not with batch normalization.
         """
+        check_samples("dy", dy, "gives", self.output_shape)
         dx, dparams = self.root.gradients(residuals, dy, weights)
         return dx, self._flat(dparams, dy)
 
     def _params(self, theta):
         """The views of theta, as a tree."""
-        if theta.shape != (self.size,):
-            raise UserError(f"parameters of shape {theta.shape}: this network has ({self.size},); pass its vector")
-        return _views(self._parameters, theta)
+        return _views(self._parameters, check_vector("parameters", theta, self.size))
+
+    def _running(self, statistics):
+        """The views of the running statistics, as a tree."""
+        return _views(self._statistics, check_vector("statistics", statistics, self.statistics_size))
 
     def _flat(self, dparams, like):
         leaves = _leaves(self.root, self._parameters, dparams)
@@ -162,8 +176,8 @@ class Network:
 
     def update_statistics(self, statistics: Array, residuals, momentum: float, where=True) -> None:
         """statistics <- momentum statistics + (1 - momentum) (those that this pass measured), in place."""
-        views = _views(self._statistics, statistics)
-        for layer, residual, view in _leaves(self.root, residuals, views):
+        changing(statistics)
+        for layer, residual, view in _leaves(self.root, residuals, self._running(statistics)):
             for name, measured in layer.batch_statistics(residual).items():
                 update_average(view[name], measured, momentum, where)
 
@@ -193,7 +207,8 @@ def _lay_out(layer, kind, start):
         return trees, start
     slots = {}
     for name, parameter in getattr(layer, kind)().items():
-        slots[name] = Slot(start, start + prod(parameter.shape), parameter.shape)
+        shape = check_shape(f"{layer.name}, shape of its {name}", parameter.shape)
+        slots[name] = Slot(start, start + prod(shape), shape)
         start = slots[name].stop
     return slots, start
 

@@ -13,7 +13,8 @@ Only the device knows whether a gradient is finite, and the host should not wait
 from typing import Any, NamedTuple
 
 from minicoulomb import optim_cuda
-from minicoulomb.arrays.backend import array_module, on_gpu
+from minicoulomb.arguments import check_moments, check_rates
+from minicoulomb.arrays.backend import array_module, changing, on_gpu
 from minicoulomb.arrays.blocks import for_each_block
 
 
@@ -56,11 +57,18 @@ def adam_rates(t: int, lr: float, beta1: float = 0.9, beta2: float = 0.999, epsi
     -------
     AdamRates
 
+    Raises
+    ------
+    UserError
+        For t < 1, a beta outside of 0 <= beta < 1, or a negative lr or epsilon.
+
     Examples
     --------
     >>> adam_rates(1, lr=0.1, beta1=0.5, beta2=0.75, epsilon=1.0)
     AdamRates(step_size=0.1, beta1=0.5, beta2=0.75, epsilon=0.5)
     """
+    lr, beta1, beta2, epsilon = float(lr), float(beta1), float(beta2), float(epsilon)
+    check_rates(t, lr, beta1, beta2, epsilon)
     correction = (1 - beta2**t) ** 0.5
     return AdamRates(lr * correction / (1 - beta1**t), beta1, beta2, epsilon * correction)
 
@@ -75,13 +83,18 @@ def adam(theta: Any, gradient: Any, moments: Any, rates: AdamRates, where: Any =
     theta : array (size,)
         The parameters, which change.
     gradient : array (size,)
-        dL/dtheta.
+        dL/dtheta, which does not change and shares no memory with the other two.
     moments : array (2, size)
         m and v, which change; zeros before the first step.
     rates : AdamRates
         `adam_rates(t, lr, ...)` for the step number t = 1, 2, ...
     where : bool, or a boolean on the device
         Whether to do anything.
+
+    Raises
+    ------
+    UserError
+        If theta or moments are read-only, or the shapes do not fit.
 
     Examples
     --------
@@ -95,6 +108,7 @@ def adam(theta: Any, gradient: Any, moments: Any, rates: AdamRates, where: Any =
     ----------
     Kingma and Ba, Adam: a method for stochastic optimization, ICLR 2015.
     """
+    check_moments(theta, gradient, moments)
     if on_gpu(theta):
         optim_cuda.adam(theta, gradient, moments, rates, where)
     elif where:
@@ -112,6 +126,7 @@ def adam_formula(theta, g, m, v, rates) -> None:
 
 def update_average(target: Any, value: Any, decay: float, where: Any = True) -> None:
     """target <- decay target + (1 - decay) value, in place: an exponential average. `value` is an array or a number."""
+    changing(target)
     if on_gpu(target):
         optim_cuda.update_average(target, value, decay, where)
     elif where:

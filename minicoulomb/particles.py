@@ -48,8 +48,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicoulomb.arrays.backend import array_module, to_host
+from minicoulomb.arrays.backend import array_module, changing, to_host
 from minicoulomb.coulomb import mean_kernel
+from minicoulomb.coulomb.arguments import checked, checked_kernel
 from minicoulomb.errors import UserError
 from minicoulomb.optim import adam as adam_step
 from minicoulomb.optim import adam_rates
@@ -104,7 +105,7 @@ def follow_field(x, y, mean_yy, d: float, eps: float, move: Move) -> Iterator[Mo
     Raises
     ------
     UserError
-        As `coulomb.plummer_kernel` does.
+        As `coulomb.plummer_kernel` does, and for an x that cannot change in place.
 
     Examples
     --------
@@ -120,6 +121,9 @@ def follow_field(x, y, mean_yy, d: float, eps: float, move: Move) -> Iterator[Mo
     ----------
     Unterthiner et al., Coulomb GANs, ICLR 2018, section 2.3.2 (Theorem 1).
     """
+    changing(x)
+    if x.ndim != 2:
+        raise UserError(f"x of shape {x.shape}: must be (n, m), as many coordinates as y; use x.reshape(len(x), -1)")
     for t in count():
         (u_y, pull), (u_x, push) = mean_kernel(x, y, d, eps), mean_kernel(x, x, d, eps)
         yield Moment(t, x, mean_yy / 2 - u_y.mean() + u_x.mean() / 2 + 0 * (x * x).sum())  # 0 inf is NaN
@@ -156,7 +160,9 @@ def adam(lr: float, unit: float) -> Move:
         nonlocal moments
         if moments is None:
             moments = array_module(x).zeros((2, x.size), x.dtype)
-        adam_step(x.reshape(-1), E.reshape(-1) / -unit, moments, adam_rates(t, lr, *BETAS))
+        flat = x.reshape(-1)  # a copy where x is not contiguous
+        adam_step(flat, E.reshape(-1) / -unit, moments, adam_rates(t, lr, *BETAS))
+        x[...] = flat.reshape(x.shape)
 
     return move
 
@@ -183,6 +189,7 @@ def proven_step(d: float, eps: float) -> float:
     >>> round(proven_step(d=2, eps=1), 3)
     0.8
     """
+    d, eps = checked_kernel(d, eps, np.dtype(float))
     share = (d + 1) / (d + 4)
     return 2 / (1 + 2 * share ** (d / 2 + 2)) * eps ** (d + 2) / d
 
@@ -215,6 +222,7 @@ def natural_step(y, d: float, eps: float) -> float:
     >>> natural_step(np.array([[0.0, 0.0], [1e9, 0.0]]), d=2, eps=1)  # half of the data are far away
     1.0
     """
+    d, eps, y = checked(d, eps, y)
     points = y[:: -(-len(y) // CURVATURE_POINTS)]
     return 1 / (d * float(mean_kernel(points, y, d + 2, eps)[0].max()))
 

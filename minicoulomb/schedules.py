@@ -5,7 +5,11 @@ They are a function of the configuration and the step, made outside of the step 
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from minicoulomb.arguments import check_type
 from minicoulomb.config import Algorithm
+from minicoulomb.errors import UserError
 from minicoulomb.optim import AdamRates, adam_rates
 
 # The running statistics of batch normalization average over about 100 batches.
@@ -44,12 +48,12 @@ def exponential(start: float, end: float, progress: float) -> float:
 def eps_at(algorithm: Algorithm, step: int) -> float:
     """Width of the kernel in the step number `step` = 0, 1, ...: exponential from `eps` to `eps_end`."""
     end = algorithm.eps if algorithm.eps_end is None else algorithm.eps_end
-    return exponential(algorithm.eps, end, step / algorithm.steps)
+    return exponential(algorithm.eps, end, min(1.0, step / algorithm.steps))
 
 
 def learning_rates_at(algorithm: Algorithm, step: int) -> tuple[float, float]:
     """Learning rates of G and D in the step number `step` = 0, 1, ...: exponential to their last share of the first."""
-    c, progress = algorithm, step / algorithm.steps
+    c, progress = algorithm, min(1.0, step / algorithm.steps)
     decay_d = c.lr_decay if c.lr_decay_d is None else c.lr_decay_d
     return c.lr_g * exponential(1.0, c.lr_decay, progress), c.lr_d * exponential(1.0, decay_d, progress)
 
@@ -57,8 +61,8 @@ def learning_rates_at(algorithm: Algorithm, step: int) -> tuple[float, float]:
 def rates_at(algorithm: Algorithm, step: int) -> Rates:
     """Rates of one step of training, to be passed to gan.step.
 
-    eps and learning rates go exponentially from their first value to their last, at step = `algorithm.steps`. Averages
-    decay by min(decay, (1 + step) / (10 + step)), so that the first steps do not linger in them.
+    eps and learning rates go exponentially from their first value to their last, at step = `algorithm.steps`, and stay
+    there. Averages decay by min(decay, (1 + step) / (10 + step)), so that the first steps do not linger in them.
 
     Parameters
     ----------
@@ -71,13 +75,22 @@ def rates_at(algorithm: Algorithm, step: int) -> Rates:
     -------
     Rates
 
+    Raises
+    ------
+    UserError
+        If `algorithm` is no Algorithm, or `step` no int >= 0.
+
     Examples
     --------
     >>> rates = rates_at(Algorithm(steps=100, eps=3.0, eps_end=0.03), step=50)
     >>> round(rates.eps, 6), round(rates.statistics, 3), len(rates.adam_d)
     (0.3, 0.85, 1)
     """
-    c, of_adam, (lr_g, lr_d) = algorithm, (algorithm.beta2, algorithm.adam_epsilon), learning_rates_at(algorithm, step)
+    check_type("algorithm", algorithm, Algorithm, "use Algorithm(), or config.algorithm")
+    if not isinstance(step, int | np.integer) or step < 0:
+        raise UserError(f"step {step!r}: must be an int >= 0; count the steps from 0")
+    c, of_adam, step = algorithm, (algorithm.beta2, algorithm.adam_epsilon), int(step)
+    lr_g, lr_d = learning_rates_at(c, step)
     first = step * c.d_steps + 1
     warm_up = (1 + step) / (10 + step)
     return Rates(

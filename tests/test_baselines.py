@@ -18,9 +18,10 @@ from minicoulomb.baselines import field_gradients, gan_gradients, sigmoid, softp
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field, potentials
 from minicoulomb.data.mixtures import ring
+from minicoulomb.diagnostics import Diverged, diagnostics
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.metrics import mixture_metrics
-from minicoulomb.gan import Diverged, diagnostics, gradients
+from minicoulomb.gan import gradients
 from minicoulomb.models import SampleSpace
 from minicoulomb.presets import resolve
 from minicoulomb.training.checkpoint import initial

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minicoulomb.cli.common import configure
-from minicoulomb.config import SETTINGS, Algorithm, Config, Data, Networks, Run
+from minicoulomb.config import LOG_MAX, SETTINGS, Algorithm, Config, Data, Networks, Run
 from minicoulomb.conv.winograd_plan import ALGORITHMS
 from minicoulomb.data.mixtures import grid
 from minicoulomb.errors import UserError
@@ -169,3 +169,56 @@ def test_the_docstrings_list_every_setting_with_its_default():
             assert f", default {f.default!r}\n    {f.metadata['help']}" in text
     assert "objective : {'coulomb', 'gan', 'field'}, default 'coulomb'" in Algorithm.__doc__
     assert "eps_end : float | None, default None" in Algorithm.__doc__
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.int64, np.array])
+def test_a_number_of_numpy_becomes_python_s(number):
+    algorithm = Algorithm(d=number(1), eps=number(2), lr_g=number(1))
+    assert algorithm == Algorithm(d=1, eps=2, lr_g=1)
+    assert {type(value) for value in (algorithm.d, algorithm.eps, algorithm.lr_g)} <= {int, float}
+    assert Config.of(eps=number(3)) == Config.of(eps=3)
+
+
+def test_integers_and_booleans_of_numpy_are_settings_too():
+    config = Config.of(steps=np.int64(5), seed=np.uint8(3), relative_potential=np.bool_(True), data=np.str_("ring"))
+    assert config == Config.of(steps=5, seed=3, relative_potential=True, data="ring")
+    json.loads(config.to_json())
+    for name, value in (("steps", np.float64(5)), ("steps", np.bool_(True)), ("d", np.ones(2)), ("seed", np.int64(-1))):
+        with pytest.raises(UserError, match=name):
+            Config.of(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"d": 1000.0},  # 3^1000 overflows
+        {"d": 1000.0, "dtype": "float64"},
+        {"d": 100.0},  # 3^102 is beyond float32
+        {"eps": 1e-15},
+        {"eps": 1e-200, "dtype": "float64"},
+        {"eps": 1e30},
+        {"eps_end": 1e-15},
+        {"potential_scale": 1e39},
+        {"potential_scale": 1e30, "eps": 1e4},
+        {"potential_scale": 1e-45},
+    ],
+)
+def test_scales_beyond_the_dtype_s_range_are_refused(settings):
+    with pytest.raises(
+        UserError, match=r"d .*, eps .*: scale and eps\^\(d\+2\) must be within the range of float.*; use"
+    ):
+        Config.of(**settings)
+
+
+def test_the_range_is_that_of_the_dtype():
+    assert Config.of(d=100.0, dtype="float64").algorithm.d == 100
+    assert Config.of(d=1000.0, eps=1.0).algorithm.d == 1000
+    assert {name: pytest.approx(np.log(np.finfo(name).max), abs=0.01) for name in ("float32", "float64")} == LOG_MAX
+    assert all(LOG_MAX[name] <= np.log(np.finfo(name).max) for name in LOG_MAX)
+
+
+def test_a_part_of_another_class_is_refused():
+    with pytest.raises(UserError, match=r"algorithm \{'d': 1\}: must be of type Algorithm; use Config.of"):
+        Config(algorithm={"d": 1})
+    with pytest.raises(UserError, match="data Networks.*: must be of type Data; use"):
+        Config(Networks())

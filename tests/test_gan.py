@@ -14,8 +14,9 @@ from minicoulomb.baselines import OBJECTIVES
 from minicoulomb.config import Algorithm
 from minicoulomb.conv import correlation, winograd
 from minicoulomb.coulomb import potentials
+from minicoulomb.diagnostics import Diverged, diagnostics
 from minicoulomb.errors import UserError
-from minicoulomb.gan import Diverged, diagnostics, generate, gradients, initial_state, step
+from minicoulomb.gan import generate, gradients, initial_state, step
 from minicoulomb.layers import Linear, Reshape
 from minicoulomb.network import Network
 from minicoulomb.optim import adam_rates
@@ -383,3 +384,38 @@ def test_a_step_in_single_precision_stays_there(average):
     arrays = (value for name, value in vars(state).items() if name not in ("step", "finite"))
     assert {array.dtype for array in arrays if array is not None} == {np.dtype(np.float32)}
     assert gradients(case.G, case.D, state.theta, state.w, batch, config.algorithm, 1.0).dtheta.dtype == np.float32
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("seed", [-1, 1.5, None, "0"])
+def test_a_seed_that_is_no_natural_number_is_refused(seed):
+    case = problem(*POINTS)
+    with pytest.raises(UserError, match="seed .*: must be an int >= 0; use 0"):
+        initial_state(case.G, case.D, seed)
+
+
+def test_a_seed_may_be_a_number_of_numpy():
+    case = problem(*POINTS)
+    equal = [initial_state(case.G, case.D, seed).theta for seed in (3, np.int64(3), np.uint8(3))]
+    assert (equal[0] == equal[1]).all()
+    assert (equal[0] == equal[2]).all()
+
+
+def test_draws_of_other_shapes_are_refused():
+    case = problem(*POINTS, noise=0.5)
+    batch = case.batches[0]
+    for name in ("y", "noise_x", "noise_y"):
+        rows = getattr(batch, name)
+        for other in (rows[:, :1], rows[..., None], rows[:1] if name != "y" else rows[:, :0]):
+            with pytest.raises(UserError, match=f"{name} of shape .*: must be .*, as D takes it; reshape the samples"):
+                at(case, batch._replace(**{name: other}), noise=0.5)
+
+
+def test_a_tuple_for_a_batch_and_a_config_for_an_algorithm_are_refused():
+    case = problem(*POINTS)
+    G, D, theta, w, (batch,), config = case
+    for objective in OBJECTIVES.values():
+        with pytest.raises(UserError, match=r"tuple: has no noise_x; pass a Batch\(z, y\)"):
+            objective(G, D, theta, w, (batch.z, batch.y), config.algorithm, 1.0)
+        with pytest.raises(UserError, match="Config: has no noise; pass .* an Algorithm"):
+            objective(G, D, theta, w, batch, config, 1.0)

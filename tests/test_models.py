@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minicoulomb.config import Config
+from minicoulomb.config import Config, Networks
 from minicoulomb.errors import UserError
 from minicoulomb.layers import Conv, ConvTranspose
 from minicoulomb.models import SampleSpace, build
@@ -130,3 +130,18 @@ def test_images_that_do_not_halve_down_to_4x4_are_refused(shape, generator, disc
 def test_the_remedy_for_a_wrong_side_is_the_nearest_right_one():
     with pytest.raises(UserError, match="--size 64"):
         build(Config.of(generator="my").networks, SampleSpace((60, 60, 3)))
+
+
+@pytest.mark.parametrize(
+    ("networks", "space", "message"),
+    [
+        (Networks(), (2,), r"space \(2,\): must be a SampleSpace; use SampleSpace\(\(32, 32, 3\)\)"),
+        (Networks(), SampleSpace(2), "shape 2: must be a tuple of ints"),
+        (Networks(), SampleSpace((2,), scale=0.0), "scale 0.0: must be above 0"),
+        (Networks(), SampleSpace((2,), bound=float("nan")), "bound nan: must be above 0"),
+        (Config(), SampleSpace((2,)), r"networks Config.*: must be a Networks; use Networks\(\), or config.networks"),
+    ],
+)
+def test_arguments_of_other_classes_are_refused(networks, space, message):
+    with pytest.raises(UserError, match=message):
+        build(networks, space)

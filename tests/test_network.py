@@ -39,7 +39,7 @@ SHAPES = {
 
 def test_named_views_cover_the_vector_in_order_and_without_overlap():
     network = images_to_numbers()
-    theta = np.arange(network.size)
+    theta = np.arange(float(network.size))
     views = network.named_views(theta)
     assert {name: view.shape for name, view in views.items()} == SHAPES
     np.testing.assert_array_equal(np.concatenate([view.ravel() for view in views.values()]), theta)
@@ -183,3 +183,41 @@ def test_a_vector_of_another_network_is_refused():
 def test_what_is_no_layer_is_refused():
     with pytest.raises(UserError, match=r"layer <function ReLU.*: must be a Layer; .* as in ReLU\(\)"):
         Network([Linear(2, 2), ReLU], (2,))
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    ("layers", "shape", "message"),
+    [
+        ([Linear(2, 2)], 2, r"input_shape 2: must be a tuple of ints >= 1; use \(2,\)"),
+        ([Linear(2, 2)], (2.0,), r"input_shape \(2.0,\)"),
+        ([Linear(2, 2)], (0,), r"input_shape \(0,\)"),
+        (Linear(2, 2), (2,), "layers Linear.*: must be a list with at least one; use"),
+        ([], (2,), r"layers \[\]: must be a list"),
+        ([Linear(2, 3.0)], (2,), r"Linear, shape of its kernel \(2, 3.0\): must be a tuple of ints >= 1"),
+        ([Linear(2, 0)], (2,), r"shape of its kernel \(2, 0\)"),
+    ],
+)
+def test_a_network_of_something_else_is_refused(layers, shape, message):
+    with pytest.raises(UserError, match=message):
+        Network(layers, shape)
+
+
+@pytest.mark.host
+def test_a_shape_may_be_a_list_and_have_numbers_of_numpy():
+    assert Network([Linear(2, 2)], [np.int64(2)]).input_shape == (2,)
+
+
+@pytest.mark.host
+def test_the_repr_lists_the_layers():
+    network = Network([Linear(2, 8), ReLU(), Linear(8, 1), Reshape(())], (2,))
+    assert repr(network) == "Network((2,) -> (), 33 parameters: Linear, relu, Linear, Reshape)"
+
+
+def test_a_gradient_of_another_shape_is_refused():
+    network = images_to_numbers()
+    y, residuals = network.forward(np.zeros(network.size), np.zeros((2, *network.input_shape)))
+    for method in (network.input_gradient, network.param_gradient, network.gradients):
+        for dy in (np.zeros((2, *y.shape[1:], 1)), np.zeros((0, *y.shape[1:]))):
+            with pytest.raises(UserError, match=r"dy of shape .*: the network gives \(n.*, n >= 1; reshape it"):
+                method(residuals, dy)

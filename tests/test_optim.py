@@ -7,8 +7,10 @@ import pytest
 
 from minicoulomb.arrays import blocks
 from minicoulomb.arrays.threads import set_threads
+from minicoulomb.config import Algorithm, Config
+from minicoulomb.errors import UserError
 from minicoulomb.optim import adam, adam_rates
-from minicoulomb.schedules import exponential
+from minicoulomb.schedules import exponential, rates_at
 
 SETTINGS = [(1e-2, 0.9, 0.999, 1e-8), (3e-3, 0.0, 0.99, 1e-8), (0.1, 0.5, 0.9, 1e-3)]
 
@@ -96,3 +98,33 @@ def test_an_exponential_schedule_runs_from_start_to_end():
     assert exponential(3.0, 0.03, 0.5) == pytest.approx(0.3)
     assert exponential(3.0, 0.03, 1.0) == pytest.approx(0.03)
     assert exponential(2.0, 2.0, 0.7) == 2.0
+
+
+@pytest.mark.parametrize(
+    "arguments", [(0, 0.1), (-1, 0.1), (1, -0.1), (1, float("nan")), (1, 0.1, 1.0), (1, 0.1, 0.9, 1.0), (1, 0.1, -0.1)]
+)
+def test_numbers_with_which_adam_would_divide_by_zero_or_climb_are_refused(arguments):
+    with pytest.raises(UserError, match=r"t .*, lr .*: must be t >= 1, 0 <= beta < 1, .*; count the steps from t = 1"):
+        adam_rates(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("theta", "gradient", "moments"), [((3,), (2,), (2, 3)), ((3,), (3,), (3, 2)), ((3, 1), (3, 1), (2, 3, 1))]
+)
+def test_adam_on_vectors_of_other_lengths_is_refused(theta, gradient, moments):
+    with pytest.raises(UserError, match=r"theta .*, gradient .*, moments .*: must be \(size,\), \(size,\) and"):
+        adam(np.ones(theta), np.ones(gradient), np.ones(moments), adam_rates(1, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("step", "algorithm"), [(-1, Algorithm()), (1.5, Algorithm()), ("1", Algorithm()), (1, Config())]
+)
+def test_the_rates_of_no_step_are_refused(step, algorithm):
+    with pytest.raises(UserError, match="must be an int >= 0; count the steps|must be a Algorithm; use Algorithm"):
+        rates_at(algorithm, step)
+
+
+def test_rates_stay_at_their_last_values_beyond_the_last_step():
+    algorithm = Algorithm(steps=10, eps=3.0, eps_end=1.0, lr_decay=0.5)
+    assert rates_at(algorithm, 10).eps == rates_at(algorithm, 1000).eps == pytest.approx(1.0)
+    assert rates_at(algorithm, np.int64(3)) == rates_at(algorithm, 3)

@@ -16,11 +16,15 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from minicoulomb.errors import UserError
 
 # A NumPy or CuPy array, in type hints.
 Array = Any
+
+# The dtypes of all numbers that layers and networks compute with, in the machine's byte order.
+FLOATS = frozenset(map(np.dtype, ("float32", "float64")))
 
 # The names of the extras in pyproject.toml; their [ctk] brings NVRTC, cuBLAS and the headers, which CuPy's wheels lack.
 INSTALL_LINE = "pip install 'minicoulomb[cupy-cuda12x]' (or cupy-cuda13x, as nvidia-smi's CUDA version says)"
@@ -67,6 +71,39 @@ class Backend:
         """Wait until the device has finished its work; on the host nothing is ever pending."""
         if self.name == "cupy":
             self.xp.cuda.get_current_stream().synchronize()
+
+
+def floats(*arrays: Array) -> ModuleType:
+    """numpy or cupy, whose arrays these are; UserError unless all are float32 or float64 and have an axis.
+
+    Any strides will do. It looks at types alone, not at numbers, so it waits for no device.
+
+    >>> floats([1.0, 2.0])
+    Traceback (most recent call last):
+    minicoulomb.errors.UserError: list: must be an array of float32 or float64 with an axis; use numpy.asarray(x, float)
+    """
+    for array in arrays:
+        if type(array) is ndarray and array.dtype in FLOATS and array.ndim:
+            continue  # at once: a step of training comes here 100 times
+        if not (is_array(array) and array.dtype in FLOATS and array.ndim):
+            what = f"{type(array).__name__}{f' of {array.dtype}' if hasattr(array, 'dtype') else ''}"
+            remedy = "fill its gaps first" if what.startswith("Mask") else "use numpy.asarray(x, float)"
+            raise UserError(f"{what}: must be an array of float32 or float64 with an axis; {remedy}")
+    return np if type(array) is ndarray else array_module(array)
+
+
+def changing(*arrays: Array) -> ModuleType:
+    """`floats` for arrays that are about to change in place: UserError where one is read-only, on the host."""
+    xp = floats(*arrays)
+    for array in arrays if xp is np else ():
+        if not array.flags.writeable:
+            raise UserError(f"array of shape {array.shape}: is read-only, and would change in place; pass a copy of it")
+    return xp
+
+
+def is_array(array) -> bool:
+    """Whether it is a plain array of NumPy (mapped to a file, perhaps) or CuPy: no masked array, matrix or scalar."""
+    return type(array).__name__ in ("ndarray", "memmap")
 
 
 def array_module(array) -> ModuleType:

@@ -44,7 +44,7 @@ def map_blocks(function: Callable, *arrays, shape=None, numbers: int | None = No
     An item counts as `numbers` numbers, by default those of the result.
     """
     last = arrays[-1]
-    if shape is None and last.size <= BLOCK:
+    if shape is None and getattr(last, "size", 0) <= BLOCK:  # the function refuses what is no array
         return function(*arrays)
     shape = last.shape[1:] if shape is None else shape
     parts = blocks(len(last), prod(shape) if numbers is None else numbers, last, limit)

@@ -1,6 +1,8 @@
 """A small pool of threads for work that splits into fixed parts.
 
     for_each(function, parts)      function(part) for each part, on the threads that `set_threads` asked for
+    go_on()                        called within a long part: ends it if for_each no longer waits
+    watching(progress)             a context in which for_each calls progress(done, total) after each part
 
 NumPy releases the interpreter while it computes, so parts run side by side. The parts do not depend on the number
 of threads and none reads what another writes. So the result does not depend on the number of threads either, to the
@@ -13,11 +15,15 @@ on MKL, before NumPy is imported.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from threading import Event
 
 _pool: ThreadPoolExecutor | None = None
+_watcher: ContextVar[Callable[[int, int], object] | None] = ContextVar("watcher", default=None)
+_stopped: ContextVar[Event | None] = ContextVar("stopped", default=None)
 
 
 def set_threads(n: int | None = None) -> int:
@@ -54,10 +60,34 @@ def for_each(function: Callable, parts: Iterable) -> None:
     Each call sees the caller's context: what an `np.errstate` ignores there is ignored in all threads.
     """
     parts = list(parts)
+    stopped = Event()
     if _pool is None or len(parts) == 1:
-        for part in parts:
-            function(part)
+        calls: Iterable = map(function, parts)
     else:
         context = copy_context()
-        for _ in _pool.map(lambda part: context.copy().run(function, part), parts):
-            pass
+        context.run(_stopped.set, stopped)
+        calls = _pool.map(lambda part: stopped.is_set() or context.copy().run(function, part), parts)
+    progress = _watcher.get()
+    try:
+        for done, _ in enumerate(calls, 1):
+            if progress:
+                progress(done, len(parts))
+    except BaseException:
+        stopped.set()
+        raise
+
+
+def go_on() -> None:
+    """End the part that calls this if its `for_each` no longer waits, as after Ctrl-C: the process ends after it."""
+    if (stopped := _stopped.get()) and stopped.is_set():
+        raise InterruptedError("nobody waits for this part")
+
+
+@contextmanager
+def watching(progress: Callable[[int, int], object] | None) -> Iterator[None]:
+    """A context in which `for_each` calls progress(done, total), if any, in the caller's thread after each part."""
+    token = _watcher.set(progress)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)

@@ -1,5 +1,6 @@
 """Output of the commands: progress bars on a terminal, plain lines elsewhere, remarks on standard error."""
 
+import math
 import os
 import shutil
 import sys
@@ -10,10 +11,15 @@ from typing import Any
 
 import click
 
+from minicoulomb.errors import printable
 from minicoulomb.training.run import RunDirectory
 
 # Characters of a bar, of the time left, and of the spaces around it.
 WIDTH, REST = 10, 13
+# Seconds after which the progress of what is mostly quick is shown.
+PATIENCE = 1.0
+# Seconds of the longest time left that is shown, below the limit of a timedelta.
+LONGEST = 10**13
 # The most important ones first, because a narrow terminal cuts the end off. An objective may lack some.
 FORMATS = {
     "loss_d": "loss_d {:.4f}",
@@ -32,11 +38,10 @@ class Console:
         self.bar = _bar(steps - first, sys.stdout) if sys.stdout.isatty() else None
 
     def line(self, text: str) -> None:
-        """Print and log a line."""
-        if self.bar:
-            click.echo("\r\x1b[K", nl=False)
-        click.echo(text)
-        self.run.log(text)
+        """Log and print a line."""
+        self.run.log(printable(text))
+        click.echo("\r\x1b[K" * bool(self.bar), nl=False)
+        say(text)
 
     def report(self, metrics: dict[str, Any], logged: bool) -> None:
         """Show a step's metrics on the bar; without a terminal, and in the log, as a line for each logged step."""
@@ -45,26 +50,35 @@ class Console:
             self.line(f"step {step}: FID {metrics['fid']:.3f}" + ", the lowest so far" * metrics["best"])
         numbers = "  ".join(form.format(metrics[name]) for name, form in FORMATS.items() if name in metrics)
         left = (time.monotonic() - self.began) / (step - self.first) * (self.steps - step)
-        text = f"step {step}/{self.steps}  {timedelta(seconds=round(left))} left  {numbers}"
+        text = f"step {step}/{self.steps}  {timedelta(seconds=round(min(left, LONGEST)))} left  {numbers}"
         if logged:
             self.run.log(text)
         if self.bar:
             _advance(self.bar, step - self.first, f"{step}/{self.steps}  {numbers}")
         elif logged:
-            click.echo(text)
+            say(text)
 
 
-def showing(what: str, unit: str = "images") -> Callable[[int, int], None] | None:
-    """A callback progress(done, total) that shows a bar with the speed and the time left; None without a terminal."""
+def showing(what: str, unit: str = "images", patience: float = 0) -> Callable[[int, int], None] | None:
+    """A callback progress(done, total) that shows a bar with the speed and the time left; None without a terminal.
+
+    patience   seconds that a count lasts before it is shown
+    """
     if not sys.stderr.isatty():
         return None
-    bar = None
+    bar: Any = None
+    last, due, is_shown = math.inf, 0.0, False
 
     def show(done: int, total: int) -> None:
-        nonlocal bar
-        if bar is None or done <= total - bar.length + bar.pos:  # a new count, perhaps continued after an interruption
-            bar = _bar(total - done, sys.stderr)
-        steps, seconds = done - (total - bar.length), time.time() - bar.start
+        nonlocal bar, last, due, is_shown
+        now = time.time()
+        if done <= last:  # a new count, perhaps continued after an interruption
+            bar, due, is_shown = _bar(total - done, sys.stderr), now + patience, False
+        last = done
+        if now < due and not (is_shown and done == total):
+            return
+        due, is_shown = now + patience / 10, True
+        steps, seconds = done - (total - bar.length), now - bar.start
         speed = f"  {steps / seconds:,.1f} {unit}/s" if steps and seconds > 0 else ""
         _advance(bar, steps, f"{what} {done:,}/{total:,}{speed}")
         if done == total:
@@ -75,7 +89,8 @@ def showing(what: str, unit: str = "images") -> Callable[[int, int], None] | Non
 
 def _bar(length, file):
     """A progress bar by click, in colours unless NO_COLOR is set (no-color.org)."""
-    colours = {"fill_char": click.style("█", "green"), "empty_char": click.style("░", "bright_black")}
+    full, empty = "█░" if "utf" in (file.encoding or "").lower() else "#-"
+    colours = {"fill_char": click.style(full, "green"), "empty_char": click.style(empty, "bright_black")}
     colours |= {"color": False} if os.environ.get("NO_COLOR") else {}
     shown = {"bar_template": "%(bar)s %(info)s", "item_show_func": str, "show_percent": False, "width": WIDTH}
     return click.progressbar(length=length, file=file, update_min_steps=0, **shown, **colours)
@@ -87,6 +102,18 @@ def _advance(bar, done, text):
     bar.file.write("\x1b[?25h")  # click hides the cursor, and a killed process cannot show it again
 
 
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines, however odd the names in them, in any encoding of the output."""
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    text = "\n".join(map(printable, lines))
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+
+
+def count_of(n: int, noun: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{n} {noun}" + "s" * (n != 1)
+
+
 def skipped(name: str, reason: str) -> None:
     """Print the name of an image that was left out, and the reason, on standard error."""
     warn(f"skipped {name}: {reason}")
@@ -95,7 +122,7 @@ def skipped(name: str, reason: str) -> None:
 def warn(text: str | None) -> None:
     """Print a remark, if any, on standard error, apart from the output."""
     if text:
-        click.echo(text, err=True)
+        say(text, err=True)
 
 
 def table(metrics: dict[str, Any]) -> list[str]:

@@ -1,11 +1,14 @@
 """`minicoulomb evaluate`: the quality of a run's samples, by minicoulomb's own metrics, FID or KID."""
 
 import json
+from math import prod
 
 import click
 
-from minicoulomb.cli.common import PATH, load, open_data, run_directory
-from minicoulomb.cli.console import showing, table, warn
+from minicoulomb.arrays.limits import check_pairs
+from minicoulomb.arrays.threads import watching
+from minicoulomb.cli.common import PATH, UserPath, load, open_data, open_reference, run_directory
+from minicoulomb.cli.console import PATIENCE, say, showing, table, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation.evaluate import EVALUATED
 from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
@@ -17,7 +20,7 @@ from minicoulomb.training.sampling import samples
 @click.argument("run", type=PATH)
 @click.option("-n", "n", type=click.IntRange(2), help=f"samples  [{EVALUATED}; {compare.SAMPLES} for --metric]")
 @click.option("--metric", metavar="fid,kid", help="FID or KID instead; needs --inception")
-@click.option("--reference", help="for --metric: .npz with mu and sigma, or images  [the run's data]")
+@click.option("--reference", type=UserPath(), help="for --metric: .npz with mu and sigma, or images  [the run's data]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="seed of the samples  [0]")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @config_options("data", "inception", "batch_statistics", "backend", "device", "tf32", "threads")
@@ -34,20 +37,26 @@ def evaluate(run, n, metric, reference, seed, as_json, **options):
     elif reference:
         raise click.UsageError("--reference applies only to FID and KID; add --metric fid,kid")
     else:
-        dataset = open_data(config, cache)
-        x = samples(checkpoint.G, checkpoint.state, n or EVALUATED, seed, config.run.batch_statistics)
-        metrics = evaluate_samples(x, dataset, config)
+        dataset, n = open_data(config, cache, space=checkpoint.space), n or EVALUATED
+        pairs = n * min(n, getattr(dataset, "n_train", n))
+        check_pairs(f"{n:,} samples", pairs, prod(dataset.shape), "use a smaller -n")
+        progress = showing("samples", "samples", PATIENCE)
+        x = samples(checkpoint.G, checkpoint.state, n, seed, config.run.batch_statistics, progress)
+        with watching(showing("distances, part", "parts", PATIENCE)):
+            metrics = evaluate_samples(x, dataset, config)
     metrics = {"step": checkpoint.state.step, **metrics}
-    click.echo(json.dumps(metrics) if as_json else "\n".join(table(metrics)))
+    say(*([json.dumps(metrics)] if as_json else table(metrics)))
 
 
 def _compare(checkpoint, backend, metrics, reference, n, seed, cache):
     """FID and KID of n samples, with the numbers of samples and of reference images."""
     config = checkpoint.config
     compare.check_images(checkpoint.space.shape)
+    compare.check_time(n, "-n", backend.xp)
     network = compare.open_network(config.run.inception, backend.xp)
     reference = reference or config.run.fid_reference or config.data.data
-    opened = lambda config, found: open_data(config, cache, found)
+    opener = open_data if reference == config.data.data else open_reference
+    opened = lambda config, found: opener(config, cache, found, checkpoint.space)
     y = compare.open_reference(reference, config, network, metrics, opened, showing("reference"))
     if "fid" in metrics:
         warn(compare.too_few(n, "-n"))

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from minicoulomb import pictures
-from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, run_directory
-from minicoulomb.cli.console import showing, warn
+from minicoulomb.arrays.threads import watching
+from minicoulomb.cli.common import OUTPUT, UserPath, compute_on, configure, load, open_data, run_directory
+from minicoulomb.cli.console import PATIENCE, count_of, say, showing, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.errors import UserError
 from minicoulomb.models import SampleSpace
@@ -20,9 +21,9 @@ FEW = 10
 
 
 @click.command()
-@click.argument("target", metavar="RUN|PRESET")
+@click.argument("target", type=UserPath(), metavar="RUN|PRESET")
 @click.option("-n", "n", type=click.IntRange(2), help="points of each kind  [2500], or rows of images  [6]")
-@click.option("-o", "output", type=PATH, required=True, help="picture.png, or with --animate file.gif")
+@click.option("-o", "output", type=OUTPUT, required=True, help="picture.png, or with --animate file.gif")
 @click.option("--animate", is_flag=True, help="draw an animation with a frame for each checkpoint of RUN")
 @click.option("--seed", type=click.IntRange(0), default=0, help="seed of the samples, and of a PRESET's networks  [0]")
 @config_options("data", "backend", "device", "tf32", "threads")
@@ -41,29 +42,31 @@ def field(target, n, output, animate, seed, **options):
     if output.suffix.lower() != suffix:
         kind = f"with{'' if animate else 'out'} --animate the output is a {suffix[1:].upper()} file"
         raise UserError(f"{output}: {kind}; use {output.stem}{suffix}")
+    space = None
     if target in PRESETS:
         config, found = configure(target, chosen | {"seed": seed})
         backend, cache = compute_on(config), Path("runs") / "cache"
     elif Path(target).exists():
         backend, checkpoint = load(Path(target), chosen)
-        config, cache = checkpoint.config, run_directory(Path(target)).parent / "cache"
+        config, space, cache = checkpoint.config, checkpoint.space, run_directory(Path(target)).parent / "cache"
     else:
         rule = "neither a run nor a preset; use a run directory like runs/00000-grid, or one of"
         raise UserError(f"{target}: {rule} {', '.join(PRESETS)}")
-    dataset = open_data(config, cache, found)
+    dataset = open_data(config, cache, found, space)
     if animate:
-        _animate(RunDirectory(Path(target)), backend, dataset, n, seed, output)
+        _animate(RunDirectory(Path(target)), config.run.keep_checkpoints, backend, dataset, n, seed, output)
         return
     if target in PRESETS:
-        space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
-        checkpoint = checkpoints.initial(config, space, backend.xp)
-    pictures.save(field_picture(checkpoint, dataset, n, seed), output)
-    click.echo(f"the field of {target} at step {checkpoint.state.step:,}: {output}")
+        checkpoint = checkpoints.initial(config, SampleSpace.of(dataset), backend.xp)
+    with watching(showing("field, part", "parts", PATIENCE)):
+        pictures.save(field_picture(checkpoint, dataset, n, seed), output)
+    say(f"the field of {target} at step {checkpoint.state.step:,}: {output}")
 
 
-def _animate(run, backend, dataset, n, seed, output):
+def _animate(run, keep, backend, dataset, n, seed, output):
     frames = field_frames(run.checkpoints(), backend.xp, dataset, n, seed, showing("checkpoints", "checkpoints"))
     pictures.save_animation(frames, output, seconds=0.25)
-    click.echo(f"the field of {run.path} at {len(frames)} checkpoints: {output}")
+    say(f"the field of {run.path} at {count_of(len(frames), 'checkpoint')}: {output}")
     if len(frames) < FEW:
-        warn("a run keeps its last checkpoints; for more frames train with --keep-checkpoints 100")
+        option = "--keep-checkpoints 100" if keep <= len(frames) else "a smaller --checkpoint-every"
+        warn(f"a run keeps its last checkpoints; for more frames train with {option}")

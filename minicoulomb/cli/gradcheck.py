@@ -3,6 +3,8 @@
 import click
 
 from minicoulomb.cli.common import compute_on
+from minicoulomb.cli.console import say
+from minicoulomb.cli.models import SIDE
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
@@ -13,7 +15,7 @@ from minicoulomb.verify.oracles import ORACLES
 
 @click.command()
 @click.option("--model", type=click.Choice(list(DISCRIMINATORS)), default="my", help="networks of Algorithm 1  [my]")
-@click.option("--size", type=int, default=16, help="side of the images  [16]")
+@click.option("--size", type=SIDE, default=16, help="side of the images  [16]")
 @click.option("--against", type=click.Choice(list(ORACLES)), help="library to compare with  [finite differences]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="seed of all random numbers  [0]")
 @config_options("backend", "device")
@@ -28,9 +30,9 @@ def gradcheck(model, size, against, seed, **options):
     backend = compute_on(config)
     rows = check(config, SampleSpace((size, size, 3)), against, seed, backend)
     reference = against or "finite differences"
-    click.echo(f"{'':<36}{'gradient':<16}{'error':>9}{'bound':>9}   (relative, against {reference})")
+    say(f"{'':<36}{'gradient':<16}{'error':>9}{'bound':>9}   (relative, against {reference})")
     for name, what, error, bound, ok in rows:
-        click.echo(f"{name:<36}{what:<16}{error:9.1e}{bound:9.0e}" + ("" if ok else "   WRONG"))
+        say(f"{name:<36}{what:<16}{error:9.1e}{bound:9.0e}" + ("" if ok else "   WRONG"))
     wrong = sum(not row.ok for row in rows)
     if wrong:
         raise UserError(f"{wrong} of {len(rows)} gradients: errors above the bound; see the rows marked WRONG")

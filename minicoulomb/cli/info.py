@@ -4,7 +4,7 @@ import json
 
 import click
 
-from minicoulomb.cli.console import table
+from minicoulomb.cli.console import say, table
 from minicoulomb.cli.environment import describe
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
@@ -17,4 +17,4 @@ def info(as_json, **options):
     """Print versions, the processor, and the GPU if one is usable."""
     config = Config.of(**{"backend": "auto", **named(options)})
     values = describe(config.run.backend, config.run.device, config.run.tf32)
-    click.echo(json.dumps(values, indent=2) if as_json else "\n".join(table(values)))
+    say(*(json.dumps(values, indent=2).splitlines() if as_json else table(values)))

@@ -13,8 +13,8 @@
     minicoulomb gradcheck   every gradient against finite differences, autograd, JAX or PyTorch
     minicoulomb info        versions, the processor and the GPU, or the reason why it cannot be used
 
-A mistake in the input prints one line and exits with 1, a wrong option with 2; Ctrl-C exits with 130 and SIGTERM with
-143, after the run is saved.
+A mistake in the input prints one line and exits with 1, a wrong option with 2. Ctrl-C exits with 130, SIGTERM with 143
+and SIGHUP with 129, after the run is saved. So it is if the output is closed or full, which exits with 1.
 """
 
 from importlib import import_module

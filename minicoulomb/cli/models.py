@@ -2,15 +2,19 @@
 
 import click
 
+from minicoulomb.cli.console import say
 from minicoulomb.config import Networks
 from minicoulomb.models import DISCRIMINATORS, GENERATOR_OF, GENERATORS, SampleSpace, build
+
+# The sides of images that anybody has.
+SIDE = click.IntRange(8, 2**16)
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(DISCRIMINATORS)))
-@click.option("--size", type=int, default=64, help="side of the images  [64]")
+@click.option("--size", type=SIDE, default=64, help="side of the images  [64]")
 @click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="1 for grey, 3 for colour  [3]")
-@click.option("--latent", type=click.IntRange(1), default=16, help="dimension of z  [16]")
+@click.option("--latent", type=click.IntRange(1, 2**31), default=16, help="dimension of z  [16]")
 def models(names, size, channels, latent):
     """Print the layers of the networks NAMES, by default of all."""
     space = SampleSpace((size, size, int(channels)))
@@ -23,7 +27,7 @@ def models(names, size, channels, latent):
 
 
 def _print_network(title, network):
-    click.echo(f"{title}: {'x'.join(map(str, network.input_shape))}, {network.size:,} parameters")
+    say(f"{title}: {'x'.join(map(str, network.input_shape))}, {network.size:,} parameters")
     for layer, shape, parameters in network.summary():
-        click.echo(f"  {layer:<23}{'x'.join(map(str, shape)) or '1':<14}{parameters:>12,}")
-    click.echo()
+        say(f"  {layer:<23}{'x'.join(map(str, shape)) or '1':<14}{parameters:>12,}")
+    say()

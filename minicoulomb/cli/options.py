@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from minicoulomb.cli.common import FILES, UserPath
 from minicoulomb.config import SETTINGS
 
 
@@ -36,5 +37,7 @@ def _option(f, with_default):
         return click.option(f"{flag(f.name)}/--no-{flag(f.name)[2:]}", f.name, default=None, help=about)
     if f.metadata["choices"]:
         return click.option(flag(f.name), f.name, type=click.Choice(f.metadata["choices"]), help=about)
+    if f.name in FILES:
+        return click.option(flag(f.name), f.name, type=UserPath(), help=about)
     scalar = next(kind for kind in (str, int, float) if kind in (f.type, *getattr(f.type, "__args__", ())))
     return click.option(flag(f.name), f.name, type=scalar, help=about)

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from minicoulomb import __version__
-from minicoulomb.cli.common import PATH, load, open_data, run_directory
+from minicoulomb.cli.common import OUTPUT, PATH, load, open_data, run_directory
+from minicoulomb.cli.console import say
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.errors import UserError
 from minicoulomb.files import atomic_write
@@ -17,7 +18,7 @@ from minicoulomb.training.run import find_checkpoint
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("-o", "output", type=PATH, default=Path("report.html"), help="page.html  [report.html]")
+@click.option("-o", "output", type=OUTPUT, default=Path("report.html"), help="page.html  [report.html]")
 @config_options("data", "batch_statistics", "backend", "device", "tf32", "threads")
 def report(run, output, **options):
     """Show a run on one page that works offline.
@@ -31,10 +32,10 @@ def report(run, output, **options):
     _, checkpoint = load(run, named(options))
     folder = run_directory(run)
     try:
-        dataset = open_data(checkpoint.config, folder.parent / "cache")
+        dataset = open_data(checkpoint.config, folder.parent / "cache", space=checkpoint.space)
     except UserError as reason:
         dataset = reason
     facts = gather(run, folder, checkpoint, versions(find_checkpoint(run)) | made_by, dataset)
     with atomic_write(output) as file:
-        file.write(page(facts).encode())
-    click.echo(f"{facts.name}, step {checkpoint.state.step:,}: {output}")
+        file.write(page(facts).encode("utf-8", "backslashreplace"))
+    say(f"{facts.name}, step {checkpoint.state.step:,}: {output}")

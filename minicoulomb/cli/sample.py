@@ -3,7 +3,8 @@
 import click
 
 from minicoulomb import pictures
-from minicoulomb.cli.common import PATH, load, open_data, run_directory
+from minicoulomb.cli.common import OUTPUT, PATH, load, open_data, run_directory
+from minicoulomb.cli.console import PATIENCE, count_of, say, showing
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation.evaluate import nearest_training
 from minicoulomb.pictures.output import check_rows, export
@@ -13,7 +14,7 @@ from minicoulomb.training.sampling import interpolations, sample_blocks, samples
 @click.command()
 @click.argument("run", type=PATH)
 @click.option("-n", "n", type=click.IntRange(1), help="number of samples  [64], or of rows  [8]")
-@click.option("-o", "output", type=PATH, required=True, help="picture.png, folder for single PNG files, or file.npz")
+@click.option("-o", "output", type=OUTPUT, required=True, help="picture.png, folder for single PNG files, or file.npz")
 @click.option("--interpolate", is_flag=True, help="draw rows of images from sample i to sample i + 1")
 @click.option("--steps", type=click.IntRange(2), help="images per row of --interpolate  [10]")
 @click.option("--neighbours", type=click.IntRange(1), metavar="K", help="draw samples beside the K nearest images each")
@@ -30,23 +31,25 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     config, space, G, _, state = checkpoint
     if not (interpolate or neighbours):
         n = n or 64
-        export(sample_blocks(G, state, n, seed, config.run.batch_statistics), n, space.shape, output)
-        click.echo(f"{n} samples: {output}")
+        progress = showing("samples", "samples", PATIENCE)
+        blocks = sample_blocks(G, state, n, seed, config.run.batch_statistics, progress)
+        export(map(space.located, blocks), n, space.shape, output, "<f8" if space.location else "<f4")
+        say(f"{count_of(n, 'sample')}: {output}")
     elif interpolate:
         n, steps = n or 8, steps or 10
         check_rows("--interpolate", n, steps, space.shape, output)
         rows = interpolations(G, state, n, steps, seed, config.run.batch_statistics)
         pictures.save(pictures.image_grid(rows.reshape(-1, *space.shape), steps), output)
-        click.echo(f"{n} rows, each from one sample to the next: {output}")
+        say(f"{count_of(n, 'row')}, each from one sample to the next: {output}")
     else:
         n = n or 8
         check_rows("--neighbours", n, neighbours + 1, space.shape, output)
-        dataset = open_data(config, run_directory(run).parent / "cache")
+        dataset = open_data(config, run_directory(run).parent / "cache", space=space)
         x = samples(G, state, n, seed, config.run.batch_statistics)
         nearest, distances = nearest_training(x, dataset, neighbours)
         pictures.save(pictures.neighbour_rows(x, nearest), output)
         apart = f"at a distance of {distances[:, 0].min():.3g} to {distances[:, 0].max():.3g}"
-        click.echo(f"{n} samples beside the nearest of {dataset.n_train} training images, {apart}: {output}")
+        say(f"{count_of(n, 'sample')} beside the nearest of {dataset.n_train} training images, {apart}: {output}")
 
 
 def _check_sample_options(interpolate, steps, neighbours, chosen):

@@ -2,8 +2,8 @@
 
 import click
 
-from minicoulomb.cli.common import PATH, compute_on, open_data
-from minicoulomb.cli.console import showing, warn
+from minicoulomb.cli.common import OUTPUT, UserPath, compute_on, open_data
+from minicoulomb.cli.console import count_of, say, showing, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
@@ -12,8 +12,8 @@ from minicoulomb.fid.statistics import write_statistics
 
 
 @click.command()
-@click.argument("data")
-@click.option("-o", "output", type=PATH, required=True, help="file.npz for mu and sigma")
+@click.argument("data", type=UserPath())
+@click.option("-o", "output", type=OUTPUT, required=True, help="file.npz for mu and sigma")
 @config_options("inception", "size", "crop", "channels", "skip_bad", "backend", "device", "tf32", "threads")
 def stats(data, output, **options):
     """Write statistics of a data set in the format of pytorch-fid.
@@ -30,5 +30,5 @@ def stats(data, output, **options):
     network = compare.open_network(config.run.inception, backend.xp)
     found = compare.dataset_statistics(dataset, network, progress=showing("images"))
     write_statistics(output, found)
-    click.echo(f"{found.n} images: {output}")
+    say(f"{count_of(found.n, 'image')}: {output}")
     warn(compare.too_few(found.n))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, run_directory
-from minicoulomb.cli.console import Console, showing, table, warn
+from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, open_reference, run_directory
+from minicoulomb.cli.console import Console, say, showing, table, warn
 from minicoulomb.cli.options import config_options, flag, named
 from minicoulomb.data.sources import find
 from minicoulomb.errors import UserError
@@ -22,6 +22,7 @@ from minicoulomb.presets import PRESETS
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import train as train_run
 from minicoulomb.training.run import RunDirectory, find_checkpoint
+from minicoulomb.training.run import load as load_checkpoint
 from minicoulomb.training.sampling import samples
 from minicoulomb.training.signals import StopRequest
 
@@ -37,9 +38,10 @@ RESUMABLE |= {"fid_every", "fid_samples", "fid_reference", "inception"}
 @click.option("--resume", type=PATH, metavar="RUN", help="continue a run, exactly as if it had not stopped")
 @click.option("--init-from", type=PATH, metavar="CKPT", help="start a new run from the weights of a checkpoint or run")
 @click.option("--until", type=click.IntRange(1), metavar="STEP", help="stop and save here; schedules end at --steps")
+@click.option("--yes", is_flag=True, help="with --resume CHECKPOINT: remove the run's later checkpoints, do not ask")
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration as JSON and stop")
 @config_options()
-def train(preset, out, resume, init_from, until, dry_run, **options):
+def train(preset, out, resume, init_from, until, yes, dry_run, **options):
     """Train a Coulomb GAN, by default on 25 Gaussians in the plane.
 
     The default takes about two minutes. Brackets hold the defaults of settings that the preset does not change.
@@ -47,6 +49,9 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
     chosen, found = named(options), None
     if resume:
         _check_resumable(preset, init_from, chosen)
+        run = RunDirectory.open(run_directory(resume))
+        if not dry_run:
+            _hold(run)
         backend, checkpoint = load(resume, chosen)
         config = checkpoint.config
         if (step := checkpoint.state.step) > config.algorithm.steps:
@@ -56,27 +61,59 @@ def train(preset, out, resume, init_from, until, dry_run, **options):
     if dry_run:
         click.echo(config.to_json())
         return
+    until = min(until or config.algorithm.steps, config.algorithm.steps)
+    if resume:
+        _confirm(run, step, until, yes)
+        if step == until:
+            run.rewind(checkpoint, find_checkpoint(resume))
+            option = "--steps M" if step == config.algorithm.steps else "a larger --until"
+            say(f"{run.path}: finished at step {step}; {option} goes further")
+            return
 
     found = found or find(config.data.data)
     if found.kind == "images":  # check that their size fits the networks before they are decoded
         build(config.networks, SampleSpace(found.shape(config)))
     cache = (run_directory(resume).parent if resume else out) / "cache"
-    dataset = open_data(config, cache, found)
-    space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
+    dataset = open_data(config, cache, found, checkpoint.space if resume else None, same=True)
     if resume:
-        if space != checkpoint.space:
-            raise UserError(f"data {config.data.data}: samples are {space}, the run's {checkpoint.space}; use --data")
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
-        run = RunDirectory.open(run_directory(resume))
-        run.rewind(config, checkpoint.state.step)
+        run.rewind(checkpoint, find_checkpoint(resume))
     else:
         backend = compute_on(config)
-        checkpoint = checkpoints.initial(config, space, backend.xp)
+        checkpoint = checkpoints.initial(config, SampleSpace.of(dataset), backend.xp)
         if init_from:
-            checkpoints.copy_weights(checkpoints.load(find_checkpoint(init_from)).to(backend.xp), checkpoint)
+            source = load_checkpoint(init_from).to(backend.xp)
+            checkpoints.copy_weights(source, checkpoint, str(find_checkpoint(init_from)))
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run = RunDirectory.create(out, dataset.name, checkpoint)
-    _train(run, checkpoint, dataset, backend, min(until or config.algorithm.steps, config.algorithm.steps), fid)
+        _hold(run)
+    stop = StopRequest()
+    try:
+        _train(run, checkpoint, dataset, backend, until, fid, stop)
+    except OSError as error:  # of a closed or full output; the state is saved
+        if stop:  # the terminal of a SIGHUP is gone
+            sys.exit(128 + stop.signal)
+        what = f"{error.filename or 'output'}: cannot be written ({error.strerror}): saved at step"
+        again = f"continue with: minicoulomb train --resume {run.path}"
+        raise UserError(f"{what} {checkpoint.state.step}; {again}") from error
+
+
+def _hold(run):
+    """Keep other processes from training the run while this command runs."""
+    if not click.get_current_context().with_resource(run.only_here()):
+        warn(f"{run.path}: its file system has no locks; let no other process train this run")
+
+
+def _confirm(run, step, until, yes):
+    """Ask before a run goes back to an earlier step."""
+    if step > until:
+        raise UserError(f"until {until}: the run is at step {step}; use a larger --until")
+    if not (later := run.later(step)) or yes:
+        return
+    text = f"{run.path}: going back to step {step} removes checkpoints up to step {later[-1]}, and pictures and metrics"
+    if not sys.stdin.isatty():
+        raise UserError(f"{text}; add --yes, or start a new run with --init-from")
+    click.confirm(f"{text}; go back?", abort=True)
 
 
 def _periodic_fid(checkpoint, backend, dataset, cache):
@@ -84,8 +121,9 @@ def _periodic_fid(checkpoint, backend, dataset, cache):
     config, settings = checkpoint.config, checkpoint.config.run
     if not settings.fid_every:
         return None
+    compare.check_time(settings.fid_samples, "--fid-samples", backend.xp)
     network = compare.open_network(settings.inception, backend.xp)
-    opened = lambda config, found: open_data(config, cache, found)
+    opened = lambda config, found: open_reference(config, cache, found, checkpoint.space)
     reference = compare.open_reference(
         settings.fid_reference or dataset, config, network, ("fid",), opened, showing("reference")
     )
@@ -99,7 +137,7 @@ def _periodic_fid(checkpoint, backend, dataset, cache):
     return fid
 
 
-def _train(run, checkpoint, dataset, backend, until, fid):
+def _train(run, checkpoint, dataset, backend, until, fid, stop):
     state, config = checkpoint.state, checkpoint.config
     console = Console(run, state.step, until)
     if backend.choice:
@@ -109,7 +147,7 @@ def _train(run, checkpoint, dataset, backend, until, fid):
         f"{backend.name}{', TF32' * backend.tf32}, {config.run.dtype}, seed {config.run.seed}"
     )
     look = partial(_look, checkpoint, dataset)
-    with StopRequest() as stop:
+    with stop:
         train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid and partial(fid, stop))
     if state.step < config.algorithm.steps:
         console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")

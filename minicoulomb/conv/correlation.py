@@ -174,8 +174,8 @@ def correlate_kernel(
     >>> correlate_kernel(x, dy, 3).ravel()
     array([3., 6., 9.])
     """
-    kernel_size = per_axis(kernel_size, x.ndim - 2, "kernel_size")
-    stride, padding = geometry_of(x, None, stride, padding)
+    stride, padding = geometry_of(x, dy, stride, padding)
+    kernel_size = per_axis(kernel_size, len(stride), "kernel_size")
     check_fit(x.shape[1:-1], kernel_size, padding)
     expected = (len(x), *output_size(x.shape[1:-1], kernel_size, stride, padding))
     if dy.shape[:-1] != expected:

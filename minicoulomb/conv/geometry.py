@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minicoulomb.arrays.backend import floats
 from minicoulomb.errors import UserError
 
 PerAxis = int | tuple[int, ...]
@@ -33,23 +34,19 @@ def per_axis(value, dimensions: int, name: str) -> tuple[int, ...]:
 
 
 def geometry_of(x, w, stride, padding):
-    """normalize_geometry for images or sequences x and, if not None, a kernel w; UserError if they are neither."""
-    if getattr(x, "ndim", 0) not in (3, 4):
-        what = f"array of shape {x.shape}" if hasattr(x, "shape") else type(x).__name__
-        raise UserError(f"{what}: convolution takes arrays (n, l, c) or (n, h, w, c)")
-    if w is not None and w.ndim != x.ndim:
-        raise UserError(f"kernel of shape {w.shape}: arrays of shape {x.shape} take one of {x.ndim} axes")
-    if len(x) == 0:
-        raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample")
-    if getattr(x.dtype, "kind", "?") != "f":
-        raise UserError(
-            f"array of dtype {x.dtype}: convolution takes floating-point arrays; use numpy.asarray(x, float)"
-        )
+    """normalize_geometry for images or sequences x, and w, a kernel or dy; UserError if they are neither."""
+    floats(x, w)
+    if x.ndim not in (3, 4):
+        raise UserError(f"array of shape {x.shape}: convolution takes arrays (n, l, c) or (n, h, w, c)")
+    if w.ndim != x.ndim:
+        raise UserError(f"array of shape {w.shape}: those of shape {x.shape} take one of {x.ndim} axes")
+    if x.size == 0:
+        raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample with a channel")
     return normalize_geometry(x.ndim - 2, stride, padding)
 
 
 def check_fit(size, kernel_size, padding) -> None:
     """UserError unless the kernel fits into the padded input."""
     for h, k, p in zip(size, kernel_size, padding, strict=True):
-        if h < 1 or h + sum(p) < k:
-            raise UserError(f"kernel of size {k}: larger than the padded input of {h} + {sum(p)}; pad more")
+        if h < 1 or not 1 <= k <= h + sum(p):
+            raise UserError(f"kernel of size {k}: must be from 1 to the padded input's {h} + {sum(p)}; pad more")

@@ -29,7 +29,7 @@ import numpy as np
 
 from minicoulomb.arrays.backend import Array, array_module
 from minicoulomb.coulomb import pairs
-from minicoulomb.errors import UserError
+from minicoulomb.coulomb.arguments import checked
 
 
 def plummer_kernel(a: Array, b: Array, d: float, eps: float) -> Array:
@@ -50,12 +50,13 @@ def plummer_kernel(a: Array, b: Array, d: float, eps: float) -> Array:
     Returns
     -------
     array (n_a, n_b)
-        In the floating-point dtype of the points; float64 for integers.
+        In the floating-point dtype of the points: float32 for float16, too, and float64 for integers.
 
     Raises
     ------
     UserError
-        For d <= 0, eps < 0, points of different dimensions, or anything but arrays of real numbers with points.
+        For d <= 0, eps < 0, eps^(d+2) beyond the dtype's range, points of different dimensions, or anything but arrays
+        of real numbers with points: a masked array, a list.
 
     Examples
     --------
@@ -68,9 +69,12 @@ def plummer_kernel(a: Array, b: Array, d: float, eps: float) -> Array:
     ----------
     Unterthiner et al., Coulomb GANs, ICLR 2018, section 2.3.
     """
-    d, eps, a, b = _checked(d, eps, a, b)
-    if pairs.are_many(a, b):
-        return pairs.kernel(a, b, d, eps)
+    d, eps, a, b = checked(d, eps, a, b)
+    return pairs.kernel(a, b, d, eps) if pairs.are_many(a, b) else _kernel(a, b, d, eps)
+
+
+def _kernel(a, b, d, eps):
+    """k(a_i, b_j), (n_a, n_b)."""
     s = ((a[:, None] - b) ** 2).sum(axis=-1) + eps**2  # (n_a, n_b)
     return array_module(s).where(s == 0, np.inf, s) ** (-d / 2)
 
@@ -79,14 +83,14 @@ def kernel_sums(a: Array, p: Array, q: Array, d: float, eps: float) -> Array:
     """sum_j q_j k(a_i, p_j), (n_a,), at points a (n_a, m) of charges q (n_p,) at p (n_p, m)."""
     if pairs.are_many(a, p):
         return pairs.kernel_sums(a, p, q, d, eps)
-    return plummer_kernel(a, p, d, eps) @ q
+    return _kernel(a, p, d, eps) @ q
 
 
 def offset_sums(a: Array, p: Array, q: Array, d: float, eps: float) -> Array:
     """sum_j q_j (a_i - p_j) k(a_i, p_j), (n_a, m), at points a (n_a, m) of charges q (n_p,) at p (n_p, m)."""
     if pairs.are_many(a, p):
         return pairs.offset_sums(a, p, q, d, eps)
-    return ((q * plummer_kernel(a, p, d, eps))[:, None] @ (a[:, None] - p))[:, 0]  # (n_a, 1, n_p) @ (n_a, n_p, m)
+    return ((q * _kernel(a, p, d, eps))[:, None] @ (a[:, None] - p))[:, 0]  # (n_a, 1, n_p) @ (n_a, n_p, m)
 
 
 def potential(a: Array, y: Array, x: Array, d: float, eps: float) -> Array:
@@ -126,7 +130,7 @@ def potential(a: Array, y: Array, x: Array, d: float, eps: float) -> Array:
     ----------
     Unterthiner et al., Coulomb GANs, ICLR 2018, section 2.4: Phi > 0 where real charge outweighs generated.
     """
-    d, eps, a, y, x = _checked(d, eps, a, y, x)
+    d, eps, a, y, x = checked(d, eps, a, y, x)
     return _mean(kernel_sums, a, y, d, eps) - _mean(kernel_sums, a, x, d, eps)
 
 
@@ -167,7 +171,7 @@ def potentials(x: Array, y: Array, d: float, eps: float) -> tuple[Array, Array]:
     ----------
     Unterthiner et al., Coulomb GANs, ICLR 2018, section 2.4.
     """
-    d, eps, x, y = _checked(d, eps, x, y)
+    d, eps, x, y = checked(d, eps, x, y)
     xp = array_module(x)
     p = xp.concatenate((x, y))
     q = xp.concatenate((xp.full(len(x), -1 / len(x), x.dtype), xp.full(len(y), 1 / len(y), y.dtype)))
@@ -214,7 +218,7 @@ def field(a: Array, y: Array, x: Array, d: float, eps: float) -> Array:
     ----------
     Unterthiner et al., Coulomb GANs, ICLR 2018, section 2.3, with the opposite sign.
     """
-    d, eps, a, y, x = _checked(d, eps, a, y, x)
+    d, eps, a, y, x = checked(d, eps, a, y, x)
     return -d * (_mean(offset_sums, a, y, d + 2, eps) - _mean(offset_sums, a, x, d + 2, eps))
 
 
@@ -298,7 +302,7 @@ def mean_kernel(a: Array, y: Array, d: float, eps: float) -> tuple[Array, Array]
 
     Phi = u_y - u_x and E = grad u_y - grad u_x. Both sums come from one pass over the pairs.
     """
-    d, eps, a, y = _checked(d, eps, a, y)
+    d, eps, a, y = checked(d, eps, a, y)
     u, offsets = pairs.both_sums(a, y, array_module(y).ones(len(y), y.dtype), d, eps)
     return u / len(y), -d / len(y) * offsets
 
@@ -311,25 +315,3 @@ def mean_self_kernel(y: Array, d: float, eps: float) -> Array:
 def _mean(sums, a, p, d, eps):
     """Sums of unit charges at p, divided by their number afterwards: charges 1/n would be rounded, all alike."""
     return sums(a, p, array_module(p).ones(len(p), p.dtype), d, eps) / len(p)
-
-
-def _checked(d, eps, *arrays):
-    """(d, eps, *points): plain numbers, and the arrays as (n, m) of one native float dtype; the same array stays one.
-
-    UserError unless d > 0, eps >= 0 and all points have the same m.
-    """
-    if not d > 0:
-        raise UserError(f"d = {d}: the kernel's exponent is -d/2 with d > 0; use d = 1 for images, 2 for the plane")
-    if not eps >= 0:
-        raise UserError(f"eps = {eps}: the kernel's width must be >= 0; use the distance at which forces should fade")
-    for array in arrays:
-        if not getattr(array, "ndim", 0) or getattr(array.dtype, "kind", "?") not in "biuf":
-            raise UserError(f"points {str(array)[:50]!r}: must be an array (n, m) of real numbers; use numpy.asarray")
-        if array.size == 0:
-            raise UserError(f"array of shape {array.shape}: contains no points; pass at least one")
-    dtype = np.result_type(*(array.dtype for array in arrays))
-    dtype = dtype if dtype.kind == "f" else np.float64
-    points = {id(array): array.reshape(len(array), -1).astype(dtype, copy=False) for array in arrays}
-    if len(sizes := {array.shape[1] for array in points.values()}) > 1:
-        raise UserError(f"points of dimensions {sorted(sizes)}: all must live in the same space; use data of one shape")
-    return float(d), float(eps), *(points[id(array)] for array in arrays)

@@ -19,7 +19,7 @@ from math import prod
 import numpy as np
 
 from minicoulomb.arrays.backend import array_module, on_gpu
-from minicoulomb.arrays.threads import for_each
+from minicoulomb.arrays.threads import for_each, go_on
 from minicoulomb.arrays.workspace import NoWorkspace, Workspace
 from minicoulomb.coulomb import pairs_cuda
 
@@ -217,6 +217,7 @@ def _for_each_tile(function, a, p, symmetric=False) -> None:
     def strips(number):
         for rows in parts[number]:
             for columns in _tiles_of(p, rows.start if symmetric else 0):
+                go_on()
                 function(number if symmetric else 0, rows, columns)
 
     for_each(strips, range(len(parts)))

@@ -2,24 +2,28 @@
 
 A zip archive ends in a directory, which is read record by record, because Python's zipfile keeps an object of half a
 kilobyte for each file, in every process: 110 MiB for 200,000 files. An entry's `where` is position, bytes, CRC-32 and
-method from the directory. A tar archive is a chain of headers, which Python's tarfile reads; `where` is the position
-of a file's bytes in the (decompressed) archive.
+method from the directory. A tar archive is a chain of headers, read here because Python's tarfile takes any time and
+memory for headers that mean harm; `where` is the position of a file's bytes in the (decompressed) archive.
 
 Nothing is ever written, so a name cannot lead anywhere. Nevertheless names that would lead out of the archive when
 unpacked are refused, as are links, encrypted files, and files that inflate to more than they declare: an archive with
-them was not made to hold images.
+them was not made to hold images. What would unfold is compared with what is stored before it does.
 """
 
+import bz2
+import gzip
 import io
 import lzma
+import os
 import stat
 import struct
-import tarfile
 import zlib
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
-from minicoulomb.data.source import LARGEST, Entry, Source, is_image
+from minicoulomb.data.source import Entry, Source, is_image
 from minicoulomb.errors import UserError, explained
+from minicoulomb.files import check_unfolded
 
 # Records of a zip archive (APPNOTE 4.3 and 4.4), little-endian.
 END = struct.Struct("<4s4H2LH")  # ..., number of entries, bytes of the directory, its position, bytes of a comment
@@ -31,14 +35,27 @@ STORED, DEFLATED = 0, 8
 ENCRYPTED, UTF8 = 0x1 | 0x40 | 0x2000, 0x800
 UNIX = 3
 
-# tarfile's name for the compression of a file that begins so.
-COMPRESSED = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz"}
+# What opens a compressed file that begins so.
+COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 ZSTANDARD = b"\x28\xb5\x2f\xfd"
-DAMAGED = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError, struct.error)
+# Characters of a name, and bytes of the extended headers of one file in a tar archive.
+LONGEST_NAME, LONGEST_HEADERS = 1024, 2**18
+# A tar archive's blocks, and the kinds of its members: files; what has no content though it may declare a size (links,
+# devices, folders, pipes); headers that extend the next one, by POSIX's records or with GNU's long name.
+BLOCK = 512
+FILES, LINKS, WITHOUT_CONTENT, FOLDER = b"0\x007", b"12", b"123456", b"5"
+RECORDS, LONG_NAME, IGNORED, SPARSE = b"xX", b"L", b"gK", b"S"
+
+
+def archived(name: str, size: int, where: list[int], refused: str) -> Entry:
+    """The entry of a file in an archive. A name that is too long is cut, so that a list of names stays small."""
+    return Entry(name[:LONGEST_NAME], size, where, refused or refusal(name))
 
 
 def refusal(name: str) -> str:
     """Why a file of an archive is refused for its name; "" if it is not."""
+    if len(name) > LONGEST_NAME:
+        return f"a name of {len(name):,} characters: at most {LONGEST_NAME:,}; make the archive again with shorter ones"
     path = name.replace("\\", "/")
     if path.startswith("/") or path[1:2] == ":" or ".." in path.split("/") or "\0" in path:
         return "a path that leads out of the archive; make the archive again without it"
@@ -54,14 +71,14 @@ class Zip(Source):
     kind = "zip"
 
     def entries(self):
-        with self.readable(DAMAGED), self.path.open("rb") as file:
+        with self.readable(), self.path.open("rb") as file:
             for name, size, where, refused in _zip_directory(file):
                 if is_image(name):
-                    yield Entry(name, size, where, refused or refusal(name))
+                    yield archived(name, size, where, refused)
 
     @contextmanager
     def reader(self):
-        with self.readable(DAMAGED):
+        with self.readable():
             file = self.path.open("rb")
         with file:
             yield lambda entry: _zip_member(file, entry)
@@ -69,7 +86,7 @@ class Zip(Source):
 
 def zip_names(file) -> list[str]:
     """The first names in an open zip archive; none if it is damaged."""
-    with suppress(*DAMAGED):
+    with suppress(Exception):
         return [name for (name, *_), _ in zip(_zip_directory(file), range(16))]
     return []
 
@@ -130,14 +147,14 @@ def _zip64(extra, *sizes):
 def _zip_member(file, entry):
     """The bytes of a file, as many as are declared and with the declared CRC."""
     position, packed, crc, method = entry.where
-    with explained("damaged in the archive", "fetch the archive again", DAMAGED):
+    with explained("damaged in the archive", "fetch the archive again", Exception):
         file.seek(position)
         signature, *_, name, extra = LOCAL.unpack(file.read(LOCAL.size))
         if signature != b"PK\3\4":
             raise ValueError("not where the directory says")
         file.seek(name + extra, io.SEEK_CUR)
         # Deflate adds at most a few bytes to a block, so a packed file is never much longer than its content.
-        content = file.read(min(packed, 2 * LARGEST))
+        content = file.read(min(packed, 2 * entry.size + 1024))
         if method == DEFLATED:
             content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, entry.size + 1)
     if len(content) != entry.size:
@@ -154,6 +171,25 @@ def _wrong_size(declared, actual):
 # Tar
 
 
+class Member(NamedTuple):
+    """A file, folder, link or other member of a tar archive."""
+
+    name: str
+    size: int
+    position: int
+    kind: bytes
+
+
+def is_tar(start: bytes) -> bool:
+    """Whether a file begins with a tar header, by the sum of its bytes, to which older programs gave signs."""
+    if len(start) < BLOCK:
+        return False
+    rest = start[:148] + b" " * 8 + start[156:BLOCK]
+    with suppress(ValueError):
+        return (more := sum(rest) - _number(start[148:156])) == 0 or more == 256 * sum(byte > 127 for byte in rest)
+    return False
+
+
 class Tar(Source):
     """The images in a tar archive, uncompressed or compressed with gzip, bzip2 or xz.
 
@@ -165,18 +201,18 @@ class Tar(Source):
 
     def __init__(self, path):
         super().__init__(path)
-        with self.readable(DAMAGED), self.path.open("rb") as file:
-            start = file.read(8)
+        with self.readable(), self.path.open("rb") as file:
+            start, self.stored = file.read(8), os.fstat(file.fileno()).st_size
         if start.startswith(ZSTANDARD):
             raise UserError(f"{self.path}: compressed with zstd: must be gzip, bzip2, xz or none; use zstd -d first")
-        self.compression = next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), "")
-        self.forward = bool(self.compression)
+        self.unpack = next((function for magic, function in COMPRESSED.items() if start.startswith(magic)), open)
+        self.forward = self.unpack is not open
 
     def entries(self):
         with self.opened() as archive:
             for member in self.members(archive):
-                if is_image(member.name) and not member.isdir():
-                    yield Entry(member.name, member.size, [member.offset_data], _tar_refusal(member))
+                if is_image(member.name) and member.kind != FOLDER:
+                    yield archived(member.name, member.size, [member.position], _tar_refusal(member.kind))
 
     @contextmanager
     def reader(self):
@@ -185,36 +221,85 @@ class Tar(Source):
 
     @contextmanager
     def opened(self):
-        """The archive as a tarfile.TarFile."""
-        with self.readable(DAMAGED):
-            archive = tarfile.open(self.path, f"r:{self.compression}")  # noqa: SIM115, it is closed below
-        with archive:
-            yield archive
+        """The archive, decompressed, as a file."""
+        with self.readable():
+            file = self.unpack(self.path, "rb")
+        with file:
+            yield file
 
     def members(self, archive):
-        """A tarfile.TarInfo for each member, in their order."""
-        with self.readable(DAMAGED):
-            while member := archive.next():
-                yield member
-                archive.members.clear()  # otherwise all of them stay in memory
-            # tarfile reads a damaged or missing header as the end of the archive, which zeros must mark.
-            archive.fileobj.seek(archive.offset)
-            if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError(f"cut short: neither a header nor the end at byte {archive.offset:,}")
+        """A Member for each, in their order."""
+        with self.readable():
+            at, told, headers = 0, {}, 0
+            # Zeros must mark the end.
+            while (block := self._read(archive, at, BLOCK)) != bytes(BLOCK):
+                if not is_tar(block):
+                    raise ValueError(f"cut short: neither a header nor the end at byte {at:,}")
+                kind, size, position = block[156:157], _number(block[124:136]), at + BLOCK
+                if kind in RECORDS + LONG_NAME:
+                    headers += size
+                    if headers > LONGEST_HEADERS:
+                        raise ValueError(f"{headers:,} bytes of headers for one file: at most {LONGEST_HEADERS:,}")
+                    content = self._read(archive, position, size)
+                    told |= {b"path": content} if kind == LONG_NAME else _records(content)
+                elif kind not in IGNORED:
+                    size = _positive(told[b"size"]) if b"size" in told else size
+                    if kind == SPARSE or any(key.startswith(b"GNU.sparse") for key in told):
+                        raise ValueError("it holds sparse files; make it again without them")
+                    size *= kind not in WITHOUT_CONTENT
+                    yield Member(_tar_name(block, told), size, position, kind)
+                    told, headers = {}, 0
+                at = position + -(-size // BLOCK) * BLOCK
+            while self.forward and self._read(archive, at, LONGEST_HEADERS):  # to the checksum of what was compressed
+                at += LONGEST_HEADERS
 
     def content(self, archive, position, size):
         """`size` bytes of the decompressed archive from `position`; UserError if they are not there."""
-        with explained("damaged in the archive", "fetch the archive again", DAMAGED):
-            archive.fileobj.seek(position)
-            content = archive.fileobj.read(size)
+        with explained("damaged in the archive", "fetch the archive again", Exception):
+            content = self._read(archive, position, size)
         if len(content) < size:
             raise _wrong_size(size, f"{len(content):,}")
         return content
 
+    def _read(self, archive, position, size):
+        check_unfolded(str(self.path), position + size, self.stored)
+        archive.seek(position)
+        return archive.read(size)
 
-def _tar_refusal(member):
-    if member.islnk() or member.issym():
+
+def _number(field):
+    """The number in a field of a tar header: octal digits, or bytes after a first one of 128."""
+    if field[0] == 128:
+        return int.from_bytes(field[1:], "big")
+    return _positive(field.partition(b"\0")[0].strip() or b"0", 8)
+
+
+def _positive(digits, base=10):
+    if not digits.isdigit() or len(digits) > 20:
+        raise ValueError("a size in a header is negative, or no number")
+    return int(digits, base)
+
+
+def _records(content):
+    """POSIX's extended header: records "length key=value\\n" as a dict."""
+    records, at = {}, 0
+    while at < len(content):
+        space = content.index(b" ", at, at + 20)
+        end = at + max(1, _positive(content[at:space]))
+        key, _, text = content[space + 1 : end - 1].partition(b"=")
+        records[key], at = text, end
+    return records
+
+
+def _tar_name(block, told):
+    """The name of a member: from the headers before it, or from the two fields of its own."""
+    name, prefix = (block[first:last].partition(b"\0")[0] for first, last in ((0, 100), (345, 500)))
+    if prefix and block[257:263] == b"ustar\0":
+        name = prefix + b"/" + name
+    return told.get(b"path", name).partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _tar_refusal(kind):
+    if kind in LINKS:
         return "a link; put the file itself into the archive"
-    if not member.isreg() or member.issparse():
-        return "not a plain file; put plain files into the archive"
-    return refusal(member.name)
+    return "" if kind in FILES else "not a plain file; put plain files into the archive"

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import PIL
 
-from minicoulomb.data.decoding import BATCH, Job, check_main_guard, decoded
+from minicoulomb.data.decoding import BATCH, Job, decoded
 from minicoulomb.data.images import FILTER, check_geometry
 from minicoulomb.data.listing import by_position, in_order, read_listing, without_twins, write_listing
 from minicoulomb.data.partial import Partial
@@ -71,8 +71,7 @@ def prepare(
     skip_bad
         leave out an image that cannot be decoded, instead of stopping
     workers
-        processes that decode; the result does not depend on their number. They are spawned, so a script that asks for
-        more than one calls this under `if __name__ == "__main__":`.
+        processes that decode; the result does not depend on their number
     progress
         is called with (done, total) after each batch of images
 
@@ -81,7 +80,6 @@ def prepare(
     UserError
         if the source or an image cannot be read, or the target cannot be written or is not a cache
     """
-    check_main_guard()
     check_geometry(size, crop, channels)
     target = Path(target)
     if target.suffix != ".npy":
@@ -128,8 +126,9 @@ def _make(job, partial, target, about, skip_bad, workers, progress):
     path, digest = partial.finish(shape, source.forward)
     about |= {"skipped": partial.skipped, "array": {"n": partial.rows, "sha256": digest, "stamp": file_stamp(path)}}
     partial.files.replace(_beside(target, ".files"))
-    with atomic_write(_beside(target, ".json")) as file:
+    with atomic_write(partial.manifest) as file:
         file.write(json.dumps(about, indent=1).encode())
+    partial.manifest.replace(_beside(target, ".json"))
     path.replace(target)
     partial.discard()
     return PrepareReport(target, partial.rows, [tuple(pair) for pair in partial.skipped], reused=False)
@@ -141,7 +140,7 @@ def _decode(job, partial, listing, skip_bad, workers, progress):
     def check(bad):
         if bad and not skip_bad:
             name, reason = bad[0]
-            raise UserError(f"{job.source.path}: {name}: {reason}; or use --skip-bad to leave it out")
+            raise UserError(f"{job.source.path}: {name:.255}: {reason}; or use --skip-bad to leave it out")
 
     check(partial.skipped)
     positions = listing.batches[-(-partial.done // BATCH) :]
@@ -157,7 +156,9 @@ def _decode(job, partial, listing, skip_bad, workers, progress):
     if not partial.rows:
         partial.discard()
         name, reason = bad[0]
-        raise UserError(f"{job.source.path}: none of its {listing.n} images can be used; the first, {name}: {reason}")
+        raise UserError(
+            f"{job.source.path}: none of its {listing.n} images can be used; the first, {name:.255}: {reason}"
+        )
     partial.note()
 
 
@@ -174,7 +175,7 @@ def _reusable(source, target, about, skip_bad):
         report = PrepareReport(target, stored["array"]["n"], [(a, b) for a, b in stored["skipped"]], reused=True)
     except FileNotFoundError:
         raise UserError(f"{target}: exists and is not a cache; remove it or choose another name") from None
-    except (OSError, LookupError, TypeError, ValueError):  # a manifest of another version, or a damaged one
+    except Exception:  # a manifest of another version, or a damaged one
         return None
     return report if same and (skip_bad or not report.skipped) else None
 

@@ -7,27 +7,32 @@ The five training batches are read, 50,000 images; the test batch is left for te
 batch/row and its `where` the position and size of its batch in the archive (position 0 in a folder), its row and its
 label.
 
-A pickle is a program, and unpickling runs it. Here it can build dicts, lists, numbers, strings and arrays, and nothing
-else: every other name that it asks for is refused, and not even NumPy's reconstruction is called.
+A pickle is a program. Python's pickle does not run it; untrusted.py does, which builds dicts, lists, numbers and
+strings. Arrays are built here: every other name that it asks for is refused, and not even NumPy is called.
 """
 
 import io
-import pickle
 import re
+from collections.abc import Iterable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 
-from minicoulomb.data.archives import Tar
+from minicoulomb.data.archives import FILES, Tar
 from minicoulomb.data.source import LARGEST, Entry, Source
 from minicoulomb.errors import UserError, explained
+from minicoulomb.untrusted import unpickled
 
 SIDE, CLASSES = 32, 10
+# Bytes of a pickled batch, which is copied twice: two of the 31 MB that each has.
+LONGEST_PICKLE = 2**26
 PIXELS = 3 * SIDE * SIDE
 BATCH_NAME = re.compile(r"(?:.*/)?(data_batch_\d+(?:\.bin)?)")
 # The folders in the two archives.
 FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
+# A file in each of CIFAR-100's archives.
+CIFAR_100 = ("cifar-100-binary/train.bin", "cifar-100-python/train")
 
 
 class Cifar(Source):
@@ -44,7 +49,7 @@ class Cifar(Source):
         return None if self.folder else super().stamp()
 
     def entries(self):
-        with self._opened() as archive:
+        with self.readable(), self._opened() as archive:
             for name, position, size in self._batches(archive):
                 try:
                     images, labels = _parse(name, self._content(archive, name, position, size))
@@ -53,7 +58,9 @@ class Cifar(Source):
                     continue
                 for row in range(len(images)):
                     where = [position, size, row, int(labels[row])]
-                    refused = "" if labels[row] < CLASSES else f"label {labels[row]}: must be 0 to 9; fetch it again"
+                    refused = (
+                        "" if 0 <= labels[row] < CLASSES else f"label {labels[row]}: must be 0 to 9; fetch it again"
+                    )
                     yield Entry(f"{name}/{row:05d}", PIXELS + 1, where, refused)
 
     @contextmanager
@@ -77,11 +84,11 @@ class Cifar(Source):
     def _batches(self, archive):
         """(name, position, size) of each batch; only of the binary ones if both formats are present."""
         if self.folder:
-            paths = [path for path in self.folder.iterdir() if holds_batches([path.name])]
+            paths = [path for path in self.folder.iterdir() if holds_batches([path.name]) and path.is_file()]
             found = [(path.name, 0, path.stat().st_size) for path in paths]
         else:
             members = ((member, BATCH_NAME.fullmatch(member.name)) for member in Tar(self.path).members(archive))
-            found = [(match[1], m.offset_data, m.size) for m, match in members if match and m.isreg()]
+            found = [(match[1], m.position, m.size) for m, match in members if match and m.kind in FILES]
         binary = [batch for batch in found if batch[0].endswith(".bin")]
         return binary or found
 
@@ -90,8 +97,8 @@ class Cifar(Source):
             raise UserError(f"{size:,} bytes: no batch may have more than {LARGEST:,}; fetch it again")
         if archive:
             return Tar(self.path).content(archive, position, size)
-        with explained("cannot be read", "make it readable"):
-            return (self.folder / name).read_bytes()
+        with explained("cannot be read", "make it readable"), (self.folder / name).open("rb") as file:
+            return file.read(size)
 
 
 def batches_folder(path: Path) -> Path | None:
@@ -107,6 +114,15 @@ def holds_batches(names: list[str]) -> bool:
     return any(BATCH_NAME.fullmatch(name) for name in names)
 
 
+def check_no_cifar_100(path: Path, names: Iterable[str] = ()) -> None:
+    """UserError for CIFAR-100: a folder, the folder in it, or an archive with these names."""
+    files = [folder / name for name in CIFAR_100 for folder in (path, path.parent)]
+    if any(path in file.parents and file.is_file() for file in files) or any(
+        name.endswith(CIFAR_100) for name in names
+    ):
+        raise UserError(f"{path}: CIFAR-100: must be CIFAR-10; or write its images as an array with numpy.save")
+
+
 def _parse(name, content):
     """A batch: (images (n, 3072) uint8, their labels)."""
     if name.endswith(".bin"):
@@ -115,9 +131,7 @@ def _parse(name, content):
         records = np.frombuffer(content, np.uint8).reshape(-1, PIXELS + 1)
         return records[:, 1:], records[:, 0]
     batch = unpickle(content)
-    if not isinstance(batch, dict):
-        raise UserError(f"holds a {type(batch).__name__}: must be a dict of data and labels; fetch it again")
-    # Python 2 wrote the keys as bytes; another program may have written text.
+    # Python 2 wrote the keys as text without an encoding; another program may have written bytes.
     batch = {key.decode("latin-1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
     images, labels = batch.get("data"), batch.get("labels")
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (PIXELS,):
@@ -128,12 +142,17 @@ def _parse(name, content):
 
 
 def unpickle(content: bytes):
-    """The dicts, lists, numbers, strings and uint8 arrays in a pickle, as NumPy wrote them in protocol 2.
+    """The numbers, strings, lists and uint8 arrays in the dict of a pickle, as NumPy wrote them in protocol 2 or 4.
 
     Raises UserError if the pickle asks for anything else, or is damaged.
     """
+    if len(content) > LONGEST_PICKLE:
+        raise UserError(f"{len(content):,} bytes: at most {LONGEST_PICKLE:,} for a pickle; use the binary format")
     with explained("not a whole pickle", "fetch it again", Exception):  # damaged pickles raise nearly anything
-        return _arrays(_Unpickler(io.BytesIO(content), encoding="bytes").load())
+        value = unpickled(io.BytesIO(content), STAND_INS)
+        if not isinstance(value, dict):
+            raise UserError(f"holds a {type(value).__name__}: must be a dict of data and labels; fetch it again")
+        return {key: getattr(item, "array", item) for key, item in value.items()}
 
 
 class _Array:
@@ -161,32 +180,15 @@ class _Dtype:
 
 
 def _latin1(text, encoding):
-    if encoding not in ("latin1", b"latin1"):
-        raise UserError(f"asks for the encoding {encoding!r:.40}: must be latin1; it is not a CIFAR-10 batch")
+    if encoding != "latin1":
+        raise UserError("asks for another encoding: must be latin1; it is not a CIFAR-10 batch")
     return text.encode("latin-1")
 
 
 STAND_INS = {
-    ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): _Array,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("_codecs", "encode"): _latin1,  # Python 3 writes bytes for Python 2 in this way
+    "numpy.dtype": _Dtype,
+    "numpy.ndarray": _Array,
+    "numpy.core.multiarray._reconstruct": _Array,
+    "numpy._core.multiarray._reconstruct": _Array,
+    "_codecs.encode": _latin1,  # Python 3 writes bytes for Python 2 in this way
 }
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module, name):
-        if (module, name) not in STAND_INS:
-            raise UserError(
-                f"asks for {module}.{name}, which a CIFAR-10 batch does not need: it may hold only arrays, lists, "
-                "numbers and strings; do not trust its origin"
-            )
-        return STAND_INS[module, name]
-
-
-def _arrays(value):
-    """The value with arrays in place of their stand-ins, at the top or in a dict."""
-    if isinstance(value, dict):
-        return {key: _arrays(item) for key, item in value.items()}
-    return value.array if isinstance(value, _Array) else value

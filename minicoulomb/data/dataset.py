@@ -2,12 +2,18 @@
 
     stored: uint8 pixels in 0..255, or floats       decoded: floats, pixels in [-1, 1] by y = pixel / 127.5 - 1
 
+Points are drawn as offsets from a location, subtracted in float64: far from the origin float32 has no digits left for
+their differences. The networks see offsets alone; pictures, files and axes show location + offset.
+
 Samples are drawn independently and with replacement, so a batch depends on its random numbers alone: nothing to save
 in a checkpoint, nothing to shuffle. Every `hold_out_every`-th item of a finite data set is kept out of training;
 `minicoulomb evaluate` compares with these.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import copy
+from typing import Any
 
 import numpy as np
 
@@ -34,23 +40,43 @@ def to_pixels(images: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(127.5 * (images + 1), 0, 255)).astype(np.uint8)
 
 
+def check_shape(data: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """UserError if data of one shape meet samples of another."""
+    if shape != wanted:
+        raise UserError(f"data {data}: has shape {shape}, the run's samples have {wanted}; use data of that shape")
+
+
 class Dataset(ABC):
     """Real samples of one shape.
 
-    name    what a run directory is called after
-    shape   of one sample: (m,) for points, (height, width, channels) for images
-    scale   the typical size of a coordinate: 1 for images in [-1, 1], the standard deviation for points
-    bound   every coordinate lies within [-bound, bound]
+    name       what a run directory is called after
+    shape      of one sample: (m,) for points, (height, width, channels) for images
+    scale      the typical size of a coordinate: 1 for images in [-1, 1], the standard deviation for points
+    bound      every coordinate lies within [-bound, bound], but for points that `remark` tells of
+    location   what is subtracted from samples: a number for each coordinate of a file's points, else 0
+    remark     what the user should know about the data, if anything
     """
 
     name: str
     shape: tuple[int, ...]
     scale: float
     bound: float
+    location: tuple[float, ...] | float = 0.0
+    remark: str | None = None
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, n: int, held_out: bool = False) -> np.ndarray:
-        """n independent samples (n, *shape) as stored; from the part kept out of training if `held_out`."""
+        """n independent samples (n, *shape) as stored, points less the location.
+
+        From the part kept out of training if `held_out`.
+        """
+
+    def in_space(self, space: Any) -> "Dataset":
+        """The same samples less the location of a run's SampleSpace; UserError if the run has another shape."""
+        check_shape(self.name, self.shape, space.shape)
+        moved = copy(self)
+        moved.location = space.location
+        return moved
 
     def holding_out(self, every: int) -> "Dataset":
         """The same samples with every `every`-th kept out of training; an endless data set needs no such part."""
@@ -61,16 +87,22 @@ class ArrayDataset(Dataset):
     """The rows of one array (n_total, *shape), in memory or memory-mapped; uint8 pixels or floats.
 
     labels   optional integer class of each row, (n_total,)
+    check    called as check(rows, their indices) whenever rows are read; by default they are not checked
     """
 
-    def __init__(self, name, array, *, scale=1.0, bound=1.0, labels=None, hold_out_every=10):
+    check: Callable[[np.ndarray, Any], None] | None = None
+
+    def __init__(self, name, array, *, scale=1.0, bound=1.0, location=0.0, labels=None, hold_out_every=10):
         if len(array) < 2:
             raise UserError(f"{name}: too few samples ({len(array)}): training needs at least 2; add data")
         self.name, self.array, self.labels = name, array, labels
         self.shape = tuple(array.shape[1:])
-        self.scale, self.bound = float(scale), float(bound)
-        # A tiny set is used whole for training: a held-out part of one or two images would measure nothing.
-        self.hold_out_every = hold_out_every if hold_out_every and len(array) >= 2 * hold_out_every else 0
+        self.scale, self.bound, self.location = float(scale), float(bound), location
+        self.hold_out_every = self._spared(hold_out_every)
+
+    def _spared(self, every):
+        """`every`, or 0 for a tiny set, used whole: a held-out part of one or two images would measure nothing."""
+        return every if every and len(self.array) >= 2 * every else 0
 
     @property
     def n_held_out(self) -> int:
@@ -81,9 +113,16 @@ class ArrayDataset(Dataset):
         return len(self.array) - self.n_held_out
 
     def holding_out(self, every):
-        return ArrayDataset(
-            self.name, self.array, scale=self.scale, bound=self.bound, labels=self.labels, hold_out_every=every
-        )
+        other = copy(self)
+        other.hold_out_every = self._spared(every)
+        return other
+
+    def rows(self, index=slice(None)) -> np.ndarray:
+        """The rows with these indices, by default all, as stored; points less the location in float64."""
+        stored = self.array[index]
+        if self.check:
+            self.check(stored, np.arange(len(self.array)) if isinstance(index, slice) else index)
+        return np.subtract(stored, self.location, dtype=np.float64) if self.location else stored
 
     def train_index(self, j):
         """Row of the j-th training sample: with k = hold_out_every, rows k-1, 2k-1, ... are left out."""
@@ -97,9 +136,9 @@ class ArrayDataset(Dataset):
         if held_out and not self.n_held_out:
             raise UserError(f"{self.name}: no held-out samples; use more data or a smaller --hold-out-every")
         j = rng.integers(0, self.n_held_out if held_out else self.n_train, n)
-        return self.array[self.held_out_index(j) if held_out else self.train_index(j)]
+        return self.rows(self.held_out_index(j) if held_out else self.train_index(j))
 
     def train_blocks(self, size):
         """All training samples in order, `size` at a time, as stored."""
         for start in range(0, self.n_train, size):
-            yield self.array[self.train_index(np.arange(start, min(start + size, self.n_train)))]
+            yield self.rows(self.train_index(np.arange(start, min(start + size, self.n_train))))

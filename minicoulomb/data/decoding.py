@@ -4,25 +4,29 @@ A worker process opens the source and the list of entries itself. It receives th
 batch begins, and sends that batch's pixels back. Batch i goes to worker i mod n, and answers are received in the same
 order, with at most two batches of each worker under way.
 
-Each worker has a pipe of its own, which ends with the process at either end. So a worker ends when its parent does,
+Each worker has pipes of its own, which end with the process at either end. So a worker ends when its parent does,
 however the parent was killed, and a killed worker is noticed at once. concurrent.futures.ProcessPoolExecutor, whose
 workers share a pipe, has neither property: without a parent they wait for ever, and a worker killed while it sends
-its pixels leaves the pool waiting for the rest of them.
+its pixels leaves the pool waiting for the rest of them. A process of multiprocessing would run the main script again,
+which then needs a main guard.
 """
 
+import os
+import pickle
 import signal
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import cycle
-from multiprocessing import current_process, get_context
 from pathlib import Path
 from typing import NamedTuple
 
 from minicoulomb.data.images import decode_image
 from minicoulomb.data.listing import read_batch
 from minicoulomb.data.source import LARGEST, Source
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 
 # Images in a batch, whose pixels are sent through a pipe together.
 BATCH = 64
@@ -64,7 +68,8 @@ class Job(NamedTuple):
                     raise UserError(entry.refused)
                 if entry.size > LARGEST:
                     raise UserError(f"{entry.size:,} bytes: no image may have more than {LARGEST:,}; remove it")
-                pixels.append(decode_image(read(entry), self.size, self.crop, self.channels).tobytes())
+                with explained("cannot be decoded", "replace or remove it", Exception):
+                    pixels.append(decode_image(read(entry), self.size, self.crop, self.channels).tobytes())
             except UserError as error:
                 bad.append((entry.name, str(error)))
         return DecodedBatch(len(entries), b"".join(pixels), bad)
@@ -93,37 +98,30 @@ def decoded(job: Job, positions: Iterable[int], n_images: int, workers: int) -> 
             yield waiting.popleft().receive()
     finally:
         for worker in team:
-            worker.pipe.close()
+            worker.close()
         for worker in team:
             worker.end()
 
 
-def check_main_guard() -> None:
-    """UserError in a worker process that runs the main script again, because the script has no main guard."""
-    if getattr(current_process(), "_inheriting", False):
-        raise UserError("decoding in several processes: the script needs a main guard; call this under "
-                        'if __name__ == "__main__":')  # fmt: skip
-
-
 class _Worker:
-    """A process that decodes, and the pipe to it."""
+    """A process that decodes, and the pipes to it."""
 
     def __init__(self, job):
-        # A new interpreter: a fork would copy this process with its threads' locks, and Windows has no fork.
-        context = get_context("spawn")
-        self.pipe, far_end = context.Pipe()
-        self.process = context.Process(target=_work, args=(far_end, job), daemon=True)
-        with _without_interrupts():
-            self.process.start()
-        far_end.close()  # only the process holds it now, so the pipe ends with the process
+        # A new interpreter: a fork would copy this process with its threads' locks. In a session of its own, because
+        # Ctrl-C and signals to the process group are for this process, which ends it.
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen([sys.executable, "-c", START], **pipes, start_new_session=True)
+        self.send(sys.path)
+        self.send(job)
 
-    def send(self, position):
+    def send(self, item):
         with self._alive():
-            self.pipe.send(position)
+            pickle.dump(item, self.process.stdin)
+            self.process.stdin.flush()
 
     def receive(self):
         with self._alive():
-            answer = self.pipe.recv()
+            answer = pickle.load(self.process.stdout)
         if isinstance(answer, UserError):
             raise answer
         return answer
@@ -132,43 +130,49 @@ class _Worker:
     def _alive(self):
         try:
             yield
-        except (EOFError, OSError) as error:
-            self.process.join(1)
-            code = self.process.exitcode
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+            code = self.process.returncode
             how = f"ended with status {code}, as its message says"
             if code and code < 0:
                 how = f"was killed by signal {-code}, often because memory ran out; use fewer --workers"
             raise UserError(f"decoding process {self.process.pid} {how}; the same command goes on from here") from error
 
+    def close(self):
+        with suppress(OSError):  # what was not sent
+            self.process.stdin.close()
+        self.process.stdout.close()
+
     def end(self):
-        self.process.join(1)
-        if self.process.is_alive():
+        try:
+            self.process.wait(1)
+        except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.join()
+            self.process.wait()
 
 
-@contextmanager
-def _without_interrupts():
-    """A process started in this context ignores Ctrl-C and signals to the process group: its parent ends it."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # otherwise it starts with the first process, and unblocks the signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+# What a worker process runs.
+START = """import pickle, sys
+sys.path = pickle.load(sys.stdin.buffer)
+from minicoulomb.data.decoding import work
+work()"""
 
 
-def _work(pipe, job):
-    """The body of a worker process: receive positions, send batches, until the pipe ends."""
+def work() -> None:
+    """The body of a worker process: receive a job, then positions, and send batches, until a pipe ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what anything prints is no answer
+
+    def send(answer):
+        pickle.dump(answer, answers)
+        answers.flush()
+
     with suppress(EOFError, OSError):
         try:
-            with job.opened() as decode:
+            with pickle.load(requests).opened() as decode:
                 while True:
-                    pipe.send(decode(pipe.recv()))
+                    send(decode(pickle.load(requests)))
         except UserError as error:
-            pipe.send(error)
+            send(error)

@@ -5,9 +5,13 @@
 Colour profiles are ignored: training sets are sRGB or untagged, and the same numbers must come out everywhere. Every
 pixel of a JPEG is decoded, then resized. Pillow's draft mode, in which the decoder shrinks by 2, 4 or 8, is faster for
 large photographs but is another filter; it is not used.
+
+Files are not trusted: what the decoder would need is computed from the size that a file declares, before it decodes.
 """
 
 import io
+import re
+import struct
 import warnings
 from contextlib import suppress
 
@@ -15,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from minicoulomb.errors import UserError
+from minicoulomb.files import check_unfolded
 
 # Only these decoders of Pillow's ever read a downloaded file, whatever its name says. The first bytes of each format;
 # a WebP file goes on with its length, and then WEBP.
@@ -23,6 +28,10 @@ FORMATS = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n", "WEBP": b"RIFF"
 # Lanczos: antialiased when shrinking, and the sharpest of Pillow's filters; the area average blurs, and aliases at
 # ratios such as 178:64 that are not whole. Part of a cache's settings, because another filter is another data set.
 FILTER = Image.Resampling.LANCZOS
+# Pixels that are cropped, converted and shrunk at a time, so that a large photograph lies in memory once.
+STRIP = 2**22
+# The head of a scan in a JPEG file. Each scan of a progressive file passes over all pixels.
+SCAN = re.compile(rb"\xff\xda\x00[\x08\x0a\x0c\x0e][\x01-\x04]")
 
 
 def check_geometry(size: int, crop: int | None, channels: int) -> None:
@@ -50,10 +59,27 @@ def decode_image(content: bytes | np.ndarray, size: int, crop: int | None = None
         if side > min(image.size):
             width, height = image.size
             raise UserError(f"{width}x{height} pixels, less than the crop of {crop}; use --crop {min(image.size)}")
-        left, top = ((length - side) // 2 for length in image.size)
-        square = _opaque(image.crop((left, top, left + side, top + side)))
-    square = square.convert("L" if channels == 1 else "RGB").resize((size, size), FILTER)
-    return np.array(square).reshape(size, size, channels)
+        square = _centre(image, side, size, "L" if channels == 1 else "RGB")
+    return np.array(square.resize((size, size), FILTER)).reshape(size, size, channels)
+
+
+def _centre(image, side, size, mode):
+    """The central square in a mode; a large one with its width already shrunk to `size`, strip by strip.
+
+    A resize shrinks the width first and rounds, then the height, so the pixels are the same.
+    """
+    left, top = ((length - side) // 2 for length in image.size)
+
+    def strip(first, last):
+        return _opaque(image.crop((left, top + first, left + side, top + last))).convert(mode)
+
+    if side**2 <= STRIP:
+        return strip(0, side)
+    narrow = Image.new(mode, (size, side))
+    for first in range(0, side, STRIP // side):
+        last = min(side, first + STRIP // side)
+        narrow.paste(strip(first, last).resize((size, last - first), FILTER), (0, first))
+    return narrow
 
 
 def _read(content):
@@ -62,17 +88,48 @@ def _read(content):
         begins = f"begins with {content[:4].hex(' ')}" if content else "is empty"
         raise UserError(f"{begins}: must be a JPEG, PNG or WebP image; replace or remove it")
     try:
-        with Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image:
-            image.load()
-            # Damaged metadata is no reason to lose the pixels. Pillow turns them first, then rewrites the metadata.
-            with suppress(Exception):
-                ImageOps.exif_transpose(image, in_place=True)
-            return image
+        try:
+            return _load(content)
+        except ValueError as error:  # Pillow refuses a PNG file for more than 1 MB of text or colour profile
+            if isinstance(error, UserError) or not content.startswith(FORMATS["PNG"]):
+                raise
+            return _load(_without_text(content))
+    except UserError:
+        raise
     except Image.DecompressionBombError as error:
         raise UserError(f"more than {2 * Image.MAX_IMAGE_PIXELS} pixels; make it smaller") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged bytes
         reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
         raise UserError(f"damaged{reason}: must be a whole JPEG, PNG or WebP image; replace or remove it") from error
+
+
+def _load(content):
+    with Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image:
+        width, height = image.size
+        check_unfolded(f"{width}x{height} pixels", width * height * _bytes_per_pixel(image, content), len(content))
+        image.load()
+        # Damaged metadata is no reason to lose the pixels. Pillow turns them first, then rewrites the metadata.
+        with suppress(Exception):
+            ImageOps.exif_transpose(image, in_place=True)
+        return image
+
+
+def _bytes_per_pixel(image, content):
+    """Memory that decoding takes: 4 in Pillow; libwebp and JPEG in several scans keep the whole image once more."""
+    scans = len(SCAN.findall(content)) if image.format in ("JPEG", "MPO") else 0  # a thumbnail in the file has its own
+    return max(10, scans) if scans > 2 or image.format == "WEBP" else 4
+
+
+def _without_text(content):
+    """A PNG file without texts and colour profile, which have no part in the pixels but for XMP's orientation."""
+    parts, at = [content[:8]], 8
+    while at + 8 <= len(content):
+        length, kind = struct.unpack_from(">L4s", content, at)
+        small_xmp = length < 2**20 and content.startswith(b"XML:com.adobe.xmp\0\0", at + 8)
+        if small_xmp or kind not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            parts.append(content[at : at + length + 12])
+        at += length + 12
+    return b"".join(parts)
 
 
 def _opaque(image):

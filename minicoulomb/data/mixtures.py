@@ -17,6 +17,11 @@ class Mixture(Dataset):
         # Over both coordinates: the variance between the modes and the variance within.
         self.scale = float(np.sqrt(modes.var(axis=0).mean() + sigma**2))
 
+    def in_space(self, space):
+        moved = super().in_space(space)
+        moved.modes = self.modes + self.location - space.location
+        return moved
+
     def draw(self, rng, n, held_out=False):
         """n fresh points (n, 2), float64; no point is drawn twice, so held-out points are no different."""
         modes = self.modes[rng.integers(0, len(self.modes), n)]

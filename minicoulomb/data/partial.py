@@ -5,6 +5,7 @@
         journal    a line that identifies the work, then [entries done, rows, [[name, reason] of each bad entry]]
         files      the list of all entries, and `forward`, the same in the order of the archive, where that matters
         sorted     the rows in the order of the names, where they were not decoded in that order
+        manifest   the manifest of the cache, about to be renamed
 
 A line of the journal is written after its rows are on disk. Rows beyond the last whole line are dropped, and made
 again. The folder's name is not that of a cache: hidden, without .npy at its end.
@@ -42,6 +43,7 @@ class Partial:
         self.folder = target.with_name(f".{target.name}.partial")
         self.array, self.sorted = self.folder / "array", self.folder / "sorted"
         self.files, self.forward = self.folder / "files", self.folder / "forward"
+        self.manifest = self.folder / "manifest"
         self._rows: Any = None
 
     def __enter__(self) -> "Partial":
@@ -75,10 +77,11 @@ class Partial:
         head = json.dumps(identity, sort_keys=True).encode() + b"\n"
         self._journal.seek(0)
         end = len(head) if self._journal.readline() == head else 0
-        with suppress(ValueError, TypeError, OSError):  # a torn line, or no array
+        with suppress(Exception):  # a torn or damaged line, or no array
             for line in self._journal if end else ():
                 done, rows, bad = json.loads(line)
-                if not line.endswith(b"\n") or self.array.stat().st_size < self._end(rows):
+                whole = line.endswith(b"\n") and 0 <= rows == done - len(self.skipped) - len(bad)
+                if not whole or self.array.stat().st_size < self._end(rows):
                     break
                 self.done, self.rows, end = done, rows, end + len(line)
                 self.skipped += bad

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicoulomb.errors import explained
+from minicoulomb.files import UNFOLDED
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-# Pillow refuses pictures of more than 179 megapixels, and no smaller picture needs more bytes than this.
-LARGEST = 2**29
+# Bytes of an image file, which an archive may have to unfold: enough for a JPEG of 179 megapixels, Pillow's limit.
+LARGEST = UNFOLDED // 2
 
 
 class Entry(NamedTuple):
@@ -70,9 +71,13 @@ class Source(ABC):
         The function raises UserError, without the name, for an entry that cannot be read.
         """
 
-    def readable(self, errors: tuple[type[Exception], ...]) -> AbstractContextManager[None]:
-        """A context in which `errors` become the UserError of a source that cannot be read at all."""
-        return explained(f"{self.path}: cannot be read as {self.kind}", "fetch it again, or make it readable", errors)
+    def readable(self) -> AbstractContextManager[None]:
+        """A context in which every exception becomes the UserError of a source that cannot be read at all.
+
+        Damaged files make their readers raise nearly anything.
+        """
+        what = f"{self.path}: cannot be read as {self.kind}"
+        return explained(what, "fetch it again, or make it readable", Exception)
 
 
 def is_image(name: str) -> bool:

@@ -4,7 +4,6 @@
 first bytes of a file, the first names in an archive.
 """
 
-import tarfile
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import NamedTuple
 
 from minicoulomb.arrays.threads import available_cores
 from minicoulomb.config import Config
-from minicoulomb.data.archives import COMPRESSED, ZSTANDARD, Tar, Zip, zip_names
+from minicoulomb.data.archives import BLOCK, COMPRESSED, ZSTANDARD, Tar, Zip, is_tar, zip_names
 from minicoulomb.data.arrays import array_dataset, load_array
 from minicoulomb.data.cache import cache_path, prepare
-from minicoulomb.data.cifar import Cifar, batches_folder, holds_batches
+from minicoulomb.data.cifar import Cifar, batches_folder, check_no_cifar_100, holds_batches
 from minicoulomb.data.dataset import ArrayDataset, Dataset
 from minicoulomb.data.digits import digits
 from minicoulomb.data.folder import Folder
@@ -30,6 +29,19 @@ CHANNELS = 3
 # How many names of an archive are read to see what it holds.
 FIRST = 16
 FORMS = "a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy / .npz file"
+# What a file is that begins so (in lower case, without blanks before it), and the remedy.
+UNPACK, CONVERT = "unpack it and name the folder", "write its images as an array with numpy.save"
+OTHERS = {
+    b"<": ("a web page, such as a notice that a quota is used up", "fetch the file again, and look at its size"),
+    b"version https://git-lfs": ("a pointer of Git LFS, not the file itself", "run git lfs pull"),
+    b"rar!": ("a RAR archive", UNPACK),
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", UNPACK),
+    b"par1": ("a Parquet table", CONVERT),
+    b"\x89hdf": ("an HDF5 file", CONVERT),
+    b"\x80": ("a pickle, which could run programs", "name the folder if it is CIFAR-10's; else use numpy.save"),
+    b"\xff\xd8\xff": ("a single image", "name its folder"),
+    b"\x89png": ("a single image", "name its folder"),
+}
 
 
 class Found(NamedTuple):
@@ -64,29 +76,43 @@ def find(data: str) -> Found:
     """What lies at `data`. An array is checked and measured; UserError if it is none of the forms."""
     if data in BUILT_IN:
         return Found(data, BUILT_IN[data]())
+    _check_exists(data, "nothing is there; use --data")
     return Found(data, image_source(Path(data)) or array_dataset(Path(data)))
+
+
+def _check_exists(path, remedy):
+    with explained(f"data {str(path)!r:.200}: cannot be found", "use a shorter path"):
+        if not Path(path).exists():
+            raise UserError(f"data {str(path)!r}: must be {', '.join(BUILT_IN)}, {FORMS}; {remedy}")
 
 
 def image_source(path: Path) -> Source | None:
     """The images at a path; None if it is a file to be read as an array."""
-    if not path.exists():
-        raise UserError(f"data {str(path)!r}: must be {', '.join(BUILT_IN)}, {FORMS}; nothing is there")
+    _check_exists(path, "nothing is there")
+    if not path.is_dir() and not path.is_file():
+        raise UserError(f"{path}: a pipe or a device: must be {FORMS}; write its bytes to a file first")
     if is_lmdb(path):
         return Lmdb(path)
     if path.is_dir():
+        check_no_cifar_100(path)
         return Cifar(path) if batches_folder(path) else Folder(path)
     with explained(f"{path}: cannot be read", "make it readable"), path.open("rb") as file:
-        start = file.read(8)
+        start = file.read(BLOCK)
         if start.startswith(b"PK"):
             names = zip_names(file)
             # A .npz file is a zip archive of arrays. The suffix decides about an archive that cannot be read.
             is_arrays = all(name.endswith(".npy") for name in names) if names else path.suffix != ".zip"
             return None if is_arrays else Zip(path)
-    if start.startswith((*COMPRESSED, ZSTANDARD)) or tarfile.is_tarfile(path):
+    if start.startswith((*COMPRESSED, ZSTANDARD)) or is_tar(start):
         source = Tar(path)
         with source.opened() as archive:
             names = [member.name for member in islice(source.members(archive), FIRST)]
+        check_no_cifar_100(path, names)
         return Cifar(path) if holds_batches(names) else source
+    begins = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for magic, (what, remedy) in OTHERS.items():
+        if begins.startswith(magic):
+            raise UserError(f"{path}: {what}: must be {FORMS}; {remedy}")
     return None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.config import Config
 from minicoulomb.coulomb import mmd2
-from minicoulomb.data.dataset import ArrayDataset, Dataset, decode
+from minicoulomb.data.dataset import ArrayDataset, Dataset, check_shape, decode
 from minicoulomb.data.mixtures import Mixture
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation import metrics
@@ -37,14 +37,17 @@ NEIGHBOUR_NUMBERS = 2**22
 
 def evaluate(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, Any]:
     """Metrics of samples x (n, *shape) by name; the configured seed chooses the real samples to compare with."""
+    check_shape(dataset.name, dataset.shape, x.shape[1:])
     if isinstance(dataset, Mixture):
         return {"samples": len(x), **mode_metrics(x, dataset), **_mmd2(x, dataset, config)}
     assert isinstance(dataset, ArrayDataset)
     result: dict[str, Any] = {"samples": len(x)}
     if dataset.n_held_out:
-        result |= _mmd2(x, dataset, config) | {"nearest_ratio": nearest_ratio(x, dataset)}
+        result |= _mmd2(x, dataset, config)
+        if (ratio := nearest_ratio(x, dataset)) is not None:
+            result["nearest_ratio"] = ratio
     if np.prod(dataset.shape) <= FRECHET_DIMENSIONS:
-        result["frechet"] = metrics.frechet_distance(x, decode(np.asarray(dataset.array), np.dtype(np.float64)))
+        result["frechet"] = metrics.frechet_distance(x, decode(np.asarray(dataset.rows()), np.dtype(np.float64)))
     return result | mode_metrics(x, dataset)
 
 
@@ -56,7 +59,7 @@ def mode_metrics(x: np.ndarray, dataset: Dataset) -> dict[str, float]:
     if isinstance(dataset, Mixture):
         return metrics.mixture_metrics(x, dataset.modes, dataset.sigma)
     if isinstance(dataset, ArrayDataset) and dataset.labels is not None:
-        return metrics.class_metrics(x, decode(dataset.array, np.dtype(np.float64)), dataset.labels)
+        return metrics.class_metrics(x, decode(dataset.rows(), np.dtype(np.float64)), dataset.labels)
     return {}
 
 
@@ -65,15 +68,17 @@ def has_modes(dataset: Dataset) -> bool:
     return not isinstance(dataset, ArrayDataset) or dataset.labels is not None
 
 
-def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float:
-    """median_i min_t |x_i - t| / median_h min_t |h - t| over training samples t and held-out samples h."""
-    held_out = decode(dataset.array[dataset.held_out_index(np.arange(min(len(x), dataset.n_held_out)))], x.dtype)
+def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float | None:
+    """median_i min_t |x_i - t| / median_h min_t |h - t| over training samples t and held-out samples h.
+
+    Held-out samples that training has, too, do not count; None if training has all.
+    """
+    held_out = decode(dataset.rows(dataset.held_out_index(np.arange(min(len(x), dataset.n_held_out)))), x.dtype)
     nearest = [np.full(len(points), np.inf) for points in (x, held_out)]
     for block in dataset.train_blocks(BLOCK):
         for points, best in zip((x, held_out), nearest, strict=True):
             np.minimum(best, metrics.nearest_neighbours(points, decode(block, x.dtype))[1], out=best)
-    medians = [float(np.median(best)) for best in nearest]
-    return medians[0] / medians[1] if medians[1] else float("inf")
+    return metrics.distance_ratio(*nearest)
 
 
 def nearest_training(x: np.ndarray, dataset: ArrayDataset, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -82,13 +87,12 @@ def nearest_training(x: np.ndarray, dataset: ArrayDataset, k: int) -> tuple[np.n
     Images (n, k, *shape) as stored, and Euclidean distances (n, k) of coordinates, pixels in [-1, 1]. One block of data
     is in memory at a time. Raises UserError where x has another shape, or the data have fewer than k samples.
     """
-    if x.shape[1:] != dataset.shape:
-        raise UserError(f"data {dataset.name}: has shape {dataset.shape}, the samples have {x.shape[1:]}; use --data")
+    check_shape(dataset.name, dataset.shape, x.shape[1:])
     if k > dataset.n_train:
         raise UserError(f"neighbours {k}: {dataset.name} has {dataset.n_train} training samples; use at most as many")
     blocks = dataset.train_blocks(max(1, NEIGHBOUR_NUMBERS // x[0].size))
     index = metrics.k_nearest(x, (decode(block, np.dtype(np.float64)) for block in blocks), k)
-    images = dataset.array[dataset.train_index(index)]  # (n, k, *shape)
+    images = dataset.rows(dataset.train_index(index))  # (n, k, *shape)
     offsets = (x[:, None] - decode(images, np.dtype(np.float64))).reshape(*index.shape, -1)
     return images, np.sqrt((offsets * offsets).sum(axis=-1))
 
@@ -99,9 +103,9 @@ def _mmd2(x, dataset, config):
     n = len(x)
     if isinstance(dataset, ArrayDataset):
         n = min(n, dataset.n_train)
-        reference = dataset.array[dataset.held_out_index(np.arange(min(n, dataset.n_held_out)))]
+        reference = dataset.rows(dataset.held_out_index(np.arange(min(n, dataset.n_held_out))))
         rows = rng_for(config.run.seed, "evaluate", 1).choice(dataset.n_train, n, replace=False)
-        real = dataset.array[dataset.train_index(rows)]
+        real = dataset.rows(dataset.train_index(rows))
     else:
         reference = dataset.draw(rng_for(config.run.seed, "evaluate", 0), n)
         real = dataset.draw(rng_for(config.run.seed, "evaluate", 1), n)

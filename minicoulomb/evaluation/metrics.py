@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from minicoulomb.arrays.backend import is_array
 from minicoulomb.arrays.threads import for_each
 from minicoulomb.errors import UserError
 
@@ -28,28 +29,29 @@ def mixture_metrics(samples, modes, sigma: float) -> dict[str, float]:
     high_quality   share of samples within 3 sigma of a mode
     spread         median distance to the nearest mode / sigma: sqrt(2 ln 2) = 1.18 for the mixture itself in the plane,
                    less where samples shrink within the modes, which high_quality rewards
-    reverse_kl, forward_kl   of the histogram of nearest modes. An empty mode counts as half a sample in forward_kl,
-                             which would be infinite.
+    reverse_kl, forward_kl   of the histogram of nearest modes, >= 0. An empty mode counts as half a sample in
+                             forward_kl, which would be infinite, and the shares are divided by their sum again.
     """
     nearest, distance = nearest_neighbours(samples, modes)
     n, n_modes = len(samples), len(modes)
     high_quality = distance <= 3 * sigma
     hits = np.bincount(nearest[high_quality], minlength=n_modes)
     counts = np.bincount(nearest, minlength=n_modes)
-    q = counts / n
+    q, filled = counts / n, np.maximum(counts, 0.5)
     return {
         "modes": int((hits > 0).sum()),
         "modes20": int((hits >= 0.2 * n / n_modes).sum()),
         "high_quality": float(high_quality.mean()),
         "spread": float(np.median(distance) / sigma),
-        "reverse_kl": float((q[q > 0] * np.log(q[q > 0] * n_modes)).sum()),
-        "forward_kl": float(-np.log(np.maximum(counts, 0.5) / n * n_modes).mean()),
+        "reverse_kl": max(0.0, float((q[q > 0] * np.log(q[q > 0] * n_modes)).sum())),
+        "forward_kl": max(0.0, float(-np.log(filled / filled.sum() * n_modes).mean())),  # rounding makes -1e-17 of 0
     }
 
 
 def nearest_neighbours(a, b) -> tuple[np.ndarray, np.ndarray]:
     """Index of the b_j nearest to each a_i (n_a, ...), and their Euclidean distance, (n_a,) each."""
     a, b = _flat(a), _flat(b)
+    _check_dimensions(a, b)
     centre = b.mean(axis=0)
     b = b - centre
     squares = np.einsum("ij,ij->i", b, b)
@@ -65,11 +67,15 @@ def k_nearest(a, blocks: Iterable, k: int) -> np.ndarray:
     Indices count the rows of all blocks; equally near rows keep their order. One block is in memory at a time.
     """
     a = _flat(a)
+    centre = np.median(a, axis=0)  # so that less cancels
+    a -= centre
     index: np.ndarray = np.empty((len(a), 0), np.intp)
     squares: np.ndarray = np.empty((len(a), 0))
     start = 0
     for block in blocks:
         b = _flat(block)
+        _check_dimensions(a, b)
+        b -= centre
         # |a - b|^2 without |a|^2, which is the same for all b
         further = np.einsum("ij,ij->i", b, b) - 2 * a @ b.T  # (n, m)
         rows = np.broadcast_to(np.arange(start, start + len(b)), further.shape)
@@ -80,9 +86,24 @@ def k_nearest(a, blocks: Iterable, k: int) -> np.ndarray:
     return index
 
 
+def distance_ratio(samples, held_out) -> float | None:
+    """Median distance of samples (n,) to their nearest training samples, over that of held-out samples (k,).
+
+    Held-out samples at distance 0 are duplicates of training samples, and do not count; None if all are.
+    """
+    apart = held_out[held_out > 0]
+    return float(np.median(samples) / np.median(apart)) if len(apart) else None
+
+
 def frechet_distance(a, b) -> float:
-    """Squared Frechet distance of the Gaussians with the means and covariances of a (n_a, ...) and b (n_b, ...)."""
+    """Squared Frechet distance of the Gaussians with the means and covariances of a (n_a, ...) and b (n_b, ...).
+
+    UserError for fewer than two of either, which have no covariance.
+    """
     a, b = _flat(a), _flat(b)
+    _check_dimensions(a, b)
+    if (n := min(len(a), len(b))) < 2:
+        raise UserError(f"{n} samples: a covariance needs at least 2 of each; use more")
     s_1, s_2 = np.atleast_2d(np.cov(a, rowvar=False)), np.atleast_2d(np.cov(b, rowvar=False))
     return frechet_distance_of(a.mean(axis=0), s_1, b.mean(axis=0), s_2)
 
@@ -103,7 +124,7 @@ def frechet_distance_of(mu_1, s_1, mu_2, s_2) -> float:
     for_each(find_root, range(2))
     cross = np.linalg.svd(roots[0].T @ roots[1], compute_uv=False).sum()
     offset = mu_1 - mu_2
-    return float(offset @ offset + np.trace(s_1) + np.trace(s_2) - 2 * cross)
+    return max(0.0, float(offset @ offset + np.trace(s_1) + np.trace(s_2) - 2 * cross))
 
 
 def kernel_distance(x, y, rng: np.random.Generator, subsets: int = 100, size: int = 1000) -> tuple[float, float]:
@@ -150,4 +171,16 @@ def class_metrics(samples, images, labels) -> dict[str, float]:
 
 
 def _flat(array):
-    return array.reshape(len(array), -1).astype(np.float64)
+    """The samples as a new array (n, m) of float64; UserError unless they are finite real numbers."""
+    if not is_array(array) or not array.ndim or array.dtype.kind not in "biuf" or not array.size:
+        raise UserError(f"samples {str(array)[:50]!r}: must be an array (n, ...) of real numbers; use numpy.asarray")
+    flat = array.reshape(len(array), -1).astype(np.float64)
+    if bad := len(flat) - np.isfinite(flat).all(axis=1).sum():
+        raise UserError(f"{bad} of {len(flat)} samples: must be finite; leave them out, or use another checkpoint")
+    return flat
+
+
+def _check_dimensions(a, b):
+    """UserError unless the points (n, m) and (k, m) have as many coordinates."""
+    if a.shape[1] != b.shape[1]:
+        raise UserError(f"samples of {a.shape[1]} and {b.shape[1]} numbers: must be of one shape; use data of one kind")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minicoulomb.arrays import limits
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import ArrayDataset, Dataset, to_pixels
@@ -24,7 +25,7 @@ from minicoulomb.fid.network import Inception
 from minicoulomb.fid.statistics import Statistics, is_statistics, read_statistics, summarize
 from minicoulomb.fid.weights import GET, load_weights
 from minicoulomb.training.checkpoint import Checkpoint
-from minicoulomb.training.sampling import sample_blocks
+from minicoulomb.training.sampling import Progress, sample_blocks
 
 METRICS = ("fid", "kid")
 # The number of samples in nearly all published figures.
@@ -33,8 +34,8 @@ SAMPLES = 50_000
 KEPT = 50_000
 # Images of a data set read at a time.
 BLOCK = 64
-
-Progress = Callable[[int, int], object] | None
+# Floating-point operations of Inception for an image.
+OPERATIONS = 11 * 10**9
 
 
 class _Stopped(Exception):
@@ -107,9 +108,9 @@ def dataset_statistics(dataset: Dataset, network: Inception, keep: int = 0, prog
     """The statistics of all images of a data set, with those held out; UserError if it holds points."""
     check_images(dataset.shape)
     assert isinstance(dataset, ArrayDataset)
-    array = dataset.array
-    blocks = (to_pixels(np.asarray(array[start : start + BLOCK])) for start in range(0, len(array), BLOCK))
-    return summarize(blocks, len(array), network, keep, progress)
+    n = len(dataset.array)
+    blocks = (to_pixels(dataset.rows(np.arange(start, min(start + BLOCK, n)))) for start in range(0, n, BLOCK))
+    return summarize(blocks, n, network, keep, progress)
 
 
 def check_images(shape: tuple[int, ...]) -> None:
@@ -124,6 +125,11 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     if not metrics or not set(metrics) <= set(METRICS):
         raise UserError(f"metric {text!r}: must be {' or '.join(METRICS)}, or both with a comma; use --metric fid,kid")
     return metrics
+
+
+def check_time(n: int, option: str, xp) -> None:
+    """UserError if Inception takes longer than anybody waits for the features of n images."""
+    limits.check_time(f"FID of {n:,} samples", n * OPERATIONS, f"use a smaller {option}", xp)
 
 
 def too_few(n: int, option: str | None = None) -> str | None:

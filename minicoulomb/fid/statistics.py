@@ -6,7 +6,6 @@ both float64, summed about the first rows' mean to avoid cancellation. A file is
 (m, m), as pytorch-fid writes and reads it; one written here holds `n` as well.
 """
 
-import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from minicoulomb.errors import UserError, explained
 from minicoulomb.fid.architecture import FEATURES
 from minicoulomb.fid.network import Inception
 from minicoulomb.files import atomic_write
+from minicoulomb.untrusted import array_in, opened, opened_zip
 
 # Rows added to the sums at a time: each sum passes over the whole covariance, so the rows must be many.
 ROWS = 1024
@@ -97,27 +97,31 @@ def summarize(
 
 def is_statistics(path: Path) -> bool:
     """Whether the file is an .npz with mu and sigma."""
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+    with suppress(Exception), opened(path) as file, opened_zip(file) as archive:  # damaged ones raise anything
         return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
     return False
 
 
 def read_statistics(path: Path) -> Statistics:
     """The statistics in a file that this project or pytorch-fid has written; UserError for another."""
-    with (  # damaged archives raise nearly anything
-        explained(f"{path}: holds no whole mu and sigma", "write it with minicoulomb stats", Exception),
-        np.load(path, allow_pickle=False) as file,
+    remedy = "write it with minicoulomb stats, or with pytorch-fid --save-stats and its default --dims"
+    shapes = {"mu": (FEATURES,), "sigma": (FEATURES, FEATURES), "n": ()}
+
+    def check(name, shape, dtype):
+        if shape != shapes[name] or dtype.kind not in "fiu":
+            rule = f"must hold finite floats {shapes[name]} of Inception's {FEATURES} features"
+            raise UserError(f"{path}: {name} is {dtype} {shape}: {rule}; {remedy}")
+
+    with (
+        explained(f"{path}: holds no whole mu and sigma", remedy, Exception),  # damaged archives raise nearly anything
+        opened(path) as file,
+        opened_zip(file) as archive,
     ):
-        mu, sigma = file["mu"], file["sigma"]
-        n = int(file["n"]) if "n" in file.files else None
-    if mu.shape != (FEATURES,) or sigma.shape != (FEATURES, FEATURES):
-        raise UserError(
-            f"{path}: mu is {mu.shape} and sigma {sigma.shape}: must belong to Inception's {FEATURES} features; write "
-            "them with minicoulomb stats, or with pytorch-fid --save-stats and its default --dims"
-        )
-    if mu.dtype.kind != "f" or sigma.dtype.kind != "f" or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
-        raise UserError(f"{path}: mu and sigma must hold finite floats; write them with minicoulomb stats")
-    return Statistics(n, mu.astype(np.float64), sigma.astype(np.float64))
+        mu, sigma = (array_in(archive, name, check).astype(np.float64) for name in ("mu", "sigma"))
+        n = int(array_in(archive, "n", check)) if "n.npy" in archive.namelist() else None
+    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise UserError(f"{path}: mu and sigma must hold finite floats; {remedy}")
+    return Statistics(n, mu, sigma)
 
 
 def write_statistics(path: Path, statistics: Statistics) -> None:

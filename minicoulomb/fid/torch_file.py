@@ -7,22 +7,21 @@
 The object is a pickle of an OrderedDict from names to calls _rebuild_tensor_v2(storage, offset, size, stride, ...),
 where a storage is a persistent id ("storage", class, key, location, numbers). A pickle may name only these three: the
 dict is built, a tensor becomes a description (`Tensor`), a storage class its dtype. Any other name, such as os.system,
-is refused. Sizes are checked before numbers are read.
+is refused (untrusted.py). Sizes are checked before numbers are read.
 """
 
 import io
-import pickle
 import struct
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minicoulomb.errors import UserError, explained
+from minicoulomb.untrusted import content, dict_of, member_in, opened, opened_zip, unpickled
 
 MAGIC_NUMBER, PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001
 # A network of a hundred layers describes itself in about 100 kB.
@@ -49,17 +48,17 @@ class Tensor(NamedTuple):
     stride: tuple[int, ...]
 
 
-def read_torch(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
-    """The tensors of a state dict by name, only those whose name is wanted.
+def read_torch(path: Path, wanted: Callable[[str, tuple], bool] = lambda name, shape: True) -> dict[str, np.ndarray]:
+    """The tensors of a state dict by name, only those that are wanted by name and shape.
 
     UserError if the file is of another kind, is damaged, or names anything that a state dict does not need.
     """
     remedy = "download it again, or write it with torch.save(network.state_dict(), path)"
     # Damaged pickles and archives raise nearly anything.
-    with explained(f"{path}: not a whole file of torch.save's", remedy, Exception), path.open("rb") as file:
+    with explained(f"{path}: not a whole file of torch.save's", remedy, Exception), opened(path) as file:
         if not zipfile.is_zipfile(file):
             return _read_legacy(path, file, wanted)
-        with zipfile.ZipFile(file) as archive:
+        with opened_zip(file) as archive:
             return _read_zip(path, archive, wanted)
 
 
@@ -68,35 +67,47 @@ def _read_zip(path, archive, wanted):
     if len(names) != 1:
         raise UserError(f"{path}: a zip without one NAME/data.pkl, which torch.save writes; give a .pth file")
     folder = names[0].removesuffix("data.pkl")
-    if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+    order = f"{folder}byteorder"
+    if order in archive.namelist() and _read(archive, order, archive.getinfo(order).file_size) != b"little":
         raise UserError(f"{path}: written on a big-endian machine; save it again on another")
-    if archive.getinfo(names[0]).file_size > LONGEST_PICKLE:
+    size = archive.getinfo(names[0]).file_size
+    if size > LONGEST_PICKLE:
         raise UserError(f"{path}: its pickle is longer than {LONGEST_PICKLE} bytes: not a state dict; use another file")
-    state = _Reader(path, io.BytesIO(archive.read(names[0]))).load()
+    state = _load(path, io.BytesIO(_read(archive, names[0], size)))
 
     def numbers(storage):
         entry = archive.getinfo(f"{folder}data/{storage.key}")
         if entry.file_size != storage.numbers * storage.dtype.itemsize:
             raise UserError(f"{path}: {entry.filename} is not {storage.numbers} x {storage.dtype}; {DAMAGED}")
-        return np.frombuffer(archive.read(entry), storage.dtype)
+        return np.frombuffer(_read(archive, entry.filename, entry.file_size), storage.dtype)
 
-    return {name: _view(path, name, tensor, numbers) for name, tensor in _tensors(path, state) if wanted(name)}
+    tensors = _tensors(path, state)
+    return {name: _view(path, name, tensor, numbers) for name, tensor in tensors if wanted(name, tensor.size)}
+
+
+def _read(archive, name, size):
+    with member_in(archive, name) as member:
+        return content(member, size)
 
 
 def _read_legacy(path, file, wanted):
     file.seek(0)
-    load = lambda: _Reader(path, file).load()
+    start = io.BytesIO(file.read(LONGEST_PICKLE))
+    load = lambda: _load(path, start)
     magic, version, _ = load(), load(), load()
     if (magic, version) != (MAGIC_NUMBER, PROTOCOL_VERSION):
-        raise UserError(f"{path}: version {version} of torch's old format: must be {PROTOCOL_VERSION}; save it again")
+        raise UserError(
+            f"{path}: version {version!r:.20} of torch's old format: must be {PROTOCOL_VERSION}; save it again"
+        )
     tensors = dict(_tensors(path, load()))
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
-    places, size = {}, path.stat().st_size
-    for key in load():
+    keys, places, size = load(), {}, path.stat().st_size
+    file.seek(start.tell())
+    for key in keys:
         (count,) = struct.unpack("<q", file.read(8))
-        storage = storages.get(key)
+        storage = storages.get(key) if isinstance(key, str) else None
         if storage is None or count != storage.numbers or file.tell() + count * storage.dtype.itemsize > size:
-            raise UserError(f"{path}: storage {key!r} of {count} numbers: must fit the tensors; {DAMAGED}")
+            raise UserError(f"{path}: storage {key!r:.20} of {count} numbers: must fit the tensors; {DAMAGED}")
         places[key] = file.tell()
         file.seek(count * storage.dtype.itemsize, io.SEEK_CUR)
 
@@ -104,40 +115,36 @@ def _read_legacy(path, file, wanted):
         file.seek(places[storage.key])
         return np.frombuffer(file.read(storage.numbers * storage.dtype.itemsize), storage.dtype)
 
-    return {name: _view(path, name, tensor, numbers) for name, tensor in tensors.items() if wanted(name)}
+    tensors = tensors.items()
+    return {name: _view(path, name, tensor, numbers) for name, tensor in tensors if wanted(name, tensor.size)}
 
 
-class _Reader(pickle.Unpickler):
-    """An unpickler that builds dicts and descriptions, and refuses every other name."""
+def _load(path, file):
+    """The next pickle of the file."""
+    try:
+        return unpickled(file, NAMES, _storage)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
-    def __init__(self, path, file):
-        super().__init__(file)
-        self._path = path
 
-    def find_class(self, module, name):
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _describe
-        if module == "torch" and name in STORAGES:
-            return np.dtype(STORAGES[name])
-        raise UserError(
-            f"{self._path}: its pickle asks for {module}.{name}: a state dict needs only OrderedDict, tensors and "
-            "their storages; save network.state_dict(), and do not open this file with torch.load"
-        )
-
-    def persistent_load(self, identity):
-        kind, dtype, key, _, numbers, *view = identity
-        if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(key, str) or any(view):
-            raise UserError(f"{self._path}: its pickle refers to {identity!r}, not to a storage; save a state_dict()")
-        if not isinstance(numbers, int) or numbers < 0:
-            raise UserError(f"{self._path}: a storage of {numbers!r} numbers; it is damaged: download it again")
-        return Storage(key, dtype, numbers)
+def _storage(identity):
+    """The storage of a persistent id."""
+    kind, dtype, key, _, numbers, *view = identity
+    if kind != "storage" or dtype not in STORAGES.values() or not isinstance(key, str) or any(view):
+        raise UserError("its pickle refers to something else, not to a storage; save network.state_dict()")
+    if not isinstance(numbers, int) or numbers < 0:
+        raise UserError(f"its pickle has a storage of {numbers!r} numbers; {DAMAGED}")
+    return Storage(key, np.dtype(dtype), numbers)
 
 
 def _describe(storage, offset, size, stride, *_):
     """Stands in for torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks, ...)."""
     return Tensor(storage, offset, tuple(size), tuple(stride))
+
+
+# What stands for each name that a state dict's pickle may ask for.
+NAMES: dict[str, Any] = {"collections.OrderedDict": dict_of, "torch._utils._rebuild_tensor_v2": _describe}
+NAMES |= {f"torch.{name}": dtype for name, dtype in STORAGES.items()}
 
 
 def _tensors(path, state):
@@ -146,7 +153,7 @@ def _tensors(path, state):
         raise UserError(f"{path}: holds a {type(state).__name__}, not a dict of tensors; save network.state_dict()")
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or not isinstance(tensor.storage, Storage):
-            raise UserError(f"{path}: its entry {name!r} is not a tensor; save network.state_dict() alone")
+            raise UserError(f"{path}: its entry {name!r:.60} is not a tensor; save network.state_dict() alone")
         yield name, tensor
 
 

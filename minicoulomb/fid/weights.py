@@ -8,6 +8,8 @@ NAME.bn.bias beta, NAME.bn.running_mean mu and NAME.bn.running_var v, each (c_ou
 so only a kernel and a bias are kept. Other entries of the file (fc, num_batches_tracked) are not read.
 """
 
+import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +17,10 @@ import numpy as np
 
 from minicoulomb.errors import UserError, explained
 from minicoulomb.fid.architecture import EPSILON, kernel_shapes
-from minicoulomb.fid.torch_file import read_torch
+from minicoulomb.fid.torch_file import LONGEST_PICKLE, read_torch
+from minicoulomb.untrusted import array_in, opened, opened_zip
 
-GET = "pytorch-fid downloads pt_inception-2015-12-05-6726825d.pth from its releases on GitHub (mseitzer/pytorch-fid)"
+GET = "download pt_inception-2015-12-05-6726825d.pth from the releases of mseitzer/pytorch-fid on GitHub"
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -29,9 +32,7 @@ def load_weights(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     if missing := [name for name in shapes if name not in tensors]:
         about = f"lacks {len(missing)} of the {len(shapes)} tensors of FID's Inception, {missing[0]} first"
         raise UserError(f"{path}: {about}; {GET}")
-    for name, shape in shapes.items():
-        if tensors[name].shape != shape:
-            raise UserError(f"{path}: {name} is {tensors[name].shape}, FID's Inception has {shape}; {GET}")
+    for name in shapes:
         if tensors[name].dtype.kind != "f" or not np.isfinite(tensors[name]).all():
             raise UserError(f"{path}: {name} must hold finite floats; it is damaged: {GET}")
     return {name: fold(tensors, name) for name in kernel_shapes()}
@@ -55,27 +56,46 @@ def fold(tensors: dict[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndar
 
 
 def _read(path):
-    """The file's tensors by name; its first bytes decide the format."""
-    wanted = tensor_shapes().__contains__
-    with explained(f"{path}: cannot be read", GET), path.open("rb") as file:
+    """The tensors of Inception that the file has, by name; its first bytes decide the format."""
+    shapes = tensor_shapes()
+
+    def wanted(name, shape, _=None):
+        """Whether Inception has the tensor; UserError before it is read if its shape is wrong."""
+        if name in shapes and tuple(shape) != shapes[name]:
+            raise UserError(f"{path}: {name} is {tuple(shape)}, FID's Inception has {shapes[name]}; {GET}")
+        return name in shapes
+
+    with explained(f"{path}: cannot be read", GET), opened(path) as file:
+        # torch's old format has no checksums, but releases end their names with the first digits of a SHA-256.
+        wanted_digits = re.search(r"-([0-9a-f]{8,64})\.pth$", path.name)
+        if wanted_digits and not hashlib.file_digest(file, "sha256").hexdigest().startswith(wanted_digits[1]):
+            raise UserError(f"{path}: its SHA-256 must begin with {wanted_digits[1]}, as its name says; {GET}")
+        file.seek(0)
         start = file.read(9)
-    if start[8:] == b"{":
-        return read_safetensors(path, wanted)
-    if not start.startswith((b"PK\x03\x04", b"\x80")):  # \x80 begins a pickle
-        raise UserError(f"{path}: neither .pth, .safetensors nor .npz; {GET}")
-    if start.startswith(b"PK"):  # .npz, or torch's zip format
-        damaged = explained(f"{path}: not a whole .npz or .pth file", GET, Exception)
-        with damaged, path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            if not any(name.endswith("/data.pkl") for name in file.files):
-                return {name: np.asarray(file[name]) for name in file.files if wanted(name)}
+        if start[8:] == b"{":
+            return read_safetensors(path, wanted)
+        if not start.startswith((b"PK\x03\x04", b"\x80")):  # \x80 begins a pickle
+            raise UserError(f"{path}: neither .pth, .safetensors nor .npz; {GET}")
+        if start.startswith(b"PK"):  # .npz, or torch's zip format
+            with explained(f"{path}: not a whole .npz or .pth file", GET, Exception), opened_zip(file) as archive:
+                names = archive.namelist()
+                if not any(name.endswith("/data.pkl") for name in names):
+                    found = [name for name in shapes if f"{name}.npy" in names]
+                    return {name: array_in(archive, name, wanted) for name in found}
     return read_torch(path, wanted)
 
 
-def read_safetensors(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, np.ndarray]:
-    """The tensors of a .safetensors file by name, only those whose name is wanted."""
+def read_safetensors(
+    path: Path, wanted: Callable[[str, tuple], bool] = lambda name, shape: True
+) -> dict[str, np.ndarray]:
+    """The tensors of a .safetensors file by name, only those that are wanted by name and shape."""
     with explained(f"{path}: needs the package safetensors", "pip install 'minicoulomb[fid]'", ImportError):
         from safetensors import safe_open
     # Damaged files raise nearly anything, and so do types that NumPy lacks.
     damaged = explained(f"{path}: not a readable .safetensors file of floats", GET, Exception)
-    with damaged, safe_open(path, framework="numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118, no dict
+    with damaged, opened(path) as file:
+        if int.from_bytes(file.read(8), "little") > LONGEST_PICKLE:
+            raise ValueError("its header is too long")
+        with safe_open(path, framework="numpy") as tensors:
+            names = [name for name in tensors.keys() if wanted(name, tensors.get_slice(name).get_shape())]  # noqa: SIM118
+            return {name: tensors.get_tensor(name) for name in names}

@@ -6,7 +6,7 @@
     tanh         A tanh(B x)                        dx = dy (A B - B/A y^2)
     softmax      exp(x_c) / sum_c exp(x_c)          dx = y (dy - sum_c y dy)       over the last axis
 
-All take and return arrays of any shape; y, dy and dx have the shape of x.
+All take and return arrays of float32 or float64 of any shape but (); y, dy and dx have the shape of x.
 
 >>> import numpy as np
 >>> y = leaky_relu(np.array([-2.0, 3.0]))
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import minicoulomb.layers.activations_cuda as cuda
-from minicoulomb.arrays.backend import Array, array_module
+from minicoulomb.arrays.backend import Array, floats
 from minicoulomb.arrays.blocks import map_blocks
 from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import Layer
@@ -26,54 +26,54 @@ from minicoulomb.layers.layer import Layer
 
 def relu(x: Array) -> Array:
     """max(x, 0)."""
-    return array_module(x).maximum(x, 0)
+    return floats(x).maximum(x, 0)
 
 
 def relu_gradient(y: Array, dy: Array) -> Array:
     """dx = dy [y > 0]."""
-    return dy * (y > 0)
+    return floats(dy, y).multiply(dy, y > 0)
 
 
 def leaky_relu(x: Array, slope: float = 0.2) -> Array:
     """max(x, slope x), 0 <= slope <= 1."""
-    return array_module(x).maximum(x, slope * x)
+    return floats(x).maximum(x, slope * x)
 
 
 def leaky_relu_gradient(y: Array, dy: Array, slope: float = 0.2) -> Array:
     """dx = dy where y > 0, else slope dy."""
-    return dy * (slope + (1 - slope) * (y > 0).astype(dy.dtype))
+    return floats(dy, y).multiply(dy, slope + (1 - slope) * (y > 0).astype(dy.dtype))
 
 
 def elu(x: Array) -> Array:
     """x where x > 0, else exp(x) - 1."""
-    xp = array_module(x)
+    xp = floats(x)
     return xp.maximum(x, 0) + xp.expm1(xp.minimum(x, 0))
 
 
 def elu_gradient(y: Array, dy: Array) -> Array:
     """dx = dy (1 + min(y, 0))."""
-    return dy * (array_module(y).minimum(y, 0) + 1)
+    return dy * (floats(y, dy).minimum(y, 0) + 1)
 
 
 def tanh(x: Array, amplitude: float = 1.0, slope: float = 1.0) -> Array:
     """amplitude tanh(slope x)."""
-    return amplitude * array_module(x).tanh(slope * x)
+    return amplitude * floats(x).tanh(slope * x)
 
 
 def tanh_gradient(y: Array, dy: Array, amplitude: float = 1.0, slope: float = 1.0) -> Array:
     """dx = dy (A B - B/A y^2), A the amplitude and B the slope."""
-    return dy * (amplitude * slope - (slope / amplitude) * (y * y))
+    return floats(dy, y).multiply(dy, amplitude * slope - (slope / amplitude) * (y * y))
 
 
 def softmax(x: Array) -> Array:
     """exp(x_c) / sum_c exp(x_c) over the last axis."""
-    exp = array_module(x).exp(x - x.max(axis=-1, keepdims=True))  # the shift cancels, and keeps exp finite
+    exp = floats(x).exp(x - x.max(axis=-1, keepdims=True))  # the shift cancels, and keeps exp finite
     return exp / exp.sum(axis=-1, keepdims=True)
 
 
 def softmax_gradient(y: Array, dy: Array) -> Array:
     """dx = y (dy - sum_c y dy) over the last axis."""
-    return y * (dy - (y * dy).sum(axis=-1, keepdims=True))
+    return floats(y, dy).multiply(y, dy - (y * dy).sum(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -114,18 +114,12 @@ class Activation(Layer):
         return self.gradient(y, dy, *self.arguments)
 
     def forward(self, params, x, statistics=None):
-        y = cuda.forward(self, x) if cuda.applies(x, self) else _by_rows(self.f, x)
+        y = cuda.forward(self, x) if cuda.applies(x, self) else map_blocks(self.f, x)
         return y, y
 
     def input_gradient(self, residuals, dy):
         y = residuals
-        return cuda.input_gradient(self, y, dy) if cuda.applies(y, self) else _by_rows(self.df, y, dy)
-
-
-def _by_rows(function, *arrays):
-    """function(*arrays), of rows along the last axis, in blocks."""
-    rows = [array.reshape(-1, array.shape[-1]) for array in arrays]
-    return map_blocks(function, *rows).reshape(arrays[-1].shape)
+        return cuda.input_gradient(self, y, dy) if cuda.applies(y, self) else map_blocks(self.df, y, dy)
 
 
 def ReLU() -> Activation:
@@ -160,7 +154,7 @@ def LeakyReLU(slope: float = 0.2) -> Activation:
     >>> LeakyReLU(0.1).forward({}, np.array([-1.0, 2.0]))[0]
     array([-0.1,  2. ])
     """
-    if not 0 <= slope <= 1:
+    if not 0 <= (slope := float(slope)) <= 1:
         raise UserError(f"slope {slope}: must be from 0 to 1; use 0.2")
     return Activation(leaky_relu, leaky_relu_gradient, (slope,), ("x < 0 ? {0} * x : x", "y > 0 ? dy : {0} * dy"))
 
@@ -194,7 +188,7 @@ def Tanh(amplitude: float = 1.0, slope: float = 1.0) -> Activation:
     array([0.924, 2.   ])
     """
     code = "{0} * tanh({1} * x)", "dy * ({0} * {1} - {1} / {0} * (y * y))"
-    return Activation(tanh, tanh_gradient, (amplitude, slope), code)
+    return Activation(tanh, tanh_gradient, (float(amplitude), float(slope)), code)
 
 
 def ScaledTanh() -> Activation:

@@ -5,7 +5,7 @@ An activation's `code` has C++ of f(x) and of dx(y, dy), with {0}, {1}, ... for 
 
 from functools import lru_cache
 
-from minicoulomb.arrays.backend import on_gpu
+from minicoulomb.arrays.backend import floats, on_gpu
 from minicoulomb.arrays.cuda import ElementwiseKernel
 
 
@@ -16,11 +16,13 @@ def applies(array, activation) -> bool:
 
 def forward(activation, x):
     """y = f(x)."""
+    floats(x)
     return _kernels(activation)[0](x)
 
 
 def input_gradient(activation, y, dy):
     """dx = f' dy."""
+    floats(dy)
     return _kernels(activation)[1](y, dy)
 
 

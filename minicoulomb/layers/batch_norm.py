@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import minicoulomb.layers.batch_norm_cuda as cuda
-from minicoulomb.arrays.backend import Array, array_module, on_gpu
+from minicoulomb.arrays.backend import Array, floats, on_gpu
 from minicoulomb.arrays.blocks import column_sums, map_blocks
 from minicoulomb.errors import UserError
 from minicoulomb.layers.activations import Activation
@@ -124,11 +124,12 @@ def batch_norm(
     >>> y.ravel(), residuals.mean, residuals.variance
     (array([3., 7.]), array([2.]), array([1.]))
     """
+    xp = floats(x, scale, shift, *(statistics or ()))
     if x.size == 0:
         raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample")
     rows = x.reshape(-1, x.shape[-1])
     mean, variance = mean_and_variance(rows) if statistics is None else statistics
-    inverse_std = 1 / array_module(x).sqrt(variance + epsilon)
+    inverse_std = 1 / xp.sqrt(variance + float(epsilon))
     y = normalize(rows, mean, inverse_std * scale, shift, activation).reshape(x.shape)
     measured = variance if statistics is None else None
     return y, BatchNormResiduals(x, y if activation else None, mean, inverse_std, scale, measured, activation)
@@ -194,6 +195,7 @@ def batch_norm_input_gradient(residuals: BatchNormResiduals, dy: Array, param_gr
 
 def _rows(residuals, dy):
     """x, y and dy as rows (n, c); without activation, dy takes the place of y."""
+    floats(dy)
     y = dy if residuals.y is None else residuals.y
     return [array.reshape(-1, dy.shape[-1]) for array in (residuals.x, y, dy)]
 

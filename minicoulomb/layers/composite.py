@@ -12,6 +12,8 @@ Parameters, statistics and residuals of a composite are lists, one entry for eac
 from dataclasses import dataclass
 from math import prod
 
+from minicoulomb.arguments import check_layers
+from minicoulomb.arrays.backend import floats
 from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import Layer
 
@@ -27,7 +29,7 @@ class Sequential(Layer):
     """
 
     def __init__(self, *layers: Layer):
-        self.children = layers
+        self.children = check_layers(layers, Layer)
 
     def __repr__(self):
         return f"Sequential({', '.join(map(repr, self.children))})"
@@ -73,9 +75,11 @@ class Identity(Layer):
     """y = x, the shortcut of a residual layer that keeps the shape."""
 
     def forward(self, params, x, statistics=None):
+        floats(x)
         return x, None
 
     def input_gradient(self, residuals, dy):
+        floats(dy)
         return dy
 
 
@@ -99,8 +103,8 @@ class Residual(Layer):
     """
 
     def __init__(self, *layers: Layer, scale: float = 1.0, shortcut: Layer = Identity()):
-        self.children = (Sequential(*layers), shortcut)
-        self.scale = scale
+        self.children = (Sequential(*layers), *check_layers([shortcut], Layer))
+        self.scale = float(scale)
 
     def __repr__(self):
         branch, shortcut = self.children
@@ -132,11 +136,12 @@ class Residual(Layer):
 
     def param_gradient(self, residuals, dy):
         branch, shortcut = self.children
-        return [branch.param_gradient(residuals[0], self.scale * dy), shortcut.param_gradient(residuals[1], dy)]
+        scaled = floats(dy).multiply(self.scale, dy)
+        return [branch.param_gradient(residuals[0], scaled), shortcut.param_gradient(residuals[1], dy)]
 
     def gradients(self, residuals, dy, weights=None):
         branch, shortcut = self.children
-        dx_f, dparams_f = branch.gradients(residuals[0], self.scale * dy, weights)
+        dx_f, dparams_f = branch.gradients(residuals[0], floats(dy).multiply(self.scale, dy), weights)
         dx_g, dparams_g = shortcut.gradients(residuals[1], dy, weights)
         return dx_g + dx_f, [dparams_f, dparams_g]
 
@@ -153,10 +158,10 @@ class Scale(Layer):
     factor: float
 
     def forward(self, params, x, statistics=None):
-        return self.factor * x, None
+        return floats(x).multiply(float(self.factor), x), None
 
     def input_gradient(self, residuals, dy):
-        return self.factor * dy
+        return floats(dy).multiply(float(self.factor), dy)
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,9 @@ class Reshape(Layer):
         return self.shape
 
     def forward(self, params, x, statistics=None):
+        floats(x)
         return x.reshape(len(x), *self.shape), x.shape
 
     def input_gradient(self, residuals, dy):
+        floats(dy)
         return dy.reshape(residuals)

@@ -11,7 +11,7 @@ The bias, one number per output channel, has the gradient sum of dy over all oth
 from dataclasses import dataclass
 from math import prod
 
-from minicoulomb.arrays.backend import Array, on_gpu
+from minicoulomb.arrays.backend import Array, floats, on_gpu
 from minicoulomb.arrays.cuda import column_sums
 from minicoulomb.conv.correlation import correlate, correlate_input, correlate_kernel
 from minicoulomb.conv.geometry import Padding, PerAxis, normalize_geometry, transposed_size
@@ -28,6 +28,7 @@ def bias_gradient(dy: Array) -> Array:
     >>> bias_gradient(np.ones((2, 4, 4, 3)))
     array([32., 32., 32.])
     """
+    floats(dy)
     rows = dy.reshape(-1, dy.shape[-1])
     return column_sums(rows) if on_gpu(rows) else rows.sum(axis=0)
 
@@ -71,6 +72,7 @@ class _Convolution(Layer):
     def forward(self, params, x, statistics=None):
         y = self._correlate(x, params["kernel"])
         if self.bias:
+            floats(params["bias"])
             y += params["bias"]
         return y, (x, params["kernel"])
 

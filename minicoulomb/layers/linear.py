@@ -6,7 +6,7 @@ dx = dy kernel^T,   dkernel = x^T dy,   dbias = sum_n dy
 
 from dataclasses import dataclass
 
-from minicoulomb.arrays.backend import Array
+from minicoulomb.arrays.backend import Array, floats
 from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import LINEAR, He, Layer, Parameter, zeros
 
@@ -30,6 +30,7 @@ def linear(x: Array, kernel: Array, bias: Array) -> Array:
     >>> linear(np.array([[1.0, 2.0]]), np.eye(2), np.array([0.5, 0.5]))
     array([[1.5, 2.5]])
     """
+    floats(x, kernel, bias)
     return x @ kernel + bias
 
 
@@ -40,6 +41,7 @@ def linear_input_gradient(dy: Array, kernel: Array) -> Array:
     >>> linear_input_gradient(np.array([[2.0]]), np.array([[1.0], [3.0]]))
     array([[2., 6.]])
     """
+    floats(dy, kernel)
     # BLAS takes five times as long as broadcasting for the product of a column and a row.
     return dy * kernel.T if kernel.shape[1] == 1 else dy @ kernel.T
 
@@ -51,6 +53,7 @@ def linear_param_gradient(x: Array, dy: Array) -> tuple[Array, Array]:
     >>> linear_param_gradient(np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]]))
     (array([[11.]]), array([7.]))
     """
+    floats(x, dy)
     return x.T @ dy, dy.sum(axis=0)
 
 

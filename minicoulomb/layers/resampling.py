@@ -15,6 +15,7 @@ So each is the other's gradient up to the factor 4, and AveragePool undoes Upsam
 
 from dataclasses import dataclass
 
+from minicoulomb.arguments import check_images
 from minicoulomb.arrays.backend import Array, array_module
 from minicoulomb.arrays.blocks import map_blocks
 from minicoulomb.errors import UserError
@@ -29,8 +30,8 @@ def repeat(x: Array, factor: float = 1.0) -> Array:
     array([[1., 1., 2., 2.],
            [1., 1., 2., 2.]])
     """
-    xp, (n, h, w, c) = array_module(x), x.shape
-    formula = lambda x: xp.broadcast_to(factor * x[:, :, None, :, None], (len(x), h, 2, w, 2, c))
+    n, h, w, c = check_images(x)
+    formula = lambda x: array_module(x).broadcast_to(factor * x[:, :, None, :, None], (len(x), h, 2, w, 2, c))
     return map_blocks(formula, x, shape=(h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
 
 
@@ -41,7 +42,7 @@ def block_sum(y: Array, factor: float = 1.0) -> Array:
     >>> block_sum(np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)).item()
     10.0
     """
-    _, h, w, c = y.shape
+    _, h, w, c = check_images(y, halves=True)
     formula = lambda y: factor * (y[:, ::2, ::2] + y[:, ::2, 1::2] + y[:, 1::2, ::2] + y[:, 1::2, 1::2])
     return map_blocks(formula, y, shape=(h // 2, w // 2, c))
 

@@ -98,14 +98,14 @@ def check_plane(shape: tuple[int, ...]) -> None:
 def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> PlaneField:
     """The field of n generated and n real points in the plane."""
     sources = field_values.charges(checkpoint, dataset, n, seed)
-    x, y, eps = to_host(sources.x), to_host(sources.y), sources.eps
+    x, y, eps = to_host(sources.x), to_host(sources.y), sources.eps  # less the location
     square = pictures.square_about(np.quantile(y, (0.005, 0.995), axis=0), MARGIN)
-    plane, xp = pictures.Plane(square), array_module(sources.x)
+    plane, xp, located = pictures.Plane(square), array_module(sources.x), checkpoint.space.located
 
     def lattice(cells):
         return xp.asarray(plane.centres(cells).reshape(-1, 2), dtype=sources.x.dtype)
 
-    cells, arrows = lattice(pictures.CELLS), lattice(pictures.ARROWS)
+    cells, arrows, (left, top) = lattice(pictures.CELLS), lattice(pictures.ARROWS), located(np.array(square[:2]))
     potentials, r2 = [field_values.exact_potential(cells, sources)], None
     forces = [field_values.exact_force(arrows, sources)]
     if field_values.regresses(checkpoint):
@@ -114,9 +114,9 @@ def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> 
         r2 = field_values.fit(sources, checkpoint)
     return PlaneField(
         _title(checkpoint, dataset, eps),
-        square,
-        x,
-        y,
+        pictures.Square(left, top, square.side),
+        located(x),
+        located(y),
         [to_host(values).reshape(pictures.CELLS, pictures.CELLS) for values in potentials],
         [to_host(values).reshape(pictures.ARROWS, pictures.ARROWS, 2) for values in forces],
         r2,

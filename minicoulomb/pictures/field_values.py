@@ -9,15 +9,16 @@ D(a_i) depends on the whole batch a, as it does in training.
 """
 
 from dataclasses import replace
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minicoulomb.arrays.backend import array_module
+from minicoulomb.arrays.limits import check_pairs
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.coulomb import field, potential, potentials
 from minicoulomb.data.dataset import Dataset, decode
-from minicoulomb.errors import UserError
 from minicoulomb.gan import target_scale
 from minicoulomb.schedules import eps_at
 from minicoulomb.training.checkpoint import Checkpoint
@@ -42,8 +43,9 @@ def charges(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int = 0) -> 
     Raises UserError where the data have another shape than the run's samples.
     """
     config, space, G, _, state = checkpoint
-    if dataset.shape != space.shape:
-        raise UserError(f"data {dataset.name}: has shape {dataset.shape}, the run's samples {space.shape}; use --data")
+    dataset = dataset.in_space(space)
+    among, remedy = (2 * n) ** 2, "use a smaller -n"
+    check_pairs(f"the field of {n:,} charges of each kind", among, prod(space.shape), remedy, array_module(state.w))
     current = replace(state, average=None, average_statistics=None)
     x = samples(G, current, n, seed, batch_statistics=True)
     y = decode(dataset.draw(rng_for(seed, "picture"), n), np.dtype(config.run.dtype))

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from minicoulomb.errors import UserError, explained
+from minicoulomb.errors import UserError, explained, printable
 from minicoulomb.pictures.metric_panels import PANELS, Panel, present
 from minicoulomb.pictures.metric_series import STRETCHES, Series, running_mean, thinned
 
@@ -76,7 +76,7 @@ def figure(runs: dict[str, dict[str, Series]]) -> Any:
         beside = max(1, CHARACTERS * columns // max(map(len, runs)))
         legend = page.legend(handles, [""] * len(runs), loc="outside upper left", ncols=min(beside, len(runs)))
         for text, name in zip(legend.get_texts(), runs):
-            text.set_text(name)  # not as a label, which must not begin with "_"
+            text.set_text(printable(name))  # not as a label, which must not begin with "_"
             text.set_parse_math(False)
     return page
 
@@ -104,7 +104,7 @@ def draw(axes: Any, panel: Panel, runs: dict[str, dict[str, Series]]) -> None:
                 axes.plot(*points, color=colour, gid=name, marker="o" * (len(points.steps) <= STRETCHES), **look)
     axes.set_xlabel("step")
     axes.set_ylabel(panel.unit)
-    last = max(series.steps[-1] for named in runs.values() for series in named.values())
+    last = max(series.steps[-1] for named in runs.values() for series in named.values()) or 1
     axes.set_xlim(-0.02 * last, 1.02 * last)
     _scale(axes, panel)
     if len(panel.names) > 1:
@@ -144,6 +144,7 @@ def _styled() -> Iterator[Any]:
         import matplotlib.style
     with matplotlib.style.context(STYLE, after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # the font may lack characters of a run's name
+        warnings.filterwarnings("ignore", "overflow", RuntimeWarning)  # an axis may reach from 1e-300 to 1e300
         yield matplotlib
 
 

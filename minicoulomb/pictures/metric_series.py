@@ -5,7 +5,7 @@ running_mean   m_i = mean of v_j over |j - i| <= n / 40, cut off at both ends of
 """
 
 import json
-import math
+import os
 from array import array
 from collections import defaultdict
 from itertools import pairwise
@@ -14,8 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicoulomb.errors import explained
+from minicoulomb.errors import UserError, explained
+from minicoulomb.untrusted import opened
 
+# A line of training's has about 300 bytes, and 20 names.
+LONGEST_LINE, MOST_NAMES = 2**16, 1000
+# Ten million lines, which take minutes.
+LARGEST_FILE = 2**32
+# Larger numbers have no room on an axis.
+LARGEST = 1e300
 # Points of a line; more are invisible.
 DRAWN = 1000
 # The window of the running mean is this fraction of a series, which needs at least twice as many values.
@@ -32,34 +39,46 @@ class Series(NamedTuple):
 def read_metrics(run: Path) -> dict[str, Series]:
     """The series of the run directory `run` by name; empty before the first logged step.
 
-    Torn lines, of a run that is being written or was killed, are left out, and so are values that are not finite
-    numbers. Memory: 16 bytes a value. Raises UserError if `run` is not a run directory.
+    Torn lines, of a run that is being written or was killed, are left out, as are lines of other programs and values
+    that are no finite numbers. Of several lines of a step the last one counts. Memory: 16 bytes a value. Raises
+    UserError if `run` is not a run directory.
     """
     series = defaultdict(lambda: (array("d"), array("d")))
     with (
         explained(f"{run}: has no readable metrics.jsonl", "use a run directory like runs/00000-grid"),
-        (run / "metrics.jsonl").open(encoding="utf-8", errors="replace") as file,
+        opened(run / "metrics.jsonl") as file,
     ):
-        for line in file:
+        if (size := os.fstat(file.fileno()).st_size) > LARGEST_FILE:
+            raise UserError(f"{run}: its metrics.jsonl has {size:,} bytes: at most {LARGEST_FILE:,}; log fewer steps")
+        while line := file.readline(LONGEST_LINE):
             entry = _entry(line)
             for name, value in entry.items():
-                if name != "step" and _is_finite(value):
+                if name != "step" and _is_number(value) and (name in series or len(series) < MOST_NAMES):
                     series[name][0].append(entry["step"])
                     series[name][1].append(value)
-    return {name: Series(*map(np.frombuffer, columns)) for name, columns in series.items()}
+    return {name: _in_order(*map(np.frombuffer, columns)) for name, columns in series.items()}
 
 
 def _entry(line):
-    """One line as a dict with a step; an empty dict if it is torn."""
+    """One line as a dict with a step; an empty dict if it is torn or another program's."""
     try:
-        entry = json.loads(line)
-    except ValueError:
+        entry = json.loads(line.decode(errors="replace"))
+    except (ValueError, RecursionError):
         return {}
-    return entry if isinstance(entry, dict) and _is_finite(entry.get("step")) else {}
+    return entry if isinstance(entry, dict) and _is_number(entry.get("step")) and entry["step"] >= 0 else {}
 
 
-def _is_finite(value):
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def _in_order(steps, values):
+    """The series in ascending order, with the last value of each step."""
+    if (np.diff(steps) > 0).all():
+        return Series(steps, values)
+    order = np.argsort(steps, kind="stable")
+    rows = order[np.append(np.diff(steps[order]) > 0, True)]
+    return Series(steps[rows], values[rows])
 
 
 def thinned(series: Series, most: int = DRAWN) -> Series:

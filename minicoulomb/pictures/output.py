@@ -4,26 +4,32 @@ save              a PNG file
 save_animation    a GIF file
 export            samples as samples.png, a grid of images or a scatter plot of points;
                   as folder/000000.png, 000001.png, ..., one file for each image;
-                  or as samples.npz, with `images` (n, h, w, c) uint8 or `x` (n, m) float32
+                  or as samples.npz, with `images` (n, h, w, c) uint8 or `x` (n, m), float32, of a file's points float64
 """
 
-import os
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from math import prod
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from minicoulomb.arrays.limits import check_memory
 from minicoulomb.data.dataset import to_pixels
-from minicoulomb.errors import UserError
-from minicoulomb.files import atomic_write
+from minicoulomb.errors import UserError, explained
+from minicoulomb.files import atomic_write, draft
 from minicoulomb.pictures.images import image_grid
 from minicoulomb.pictures.plane import scatter
 
 # In a larger grid the images are too small.
 LARGEST_GRID = 4096
+# Bytes for each point of a picture: its coordinates and pixel in float64, and what is computed from them.
+POINT = 100
+# Bytes on the disk for the smallest file.
+SMALLEST = 4096
 # Pillow looks for the nearest colour of 252 in place of 255: any lighter grey than this could replace white.
 NEAR_WHITE = 247
 
@@ -61,17 +67,20 @@ def save_animation(frames: Iterable[Image.Image], path: Path, seconds: float = 0
         first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
 
 
-def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target: Path) -> None:
+def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target: Path, dtype: str = "<f4") -> None:
     """Write n samples of `shape`, an iterator of blocks, to `target`, in the format of its name.
+
+    Points in a .npz file have the given dtype.
 
     Raises UserError for an unknown format, a format that does not fit the samples, or an unwritable place.
     """
     is_image = len(shape) == 3
     if target.suffix == ".npz":
-        _write_npz(blocks, n, shape, target)
+        _write_npz(blocks, n, shape, target, dtype)
     elif target.suffix.lower() == ".png":
         if is_image and n > LARGEST_GRID:
             raise UserError(f"{n} images: a grid has at most {LARGEST_GRID}; use -o FOLDER or a .npz file")
+        check_memory(f"a picture of {n:,} points", n * POINT, "use a smaller -n, or a .npz file")
         x = np.concatenate(list(blocks))
         save(image_grid(x) if is_image else scatter(None, x), target)
     elif target.suffix:
@@ -92,9 +101,19 @@ def check_rows(option: str, n: int, columns: int, shape: tuple[int, ...], target
         raise UserError(f"{target}: a picture has at most {LARGEST_GRID} images, not {n} rows of {columns}; use fewer")
 
 
-def _write_npz(blocks, n, shape, target):
+def _check_space(n, size, target):
+    """UserError unless n samples of `size` bytes fit on the disk."""
+    with suppress(OSError):  # the writing itself says what is wrong with the place
+        free = shutil.disk_usage(target.parent).free
+        if n * size > free > 0:  # 0 on file systems that are no disk
+            needs, has = (f"{min(number, 10**18) / 10**9:,.1f} GB" for number in (n * size, free))
+            raise UserError(f"{target}: {n:,} samples need {needs}, {has} are free; use a smaller -n")
+
+
+def _write_npz(blocks, n, shape, target, dtype):
     is_image = len(shape) == 3
-    header = {"descr": "|u1" if is_image else "<f4", "fortran_order": False, "shape": (n, *shape)}
+    header = {"descr": "|u1" if is_image else dtype, "fortran_order": False, "shape": (n, *shape)}
+    _check_space(n, prod(shape) * np.dtype(header["descr"]).itemsize, target)
     with (
         atomic_write(target) as file,
         zipfile.ZipFile(file, "w") as archive,
@@ -102,23 +121,20 @@ def _write_npz(blocks, n, shape, target):
     ):
         np.lib.format.write_array_header_1_0(member, header)
         for block in blocks:
-            member.write((to_pixels(block) if is_image else block.astype("<f4")).tobytes())
+            member.write((to_pixels(block) if is_image else block.astype(dtype)).tobytes())
 
 
 def _write_folder(blocks, n, target):
+    _check_space(n, SMALLEST, target)
     digits = max(6, len(str(n - 1)))
-    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with explained(f"{target}: cannot be written", "choose another place"):
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise UserError(f"{target}: exists and is not an empty folder; choose another name")
-        draft.mkdir(parents=True)
-        images = (image for block in blocks for image in block)
-        for number, image in enumerate(images):
-            image_grid(image[None], padding=0, zoom=1).save(draft / f"{number:0{digits}d}.png")
-        if target.exists():
-            target.rmdir()
-        draft.rename(target)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error}); choose another place") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with draft(target, folder=True) as folder:
+            images = (image for block in blocks for image in block)
+            for number, image in enumerate(images):
+                image_grid(image[None], padding=0, zoom=1).save(folder / f"{number:0{digits}d}.png")
+            if target.exists():
+                target.rmdir()
+            folder.rename(target)

@@ -18,10 +18,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from minicoulomb.errors import UserError
 from minicoulomb.pictures.colours import FRAME, GREY, INK, PAPER, RULE, VERMILION
 
 # Arrows are drawn on this many times as many pixels, and averaged.
 FINE = 4
+# Coordinates of a picture are below this, so that their differences and squares are finite.
+LARGEST = 1e150
 
 
 class Square(NamedTuple):
@@ -33,9 +36,14 @@ class Square(NamedTuple):
 
 
 def square_about(points: np.ndarray, margin: float = 1.15) -> Square:
-    """The square around the first two coordinates of points (n, m), `margin` times as wide as the points."""
+    """The square around the first two coordinates of points (n, m), `margin` times as wide as the points.
+
+    UserError if they are not finite, or so large that their squares are not.
+    """
     points = in_plane(points)
     low, high = points.min(axis=0), points.max(axis=0)
+    if not max(-low.min(), high.max()) < LARGEST:  # so that a NaN is told too
+        raise UserError("points that are not finite, or beyond 1e150: no picture shows them; use other points")
     side = margin * float((high - low).max()) or 1.0
     x, y = (low + high) / 2 - side / 2
     return Square(x, y, side)
@@ -109,6 +117,10 @@ class Plane:
         for place, label in self._ticks(self.square.y):
             draw.text((left - 9 * unit, top + side - place), label, INK, font, anchor="rm")
         draw.rectangle((left, top, left + side, top + side), outline=FRAME)
+        bases = self._base(self.square.x), self._base(self.square.y)
+        if any(bases):
+            text = "axes: + ({:.10g}, {:.10g})".format(*bases)
+            draw.text((left + side - 8 * unit, top + side - 8 * unit), text, INK, font, anchor="rs")
         if self.title:
             draw.text((left, 34 * unit), self.title, INK, bold, anchor="ls")
         x: float = left
@@ -132,12 +144,24 @@ class Plane:
         return np.asarray(paper, np.float64)
 
     def _ticks(self, start):
-        """3 to 7 pairs (pixels from the start, label), at multiples of 1, 2 or 5 times a power of ten."""
-        span = self.square.side
-        power = 10.0 ** math.floor(math.log10(span / 4))
-        step = power * max(k for k in (1, 2, 5) if k * power <= span / 4)
+        """3 to 7 pairs (pixels from the start, label), at multiples of 1, 2 or 5 times a power of ten.
+
+        Labels count from the axis's base.
+        """
+        span, step = self.square.side, self._step
         numbers = range(math.ceil(start / step), math.floor((start + span) / step) + 1)
-        return [((k * step - start) * self.side / span, f"{k * step:.6g}") for k in numbers]
+        base = round(self._base(start) / step)
+        return [((k * step - start) * self.side / span, f"{(k - base) * step:.6g}") for k in numbers]
+
+    @property
+    def _step(self):
+        """The distance of ticks."""
+        power = 10.0 ** math.floor(math.log10(self.square.side / 4))
+        return power * max(k for k in (1, 2, 5) if k * power <= self.square.side / 4)
+
+    def _base(self, start):
+        """The multiple of 1000 ticks nearest to an axis: 0, but for axes far from the origin, whose labels are long."""
+        return 1000 * self._step * round((start + self.square.side / 2) / (1000 * self._step))
 
 
 def scatter(real: np.ndarray | None, generated: np.ndarray, title: str = "") -> Image.Image:

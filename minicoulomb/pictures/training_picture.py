@@ -17,4 +17,5 @@ def training_picture(checkpoint: Checkpoint, dataset: Dataset, x: np.ndarray) ->
     if x.ndim == 4:
         return image_grid(x[:IMAGES])
     real = dataset.draw(rng_for(checkpoint.config.run.seed, "picture"), len(x))
-    return scatter(real, x, title=f"{dataset.name}, step {checkpoint.state.step:,}")
+    located = checkpoint.space.located
+    return scatter(located(real), located(x), title=f"{dataset.name}, step {checkpoint.state.step:,}")

@@ -17,9 +17,10 @@ from minicoulomb.pictures.metric_series import Series, read_metrics
 from minicoulomb.report.images import chosen, read
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.sampling import samples
+from minicoulomb.untrusted import opened
 
-# The number of pictures in the course of the run, and of lines at the end of its log.
-PICTURES, LOG_LINES = 8, 20
+# The number of pictures in the course of the run, and of lines at the end of its log, within so many bytes.
+PICTURES, LOG_LINES, LOG_BYTES = 8, 20, 2**16
 
 
 class Facts(NamedTuple):
@@ -67,12 +68,14 @@ def gather(
     else:
         with np.errstate(all="ignore"):  # the weights of a diverged run may overflow
             if prod(shape) <= SMALL:
-                G, state, config = checkpoint.G, checkpoint.state, checkpoint.config
-                metrics = evaluate(samples(G, state, EVALUATED, 0, config.run.batch_statistics), dataset, config)
+                try:
+                    metrics = _metrics(checkpoint, dataset)
+                except UserError as reason:
+                    missing.append(f"The samples are not compared with the data: {reason}.")
             field = _field(checkpoint, dataset)
     pictures, broken = _pictures(folder, checkpoint.state.step)
     if broken:
-        missing.append(f"Damaged pictures, left out: {', '.join(broken)}.")
+        missing.append(f"Damaged or too large pictures, left out: {', '.join(broken)}.")
     return Facts(
         path,
         folder.resolve().name,
@@ -87,6 +90,12 @@ def gather(
         _log(folder),
         missing,
     )
+
+
+def _metrics(checkpoint, dataset):
+    """The metrics of samples; UserError if they have none, as of a run that diverged."""
+    G, state, config = checkpoint.G, checkpoint.state, checkpoint.config
+    return evaluate(samples(G, state, EVALUATED, 0, config.run.batch_statistics), dataset, config)
 
 
 def _field(checkpoint, dataset):
@@ -106,8 +115,12 @@ def _pictures(folder, last):
 
 
 def _log(folder):
+    """The last lines of the log; none if it is missing or cannot be read."""
     path = folder / "log.txt"
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:] if path.exists() else []
+    with suppress(OSError, UserError), opened(path) as file:
+        file.seek(max(0, path.stat().st_size - LOG_BYTES))
+        return file.read(LOG_BYTES).decode(errors="replace").splitlines()[-LOG_LINES:]
+    return []
 
 
 def _in_words(checkpoint):

@@ -11,6 +11,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
+from minicoulomb.errors import printable
+
 
 class Html(str):
     """Markup, exempt from escaping."""
@@ -22,8 +24,13 @@ BLOCKS = {name: Template(text) for name, text in re.findall(r"<!-- (\w+) -->\n(.
 
 def block(name: str, /, **values: str | int) -> Html:
     """The block with its values; KeyError if one of them is missing."""
-    html = {key: value if isinstance(value, Html) else escape(str(value)) for key, value in values.items()}
+    html = {key: value if isinstance(value, Html) else _escaped(str(value)) for key, value in values.items()}
     return Html(BLOCKS[name].substitute(html))
+
+
+def _escaped(text):
+    """Text as markup, without what is no character of HTML or UTF-8."""
+    return escape("\n".join(map(printable, text.split("\n"))))
 
 
 def joined(parts: Iterable[Html]) -> Html:

@@ -8,12 +8,15 @@ from pathlib import Path
 from PIL import Image
 
 from minicoulomb.report.html import Html, block
+from minicoulomb.untrusted import opened
 
 # Width in pixels of a single picture and of one in a row: twice that on the page, for screens of high resolution.
 WIDE, THUMBNAIL = 1600, 400
 # PNG keeps every pixel and suits drawings; beyond this many bytes JPEG is tried.
 LARGE = 100_000
 QUALITY = 85
+# Pixels of a picture, which takes up to 8 bytes for each while it is read.
+PIXELS = 2**25
 
 
 def chosen(steps: list[int], most: int) -> list[int]:
@@ -24,10 +27,10 @@ def chosen(steps: list[int], most: int) -> list[int]:
 
 
 def read(path: Path) -> Image.Image | None:
-    """The picture in a PNG file, or None if it is damaged or of another format."""
+    """The picture in a PNG file, or None if it is damaged, too large, or of another format."""
     try:
-        with warnings.catch_warnings(action="error"), Image.open(path, formats=("PNG",)) as image:
-            return image.convert("RGB")
+        with warnings.catch_warnings(action="error"), opened(path) as file, Image.open(file, formats=("PNG",)) as image:
+            return image.convert("RGB") if image.width * image.height <= PIXELS else None
     except Exception:  # Pillow's decoder raises exceptions of many classes on damaged bytes
         return None
 

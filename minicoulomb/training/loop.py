@@ -5,7 +5,8 @@ numbers of its own step (arrays/rng.py), so a resumed run equals the uninterrupt
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.baselines import OBJECTIVES
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import Dataset, decode
-from minicoulomb.gan import Batch, Diverged, Metrics, step
+from minicoulomb.diagnostics import Diverged, Metrics
+from minicoulomb.gan import Batch, step
 from minicoulomb.schedules import eps_at, learning_rates_at, rates_at
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.run import RunDirectory
@@ -50,18 +52,20 @@ def train(
     fid      measures the state every `fid_every` steps and at the end; None says that it was stopped. The state with
              the lowest FID is kept
 
-    Raises Diverged, with the last good state saved, when a loss or gradient is not finite.
+    Raises Diverged, with the last good state saved, when a loss, a gradient or a saved state is not finite. Any other
+    error between two steps, such as that of a full disk or a closed output, is raised after the state is saved.
     """
     config, _, G, D, state = checkpoint
     algorithm, settings, gradients = config.algorithm, config.run, OBJECTIVES[config.algorithm.objective]
     workspace, upload = Workspace(), Upload(backend)
-    if state.step == 0 and settings.sample_every:
-        look(run.picture_path(0))
+    if _due(state.step, settings.sample_every) and not run.picture_path(state.step).exists():
+        look(run.picture_path(state.step))
     began = time.perf_counter()
     unread, timed, seconds, since = [], 0, 0.0, began
     while state.step < until and not stop:
         batches, rates = draw_batches(dataset, state.step, config, upload), rates_at(algorithm, state.step)
-        unread.append(step(G, D, state, batches, algorithm, rates, gradients, workspace))
+        with np.errstate(all="ignore"):  # reported by name when it is read or saved
+            unread.append(step(G, D, state, batches, algorithm, rates, gradients, workspace))
         state.step += 1
         is_end = state.step == algorithm.steps
         logged = state.step in (1, until) or state.step % settings.log_every == 0
@@ -71,30 +75,45 @@ def train(
         is_late = time.perf_counter() - since >= READ_EVERY
         if not (logged or is_picture or is_checkpoint or is_measured or stop or is_late):
             continue
-        numbers = _read(unread, run, checkpoint)
-        # The speed of the steps since the last logged one, without the time spent between them.
-        timed, seconds = timed + len(unread), seconds + time.perf_counter() - since
-        speed = round(algorithm.batch_size * timed / seconds, 1)
-        metrics = {"step": state.step, **numbers, "samples_per_second": speed}
-        unread.clear()
-        measured = fid() if fid is not None and is_measured else None
-        if measured is not None:
-            metrics |= {"fid": measured, "best": run.save_best(checkpoint, measured)}
-            logged = True
-        if is_picture:
-            found = look(run.picture_path(state.step))
-            metrics |= found
-            logged = logged or bool(found)
-        if logged:
-            run.log_metrics({**metrics, "seconds": round(time.perf_counter() - began, 3)})
-            timed, seconds = 0, 0.0
-        report(metrics, logged)
-        if is_checkpoint:
-            run.save(checkpoint)
+        with _saved(run, checkpoint):
+            numbers = _read(unread, run, checkpoint)
+            # The speed of the steps since the last logged one, without the time spent between them.
+            timed, seconds = timed + len(unread), seconds + time.perf_counter() - since
+            speed = round(algorithm.batch_size * timed / seconds, 1)
+            metrics = {"step": state.step, **numbers, "samples_per_second": speed}
+            unread.clear()
+            measured = fid() if fid is not None and is_measured else None
+            if measured is not None:
+                metrics |= {"fid": measured, "best": run.save_best(checkpoint, measured)}
+                logged = True
+            if is_picture:
+                found = look(run.picture_path(state.step))
+                metrics |= found
+                logged = logged or bool(found)
+            if logged:
+                run.log_metrics({**metrics, "seconds": round(time.perf_counter() - began, 3)})
+                timed, seconds = 0, 0.0
+            report(metrics, logged)
+            if is_checkpoint:
+                run.save(checkpoint)
         since = time.perf_counter()
-    if unread:  # stopped during the last step
-        _read(unread, run, checkpoint)
-    run.save(checkpoint)
+    with _saved(run, checkpoint):
+        if unread:  # stopped during the last step
+            _read(unread, run, checkpoint)
+        run.save(checkpoint)
+
+
+@contextmanager
+def _saved(run: RunDirectory, checkpoint: Checkpoint) -> Iterator[None]:
+    """If the block fails, between two steps, the state is saved first, and the reason logged."""
+    try:
+        yield
+    except Diverged as error:
+        run.log(str(error))
+        raise
+    except BaseException as error:
+        run.log(f"{error}; saved in {run.save(checkpoint)}")
+        raise
 
 
 def _read(unread: list[Metrics], run: RunDirectory, checkpoint: Checkpoint) -> dict[str, float]:
@@ -105,8 +124,8 @@ def _read(unread: list[Metrics], run: RunDirectory, checkpoint: Checkpoint) -> d
         numbers = unread[-1].read()
     except Diverged:  # in this step or one before it
         state.step, error = next((number, e) for number, m in enumerate(unread, first) if (e := _divergence(m)))
-        message = f"{error} at step {state.step}; the last good state is in {run.save(checkpoint)}"
-        run.log(message)
+        path = run.save(checkpoint)
+        message = f"{error} at step {state.step}; the run can resume from step {state.step}, {path}"
         raise Diverged(error.what, message) from None
     lr_g, lr_d = learning_rates_at(algorithm, state.step - 1)
     numbers |= {"eps": eps_at(algorithm, state.step - 1), "lr_g": lr_g}

@@ -13,17 +13,21 @@ in 20 falls short of, in 100 dimensions seven in a million. (In many dimensions 
 nearly equal length, and the curve is the arc between them: spherical interpolation.)
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import prod
 
 import numpy as np
 
 from minicoulomb.arrays.backend import array_module, to_host
+from minicoulomb.arrays.limits import check_memory
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.gan import State, generate
 from minicoulomb.network import Network
 
 # Part of every sample's identity: another number would give other samples for the same seed.
 BLOCK = 64
+
+Progress = Callable[[int, int], object] | None
 
 
 def latents(G: Network, n: int, seed: int) -> Iterator[np.ndarray]:
@@ -32,18 +36,30 @@ def latents(G: Network, n: int, seed: int) -> Iterator[np.ndarray]:
         yield rng_for(seed, "sample", block).standard_normal((BLOCK, *G.input_shape))
 
 
-def sample_blocks(G: Network, state: State, n: int, seed: int, batch_statistics=False) -> Iterator[np.ndarray]:
+def sample_blocks(
+    G: Network, state: State, n: int, seed: int, batch_statistics=False, progress: Progress = None
+) -> Iterator[np.ndarray]:
     """The samples 0 .. n - 1 as host arrays (at most BLOCK, *shape), from G's averaged weights.
 
-    With `batch_statistics`, batch normalization uses each block's own, as the official code does.
+    With `batch_statistics`, batch normalization uses each block's own, as the official code does. Calls progress(done,
+    n) after each block.
     """
     for number, z in enumerate(latents(G, n, seed)):
         yield _images(G, state, z, batch_statistics)[: n - number * BLOCK]
+        if progress:
+            progress(min(n, (number + 1) * BLOCK), n)
 
 
-def samples(G: Network, state: State, n: int, seed: int, batch_statistics=False) -> np.ndarray:
-    """The samples 0 .. n - 1, (n, *shape), in memory."""
-    return np.concatenate(list(sample_blocks(G, state, n, seed, batch_statistics)))
+def samples(
+    G: Network, state: State, n: int, seed: int, batch_statistics=False, progress: Progress = None
+) -> np.ndarray:
+    """The samples 0 .. n - 1, (n, *shape), in memory; as G makes them, without the location of a run's SampleSpace.
+
+    UserError if they do not fit.
+    """
+    # The blocks and all of them in one array.
+    check_memory(f"{n:,} samples", 2 * n * prod(G.output_shape) * state.theta.itemsize, "use a smaller -n")
+    return np.concatenate(list(sample_blocks(G, state, n, seed, batch_statistics, progress)))
 
 
 def interpolations(G: Network, state: State, n: int, steps: int, seed: int, batch_statistics=False) -> np.ndarray:

@@ -1,21 +1,21 @@
-"""Ctrl-C and SIGTERM ask a run to stop after the step; a second one ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP (a closed terminal) ask a run to stop after the step; a second one ends it at once."""
 
 import os
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 
-class StopRequest:
-    """A context in which the first SIGINT or SIGTERM only sets `signal`, its number."""
+class StopRequest(ExitStack):
+    """A context in which the first SIGINT, SIGTERM or SIGHUP only sets `signal`, its number."""
+
+    signal = 0
 
     def __enter__(self) -> "StopRequest":
-        self.signal = 0
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.enter_context(handling(self._handle, "SIGINT", "SIGTERM", "SIGHUP"))
         return self
-
-    def __exit__(self, *exception) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
@@ -24,3 +24,21 @@ class StopRequest:
 
     def __bool__(self) -> bool:
         return bool(self.signal)
+
+
+@contextmanager
+def handling(handler: Callable[[int, FrameType | None], object], *names: str) -> Iterator[None]:
+    """A context in which `handler` receives these signals, in the main thread and where the system has them.
+
+    SIGHUP stays ignored under nohup.
+    """
+    before = {}
+    for name in names if threading.current_thread() is threading.main_thread() else ():
+        number = getattr(signal, name, None)
+        if number and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+            before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old or signal.SIG_DFL)

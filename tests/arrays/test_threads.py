@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minicoulomb.arrays.threads import available_cores, for_each, set_threads
+from minicoulomb.arrays.threads import available_cores, for_each, go_on, set_threads, watching
 
 
 @pytest.fixture
@@ -37,6 +37,39 @@ def test_what_the_caller_lets_pass_is_let_pass_in_every_thread(threads, n):
     threads(n)
     with np.errstate(over="ignore"):
         for_each(lambda part: np.array([1e300]) * 1e300, range(9))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_progress_is_told_after_each_part_within_the_context_alone(threads, n):
+    threads(n)
+    counts = []
+    with watching(lambda *count: counts.append((*count, current_thread()))):
+        for_each(abs, range(4))
+        with watching(None):
+            for_each(abs, range(4))
+    for_each(abs, range(4))
+    assert counts == [(done, 4, current_thread()) for done in (1, 2, 3, 4)]
+
+
+def test_parts_end_when_nobody_waits_for_them(threads):
+    """After Ctrl-C the process ends when its threads do."""
+    threads(2)
+    begun, ended = Barrier(2), []
+
+    def part(number):
+        begun.wait(timeout=60)
+        if number == 0:
+            raise KeyboardInterrupt
+        try:
+            while True:
+                go_on()
+        finally:
+            ended.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        for_each(part, [0, 1])
+    threads(1)  # waits for the thread
+    assert ended == [1]
 
 
 def test_by_default_there_is_a_thread_for_each_core(threads):

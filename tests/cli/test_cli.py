@@ -1,17 +1,21 @@
 """The command line as a user meets it: what it prints, writes and returns."""
 
 import json
+import re
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from cli_cases import ROOT, SMALL, SMALL_IMAGES, arrays, pixels, run, tree
+from click.testing import CliRunner, _NamedTextIOWrapper
 from PIL import Image
 
 from minicoulomb.arrays.backend import open_backend
-from minicoulomb.cli.main import COMMANDS
+from minicoulomb.cli.main import COMMANDS, main
 
 
 @pytest.fixture(scope="module")
@@ -377,7 +381,7 @@ def test_a_folder_can_be_prepared_alone(tmp_path):
     (tmp_path / "photos" / "b.png").write_text("no image")
     assert "b.png" in run("prepare", tmp_path / "photos", tmp_path / "a.npy", "--size", 8, "--channels", 1, status=1)
     output = run("prepare", tmp_path / "photos", tmp_path / "a.npy", "--size", 8, "--channels", 1, "--skip-bad")
-    assert "1 images" in output
+    assert "\n1 image: " in output
     assert (np.load(tmp_path / "a.npy") == 77).all()
 
 
@@ -447,20 +451,88 @@ def test_a_checkpoint_outside_of_a_run_starts_a_new_one_but_does_not_go_on(train
     run("train", *SMALL, "--steps", 1, "--init-from", tmp_path / "mine.npz", "--out", tmp_path / "runs")
 
 
-def test_going_on_from_an_earlier_checkpoint_gives_the_same_end(tmp_path):
+def test_going_back_to_an_earlier_checkpoint_is_asked_and_gives_the_same_end(tmp_path, monkeypatch):
     run("train", *SMALL, "--steps", 6, "--checkpoint-every", 3, "--out", tmp_path)
-    checkpoints = tmp_path / "00000-ring" / "checkpoints"
-    end = (checkpoints / "step-0000006.npz").read_bytes()
-    run("train", "--resume", checkpoints / "step-0000003.npz")
-    assert (checkpoints / "step-0000006.npz").read_bytes() == end
+    folder = tmp_path / "00000-ring"
+    earlier, before = folder / "checkpoints" / "step-0000003.npz", contents(folder)
+    output = run("train", "--resume", earlier, status=1)
+    assert "going back to step 3 removes checkpoints up to step 6, and pictures and metrics; add --yes" in output
+    assert "--init-from" in output
+    monkeypatch.setattr(_NamedTextIOWrapper, "isatty", lambda self: self.name == "<stdin>")
+    for answer in ("n\n", "\n", ""):
+        result = CliRunner().invoke(main, ["train", "--resume", str(earlier)], input=answer)
+        assert result.exit_code == 1
+        assert "go back? [y/N]" in result.output
+    assert contents(folder) == before
+    for args, answer in (([], "y\n"), (["--yes"], "")):
+        result = CliRunner().invoke(main, ["train", "--resume", str(earlier), *args], input=answer)
+        assert result.exit_code == 0, result.output
+        after = contents(folder)
+        assert after.keys() == before.keys()
+        assert all(after[name] == data for name, data in before.items() if name.endswith((".npz", ".png")))
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in tree(folder)}
+
+
+def test_a_checkpoint_is_resumed_from_the_folder_that_holds_it(tmp_path, monkeypatch):
+    run("train", *SMALL, "--steps", 2, "--until", 1, "--out", tmp_path)
+    monkeypatch.chdir(tmp_path / "00000-ring" / "checkpoints")
+    run("train", "--resume", "step-0000001.npz")
+    assert "checkpoints/step-0000002.npz" in tree(tmp_path / "00000-ring")
+
+
+def test_a_finished_run_says_so_and_how_it_goes_further(tmp_path):
+    path = tmp_path / "00000-ring"
+    run("train", *SMALL, "--steps", 6, "--until", 4, "--out", tmp_path)
+    before = contents(path)
+    assert run("train", "--resume", path, "--until", 4) == (
+        f"{path}: finished at step 4; a larger --until goes further\n"
+    )
+    assert run("train", "--resume", path, "--until", 3, status=1) == (
+        "Error: until 3: the run is at step 4; use a larger --until\n"
+    )
+    assert contents(path) == before
+    run("train", "--resume", path)
+    assert run("train", "--resume", path) == f"{path}: finished at step 6; --steps M goes further\n"
+
+
+def test_a_tilde_is_the_home_folder_in_every_option_that_names_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir()
+    np.save(tmp_path / "home" / "points.npy", np.random.default_rng(0).standard_normal((300, 2)))
+    options = ["--g-width", 4, "--d-width", 4, "--batch-size", 8, "--steps", 1]
+    run("train", "--data=~/points.npy", *options, "--out=~/runs")
+    run("train", "--data=~/points.npy", *options, "--out=~/runs", "--init-from=~/runs/00000-points")
+    for command in ("sample", "field"):
+        run(command, "~/runs/00000-points", "-o~/a.png")
+        assert (tmp_path / "home" / "a.png").stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_data_that_moved_are_named_with_their_option(tmp_path):
+    data = tmp_path / "points.npy"
+    np.save(data, np.random.default_rng(0).standard_normal((300, 2)))
+    options = ["--g-width", 4, "--d-width", 4, "--batch-size", 8, "--steps", 2, "--until", 1]
+    run("train", "--data", data, *options, "--out", tmp_path / "runs")
+    data.rename(tmp_path / "moved.npy")
+    path = tmp_path / "runs" / "00000-points"
+    for command in (["train", "--resume", path], ["evaluate", path]):
+        assert "nothing is there; use --data" in run(*command, status=1)
+    run("train", "--resume", path, "--data", tmp_path / "moved.npy")
 
 
 def test_other_data_of_another_shape_cannot_go_on(trained, tmp_path):
-    assert "--data" in run("train", "--resume", trained, "--data", "digits", "--steps", 30, status=1)
+    said = run("train", "--resume", trained, "--data", "digits", "--steps", 30, status=1)
+    assert said == "Error: data digits: has shape (8, 8, 1), the run's samples have (2,); use data of that shape\n"
 
 
 def test_weights_of_other_networks_are_refused(trained_images, tmp_path):
-    assert "theta" in run("train", *SMALL, "--init-from", trained_images, "--out", tmp_path, status=1)
+    said = run("train", *SMALL, "--init-from", trained_images, "--out", tmp_path, status=1)
+    assert f"{trained_images}/checkpoints/step-0000004.npz: networks of G 1,249 and D 281 parameters" in said
+    assert "this run's, G 258 and D 177" in said
     assert not tree(tmp_path)
 
 
@@ -473,6 +545,33 @@ def test_a_diverging_run_stops_with_its_last_good_state(tmp_path):
     assert path.name in output
     with np.load(path) as file:
         assert np.isfinite(file["theta"]).all()
+
+
+@pytest.mark.parametrize(
+    "options", [["--adam-epsilon", 1e-300], ["--lr-g", 1e38, "--lr-d", 1e38, "--average", 0.5], ["--lr-g", 1e30]]
+)
+def test_a_state_that_is_not_finite_is_never_saved_as_the_last_good_one(tmp_path, options):
+    few = ["--keep-checkpoints", 1, "--checkpoint-every", 1, "--log-every", 1]
+    output = run("train", *SMALL, *few, "--steps", 50, *options, "--out", tmp_path, status=1)
+    assert re.search(r"is not finite at step \d+; the run can resume from step \d+", output)
+    (path,) = (tmp_path / "00000-ring" / "checkpoints").iterdir()
+    step = int(path.stem[5:])
+    assert f"resume from step {step}" in output
+    assert f"resume from step {step}" in (tmp_path / "00000-ring" / "log.txt").read_text()
+    with np.load(path) as file:
+        assert all(np.isfinite(file[name]).all() for name in file.files)
+    assert "not finite at step" in run("train", "--resume", tmp_path / "00000-ring", status=1)
+
+
+def test_a_handler_of_sigterm_does_not_stay_with_the_caller():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)
+    run("models", "mlp")
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)) == before
+
+
+def test_commands_work_in_threads_too(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run, "train", *SMALL, "--steps", 1, "--out", tmp_path).result()
 
 
 def test_the_command_line_imports_no_library_that_a_command_may_not_need():

@@ -6,8 +6,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from data_files import contents, write_folder
+
+from minicoulomb.cli.console import Console
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "minicoulomb", "train", "--preset", "ring", "--steps", "400", "--batch-size", "16"]
@@ -55,19 +58,20 @@ SHOWING = """
 import time
 from minicoulomb.cli.console import showing
 
-show = showing({what!r})
+show = showing({what!r}, patience={patience})
 for now, done in {calls}:
     time.time = lambda: now
     show(done, {total})
 """
 
 
-def shown(what, total, *calls, columns="100"):
+def shown(what, total, *calls, columns="100", patience=0, encoding="utf-8"):
     """The states of a bar without the bar itself, for calls at (now, done); and all output."""
-    script = SHOWING.format(what=what, total=total, calls=calls)
-    output = on_a_terminal([sys.executable, "-c", script], NO_COLOR="1", COLUMNS=columns)
+    script = SHOWING.format(what=what, total=total, calls=calls, patience=patience)
+    encoded = {"PYTHONIOENCODING": encoding}
+    output = on_a_terminal([sys.executable, "-c", script], NO_COLOR="1", COLUMNS=columns, **encoded)
     states = output.replace("\x1b[?25h", "").replace("\x1b[?25l", "").split("\r")
-    return [state.lstrip("█░ ").rstrip() for state in states if state.strip()], output
+    return [state.lstrip("█░#- ").rstrip() for state in states if state.strip()], output
 
 
 def test_preparing_shows_the_speed_and_the_time_left_of_this_run_alone():
@@ -115,3 +119,34 @@ def test_a_count_may_begin_anew():
 
 def test_a_clock_that_stands_still_gives_no_speed():
     assert shown("samples", 10, (5.0, 1), (5.0, 5))[0] == ["samples 1/10", "samples 5/10"]
+
+
+def test_what_is_quick_shows_no_bar_and_what_is_slow_does():
+    """Each count has its own patience: the first one ends in time."""
+    assert shown("parts", 3, (100.0, 1), (100.5, 2), (100.9, 3), patience=1)[1] == ""
+    calls = (100.0, 1), (100.5, 3), (200.0, 1), (201.5, 2), (202.5, 3)
+    assert shown("parts", 3, *calls, patience=1)[0] == ["00:00:01  parts 2/3  0.7 images/s", "parts 3/3  0.8 images/s"]
+
+
+def test_a_terminal_of_ascii_shows_a_bar_of_ascii():
+    states, output = shown("samples", 10, (5.0, 1), (6.0, 5), encoding="ascii")
+    assert output.isascii()
+    assert states[-1].endswith("samples 5/10  4.0 images/s")
+
+
+def test_what_the_output_cannot_encode_is_shown_as_escapes(tmp_path):
+    command = [*COMMAND[:3], "models", "mlp", "--size", "8"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    program = "from minicoulomb.cli.console import say; say('é and', 'π'); say('é', err=True)"
+    for call in (command, [sys.executable, "-c", program]):
+        result = subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("\\xe9 and\n\\u03c0\n", "\\xe9\n")
+
+
+def test_the_time_left_of_endless_steps_is_shown(tmp_path):
+    """A timedelta has at most 2.7 million years."""
+    lines = []
+    console = Console(SimpleNamespace(log=lines.append), 0, 10**30)
+    console.began -= 10
+    console.report({"step": 1}, logged=True)
+    assert lines[0].startswith(f"step 1/{10**30}  115740740 days, ")

@@ -1,5 +1,7 @@
 """Zip and tar archives are read without unpacking, in the order of their names, and nothing in them is trusted."""
 
+import bz2
+import gzip
 import io
 import stat
 import struct
@@ -34,7 +36,7 @@ def refused(source, tmp_path):
         prepared(source, tmp_path)
     report = prepared(source, tmp_path, skip_bad=True)
     ((name, reason),) = report.skipped
-    assert f"{source.path}: {name}: {reason}" in str(caught.value)
+    assert f"{source.path}: {name:.255}: {reason}" in str(caught.value)
     return f"{name}: {reason}", levels(np.load(report.path))
 
 
@@ -326,3 +328,114 @@ def test_celeba_is_cut_at_the_paper_s_108(tmp_path):
     path = write_zip(tmp_path / "img_align_celeba.zip", {"img_align_celeba/000001.jpg": file.getvalue()})
     array = np.load(prepare(Zip(path), tmp_path / "out.npy", size=64, crop=108).path)
     assert np.abs(array.astype(int) - [200, 0, 0]).max() < 12
+
+
+# Archives that mean harm
+
+
+def tar_header(name="a.png", size=0, kind=b"0", field=b""):
+    """A header, with any bytes as the field of the size."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    block[124 : 124 + len(field)] = field
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def extended(key, text):
+    """A POSIX header with one record."""
+    length = len(key) + len(text) + 3
+    length += len(str(length + len(str(length))))
+    content = b"%d %s=%s\n" % (length, key, text)
+    return tar_header("pax", len(content), b"x") + content + bytes(-len(content) % 512)
+
+
+NEGATIVE = b"\xff" + (2**88 - 2048).to_bytes(11, "big")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (tar_header() + tar_header("b.png", field=NEGATIVE), "negative"),
+        (tar_header() + tar_header("b", kind=b"L", field=NEGATIVE), "negative"),
+        (tar_header() + extended(b"size", b"-2048") + tar_header(), "negative"),
+        (tar_header() + extended(b"size", b"9" * 100_000) + tar_header(), "no number"),  # \d+ hung tarfile
+        (tar_header("x", 2**32, b"L") + tar_header(), "4,294,967,296 bytes of headers"),
+        (tar_header("b.png", field=b"\x80" + (2**60).to_bytes(11, "big")) + tar_header(), "would unfold"),
+        (extended(b"GNU.sparse.major", b"1") + tar_header(), "sparse"),
+        (tar_header(kind=b"S"), "sparse"),
+    ],
+)
+def test_a_tar_archive_that_lies_about_sizes_ends_in_a_message(tmp_path, content, said):
+    path = tmp_path / "a.tar"
+    path.write_bytes(content + bytes(1024))
+    with pytest.raises(UserError, match=said):
+        prepared(Tar(path), tmp_path, skip_bad=True)
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tar.bz2"])
+def test_a_stream_that_unfolds_to_far_more_than_is_stored_is_refused_before_it_does(tmp_path, name):
+    compress = {"a.tar.gz": lambda content: gzip.compress(content, 1), "a.tar.bz2": bz2.compress}[name]
+    path = tmp_path / name
+    path.write_bytes(compress(tar_header("a.txt", 2**33, field=b"\x80" + (2**33).to_bytes(11, "big"))))
+    with pytest.raises(UserError, match=r"would unfold to 8,589,93.*: at most 268,435,456"):
+        prepared(Tar(path), tmp_path)
+
+
+def test_long_headers_do_not_fill_memory(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(gzip.compress(extended(b"comment", bytes(10**8)) + tar_header() + bytes(1024), 1))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="100,000,0.. bytes of headers for one file: at most 262,144"):
+        prepared(Tar(path), tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+
+
+def test_damage_after_the_last_file_of_a_compressed_archive_is_told_by_its_checksum(tmp_path):
+    path = write_tar(tmp_path / "a.tar.gz", contents(3))
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1  # the CRC-32 of all
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="CRC check failed"):
+        prepared(Tar(path), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_names_that_are_no_text_are_read_and_long_ones_refused(tmp_path, name):
+    odd = {"a\n.png": encoded(0), "b\x1b[2J.png": encoded(1), "c\u202e.png": encoded(2)}
+    if name == "a.tar.gz":
+        odd["d\udcff.png"] = encoded(3)
+    path = write(tmp_path / name, odd)
+    assert levels(np.load(prepared(KINDS[name](path), tmp_path).path)) == list(range(len(odd)))
+    said, rows = refused(KINDS[name](write(tmp_path / name, odd | {"e" * 5000 + ".png": encoded(4)})), tmp_path)
+    assert said.endswith("a name of 5,004 characters: at most 1,024; make the archive again with shorter ones")
+    assert rows == list(range(len(odd)))
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_the_members_are_what_tarfile_reads(tmp_path, form):
+    names = ["a.png", "ü語\udcff.jpg", "p" * 90 + "/" + "q" * 90, "b" * (90 if form == tarfile.USTAR_FORMAT else 400)]
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=form, pax_headers={"comment": "for all"}) as archive:
+        for size, name in enumerate(names * 2):
+            for kind in (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CONTTYPE):
+                member = tarfile.TarInfo(name)
+                member.type, member.linkname, member.mtime = kind, "a" * 99, 1.5
+                member.size = 511 + size if kind in (tarfile.REGTYPE, tarfile.CONTTYPE) else 0
+                archive.addfile(member, io.BytesIO(bytes(range(256)) * 3))
+    with tarfile.open(path) as archive:
+        known = [(m.name, m.size, m.offset_data, m.type) for m in archive.getmembers()]
+    with Tar(path).opened() as archive:
+        assert [(name.rstrip("/"), *rest) for name, *rest in Tar(path).members(archive)] == known
+
+
+def test_numbers_of_64_bits_in_a_zip_that_lead_nowhere_are_told(tmp_path):
+    path = write_zip(tmp_path / "a.zip", contents(2))
+    content = path.read_bytes()
+    end = content.rfind(b"PK\5\6")
+    path.write_bytes(content[:end] + struct.pack("<4sLQL", b"PK\6\7", 0, 2**64 - 1, 1) + content[end:])
+    with pytest.raises(UserError, match="cannot be read as zip"):
+        prepared(Zip(path), tmp_path)

@@ -1,9 +1,14 @@
 """What NumPy has saved becomes a data set, or is refused with the reason."""
 
+import io
+import tracemalloc
+import zipfile
+
 import numpy as np
 import pytest
 
 from minicoulomb.data.arrays import array_dataset, load_array
+from minicoulomb.data.dataset import decode
 from minicoulomb.errors import UserError
 
 PIXELS = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
@@ -72,7 +77,17 @@ def test_an_array_that_cannot_be_trained_on_is_refused(tmp_path, array, said):
     assert "a.npy" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00v\x00{'descr'", b"PK\x03\x04 broken"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"text",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x03\x00\xff\xff\xff\xff{",
+        b"\x93NUMPY\x01\x00v\x00{'descr'",
+        b"PK\x03\x04 broken",
+    ],
+)
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
 def test_a_damaged_file_is_refused(tmp_path, content, name):
     (tmp_path / name).write_bytes(content)
@@ -96,10 +111,11 @@ def test_points_know_their_scale_and_bound(tmp_path):
     points = np.random.default_rng(0).standard_normal((5000, 2)) * 3 + [100, -50]
     data = array_dataset(saved(tmp_path, points))
     assert data.scale == pytest.approx(3, rel=0.05)
-    assert data.bound == 2 * np.abs(points).max()
+    assert data.location == pytest.approx(points.mean(axis=0))
+    assert data.bound == pytest.approx(2 * np.abs(points - points.mean(axis=0)).max(), rel=0.02)
     assert data.name == "a"
     images = array_dataset(saved(tmp_path, PIXELS))
-    assert (images.scale, images.bound, images.shape) == (1, 1, (8, 8, 3))
+    assert (images.scale, images.bound, images.location, images.shape) == (1, 1, 0, (8, 8, 3))
 
 
 def test_points_that_do_not_differ_are_refused(tmp_path):
@@ -114,3 +130,128 @@ def test_values_are_checked_in_blocks(tmp_path, monkeypatch):
     assert data.scale == pytest.approx(points.std(axis=0).mean(), rel=0.02)
     with pytest.raises(UserError, match="row 49"):
         array_dataset(saved(tmp_path, with_value(points, (49, 0), np.nan)))
+
+
+def npz_of(path, content, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("x.npy", content)
+    return path
+
+
+def test_an_archive_that_would_unfold_or_lies_about_its_size_is_refused_before_it_is_read(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 2)})
+    tracemalloc.start()
+    with pytest.raises(UserError, match="declares 100 bytes of numbers: float64"):
+        load_array(npz_of(tmp_path / "a.npz", header.getvalue() + bytes(100)))
+    with (
+        zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("x.npy", "w") as member,
+    ):
+        for _ in range(300):
+            member.write(bytes(2**20))
+    with pytest.raises(UserError, match="would unfold to 314,572,800"):
+        load_array(tmp_path / "b.npz")
+    assert tracemalloc.get_traced_memory()[1] < 10**8
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\1\0\x60\xea" + b"(" * 60000, b"\x93NUMPY\1\0"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
+def test_a_member_that_is_no_array_ends_in_a_message(tmp_path, content, method):
+    with pytest.raises(UserError, match="not a whole array|method 14"):
+        load_array(npz_of(tmp_path / "a.npz", content, method))
+
+
+def moons(n=400):
+    """Two half circles, as points (n, 2)."""
+    rng = np.random.default_rng(0)
+    angles, upper = np.pi * rng.random(n), rng.random(n) < 0.5
+    x = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return np.where(upper[:, None], x, [1, 0.5] - x) + 0.07 * rng.standard_normal((n, 2))
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e-3, 1, 1e12])
+@pytest.mark.parametrize("offset", [0, 5, -1000, 1e6])
+def test_points_elsewhere_and_of_another_size_are_the_same_after_normalisation(tmp_path, offset, factor):
+    here = array_dataset(saved(tmp_path, moons(), "here.npy"))
+    there = array_dataset(saved(tmp_path, (moons() + [offset, 0]) * factor, "there.npy"))
+    assert there.scale == pytest.approx(factor * here.scale)
+    assert there.bound == pytest.approx(factor * here.bound)
+    drawn, expected = (data.draw(np.random.default_rng(1), 50) for data in (there, here))
+    assert np.abs(decode(drawn, np.float32) / there.scale - decode(expected, np.float32) / here.scale).max() < 1e-6
+    assert np.abs(there.rows() + there.location - there.array).max() < 1e-9 * factor
+
+
+@pytest.mark.parametrize("n", [5, 20, 400])
+def test_a_single_wrong_number_is_named_and_moves_neither_location_nor_scale(tmp_path, n):
+    clean = array_dataset(saved(tmp_path, np.delete(moons(n), 3, axis=0), "clean.npy"))
+    data = array_dataset(saved(tmp_path, with_value(moons(n), (3, 1), 1e5)))
+    assert clean.remark is None
+    assert (data.scale, data.location) == (pytest.approx(clean.scale), pytest.approx(clean.location))
+    assert data.bound < 10 * data.scale
+    assert "a.npy: 1 of the points lie far from all others, the first in row 3" in data.remark
+
+
+@pytest.mark.parametrize("value", [1e7, -1e20, 1e200, 1.7e308])
+def test_numbers_that_no_training_survives_are_refused_with_the_row(tmp_path, value):
+    with pytest.raises(UserError, match=r"a\.npy: row 3 is the first that is too far: points lie up to .* away"):
+        array_dataset(saved(tmp_path, with_value(moons(), (3, 1), value)))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.85])
+def test_clusters_and_equal_points_are_no_wrong_numbers(tmp_path, share):
+    points = np.where(np.arange(1000)[:, None] < 1000 * share, 0.0, moons(1000) + 50)
+    for name, array in {"one.npy": points, "two.npy": np.hstack([moons(1000), points])}.items():
+        data = array_dataset(saved(tmp_path, array, name))
+        assert data.remark is None
+        assert data.scale == pytest.approx(np.sqrt(array.var(axis=0).mean()))
+
+
+def test_a_constant_coordinate_stays_and_constant_points_are_refused(tmp_path):
+    data = array_dataset(saved(tmp_path, np.c_[moons(), np.full(400, 7)]))
+    assert data.location[2] == 7
+    assert (data.draw(np.random.default_rng(0), 9)[:, 2] == 0).all()
+    for factor in (0, 1e-30, 1e30, 1e200):
+        with pytest.raises(UserError, match=r"variance .*: must be between 1e-30 and 1e\+30; .* another unit"):
+            array_dataset(saved(tmp_path, moons() * factor))
+
+
+def test_points_that_their_dtype_cannot_tell_apart_are_told(tmp_path):
+    data = array_dataset(saved(tmp_path, (moons() + 1e6).astype(np.float32)))
+    assert "float32 has steps of 0.062 here, the points a scale of 0.7" in data.remark
+    assert array_dataset(saved(tmp_path, moons() + 1e6)).remark is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0, 1, "2 [*] x - 1"), (0.2, 0.9, "2 [*] x - 1"), (0, 255, "x / 127.5 - 1"), (-2, 2, "x / numpy.abs")],
+)
+def test_float_pixels_that_are_not_from_minus_1_to_1_are_refused_with_the_formula(tmp_path, low, high, said):
+    pixels = np.linspace(low, high, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
+    with pytest.raises(UserError, match=said):
+        load_array(saved(tmp_path, pixels))
+
+
+@pytest.mark.parametrize(("value", "said"), [(np.nan, "row 90 is not finite"), (3, "row 90 reaches from -1 to 3")])
+def test_a_large_array_is_read_in_part_and_the_rest_is_checked_when_it_is_drawn(tmp_path, monkeypatch, value, said):
+    monkeypatch.setattr("minicoulomb.data.arrays.BLOCK", 64 * 10)
+    monkeypatch.setattr("minicoulomb.data.arrays.READ", 64 * 25)
+    data = array_dataset(saved(tmp_path, with_value(np.full((100, 8, 8), -1.0), (90, 0, 0), value)))
+    assert "one in 4 blocks of rows is checked now, the others when they are drawn" in data.remark
+    data.rows(np.arange(90))
+    for read in (data.rows, lambda: data.holding_out(2).draw(np.random.default_rng(0), 1000)):
+        with pytest.raises(UserError, match=said):
+            read()
+
+
+def test_a_member_that_is_no_array_or_unfolds_too_far_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"no array")
+    with pytest.raises(UserError, match=r"a\.npz: not a whole array"):
+        load_array(path)
+    monkeypatch.setattr("minicoulomb.files.UNFOLDED", 2**16)
+    np.savez_compressed(path, x=np.zeros((2**10, 32, 32), np.uint8))
+    with pytest.raises(UserError, match=r"x\.npy: .* bytes would unfold to"):
+        load_array(path)

@@ -8,6 +8,7 @@ from minicoulomb.data.digits import digits
 from minicoulomb.data.mixtures import grid, ring
 from minicoulomb.data.sources import open_dataset
 from minicoulomb.errors import UserError
+from minicoulomb.models import SampleSpace
 
 
 @pytest.mark.parametrize(("mixture", "n_modes", "sigma"), [(grid(), 25, 1.0), (ring(), 8, 0.2)])
@@ -93,3 +94,16 @@ def test_streams_keep_their_draws_from_version_to_version():
 def test_data_that_are_not_as_configured_are_refused(settings, said, tmp_path):
     with pytest.raises(UserError, match=said):
         open_dataset(Config.of(**settings), tmp_path)
+
+
+def test_data_in_the_space_of_a_run_are_drawn_less_its_location():
+    space = SampleSpace((2,), location=(100.0, -3.0))
+    points = ArrayDataset("points", np.arange(80.0).reshape(40, 2), location=(5.0, 6.0))
+    for data in (points, ring()):
+        moved, origin = data.in_space(space), data.in_space(SampleSpace((2,)))
+        drawn, expected = (d.draw(np.random.default_rng(0), 9) for d in (moved, origin))
+        np.testing.assert_allclose(drawn + space.location, expected)
+        np.testing.assert_allclose(moved.in_space(space).draw(np.random.default_rng(0), 9), drawn)
+    np.testing.assert_allclose(ring().in_space(space).modes + space.location, ring().modes, atol=1e-12)
+    with pytest.raises(UserError, match=r"data ring: has shape \(2,\), the run's samples have \(3,\)"):
+        ring().in_space(SampleSpace((3,)))

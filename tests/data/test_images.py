@@ -1,11 +1,15 @@
 """Real files in every format, made here with Pillow, become the pixels that they show."""
 
+import io
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from minicoulomb.data import images
 from minicoulomb.data.images import decode_image
 from minicoulomb.errors import UserError
 
@@ -191,3 +195,89 @@ def test_a_decompression_bomb_is_refused_and_a_large_photograph_is_not(tmp_path,
 def test_an_impossible_geometry_is_refused(tmp_path, size, crop, channels):
     with pytest.raises(UserError, match="must be"):
         decode(write(tmp_path / "a.png", quarters()), size, crop, channels)
+
+
+def saved(mode, size, form, **options):
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, form, **options)
+    return file.getvalue()
+
+
+def webp_of(width, height):
+    """A file of a few bytes that declares a size: 14 bits each, after the first byte of its data."""
+    content = saved("RGB", (8, 8), "WEBP", lossless=True)
+    return content[:21] + struct.pack("<L", width - 1 | height - 1 << 14) + content[25:]
+
+
+@pytest.mark.parametrize(
+    ("form", "size", "options"),
+    [
+        ("WEBP", (13000, 13000), {}),
+        ("WEBP", (5200, 5200), {}),
+        ("PNG", (60000, 2900), {}),
+        ("PNG", (8200, 8200), {}),
+        ("JPEG", (8200, 8200), {}),
+        ("JPEG", (5200, 5200), {"progressive": True}),
+    ],
+)
+def test_a_small_file_of_many_pixels_is_refused_before_they_unfold(monkeypatch, form, size, options):
+    if form == "WEBP":
+        content = webp_of(*size)
+    else:
+        content = saved("L" if form == "PNG" else "RGB", size, form, **options)
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(UserError, match=f"{size[0]}x{size[1]} pixels: .* would unfold to .* at most 268,435,456"):
+        decode_image(content, 8)
+
+
+def test_a_webp_of_34_bytes_is_told():
+    with pytest.raises(UserError, match="damaged|pixels"):
+        decode_image(webp_of(16383, 16383)[:34], 8)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_takes_minutes(monkeypatch):
+    content = saved("L", (1000, 1000), "JPEG", progressive=True)
+    assert decode_image(content, 8).shape == (8, 8, 3)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(UserError, match="1000x1000 pixels: .* would unfold"):
+        decode_image(content[:-2] + 1000 * last + content[-2:], 8)
+
+
+def png_chunk(kind, content):
+    return struct.pack(">L", len(content)) + kind + content + struct.pack(">L", zlib.crc32(kind + content))
+
+
+@pytest.mark.parametrize("where", ["before the pixels", "after the pixels"])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))),
+        png_chunk(b"tEXt", b"a\0" + b"x" * (3 * 10**6)),
+        png_chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(10**7))),
+        png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**7))),
+        b"".join(png_chunk(b"zTXt", b"%d\0\0" % i + zlib.compress(bytes(10**6))) for i in range(70)),
+    ],
+    ids=["compressed text", "text", "international text", "profile", "70 texts"],
+)
+def test_a_png_with_large_texts_or_profiles_gives_its_pixels_upright(tmp_path, chunk, where):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = write(tmp_path / "a.png", np.ascontiguousarray(STORED[6](quarters())), exif=exif).read_bytes()
+    at = 33 if where == "before the pixels" else len(content) - 12
+    assert np.abs(middle_of_quarters(decode_image(content[:at] + chunk + content[at:], 16)) - CORNERS).max() <= 6
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "I;16", "1"])
+@pytest.mark.parametrize("crop", [None, 41])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strips_of_a_large_image_give_the_same_bytes(tmp_path, monkeypatch, mode, crop, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (57, 83, 4), dtype=np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(pixels if "A" in mode else pixels[..., :3].copy()).convert(mode)
+    path = write(tmp_path / "a.png", image, **({"transparency": 3} if mode == "P" else {}))
+    whole = decode(path, 16, crop, channels)
+    monkeypatch.setattr(images, "STRIP", 300)
+    assert (decode(path, 16, crop, channels) == whole).all()

@@ -1,7 +1,10 @@
 """LSUN's databases, written here with the package lmdb as they are distributed."""
 
 import hashlib
+import random
+import struct
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from minicoulomb.errors import UserError
 @pytest.fixture
 def values():
     """Images as JPEG and WebP in turn, under keys as LSUN's: SHA-1 in hexadecimal."""
-    pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install '.[lsun]'")
+    pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install lmdb")
     forms = [("JPEG", {"quality": 95}), ("WEBP", {"lossless": True})]
     files = [encoded(i, form, **options) for i in range(8) for form, options in [forms[i % 2]]]
     return {hashlib.sha1(content).hexdigest().encode(): content for content in files}
@@ -70,12 +73,72 @@ def test_a_database_that_is_cut_short_or_empty_is_told(values, tmp_path):
 
 def test_an_entry_that_has_gone_is_told(values, tmp_path):
     with Lmdb(write_lmdb(tmp_path / "db", values)).reader() as read, pytest.raises(UserError, match="no longer"):
-        read(Entry("nowhere", 1, []))
+        read(Entry("nowhere", 1, [2**40]))
 
 
-def test_without_the_package_the_line_to_install_is_told(tmp_path, monkeypatch):
+@pytest.mark.parametrize("n", [1, 300, 9000])
+def test_every_value_of_a_tree_of_any_depth_is_found_after_many_were_removed(tmp_path, n):
+    lmdb, rng = pytest.importorskip("lmdb", reason="the package lmdb is not installed"), random.Random(n)
+    with lmdb.open(str(tmp_path / "db"), map_size=2**28) as environment:
+        for _ in range(3):
+            with environment.begin(write=True) as transaction:
+                for _ in range(n):
+                    sizes = rng.choice([1, 40, 500]), rng.choice([0, 10, 1000, 5000])
+                    transaction.put(*map(rng.randbytes, sizes))
+            with environment.begin(write=True) as transaction:
+                for key in rng.sample(sorted(bytes(key) for key, _ in transaction.cursor()), n // 2):
+                    transaction.delete(key)
+        with environment.begin() as transaction:
+            stored = [(key.decode("latin-1"), value) for key, value in transaction.cursor()]
+    source = Lmdb(tmp_path / "db")
+    with source.reader() as read:
+        assert [(entry.name, read(entry)) for entry in source.entries()] == stored
+
+
+def test_a_database_cut_short_anywhere_is_told_and_no_bus_error_ends_the_process(values, tmp_path):
+    source = Lmdb(write_lmdb(tmp_path / "db", values))
+    file = tmp_path / "db" / "data.mdb"
+    content = file.read_bytes()
+    for keep in range(0, len(content), 4096):
+        file.write_bytes(content[:keep])
+        with pytest.raises(UserError, match="cannot be read as lmdb .*(cut short|buffer)"):
+            list(source.entries())
+
+
+def test_a_damaged_database_gives_an_error_or_its_values(values, tmp_path):
+    source, rng = Lmdb(write_lmdb(tmp_path / "db", values)), random.Random(0)
+    file = tmp_path / "db" / "data.mdb"
+    content = file.read_bytes()
+    for number in range(300):
+        damaged = bytearray(content)
+        for _ in range(rng.choice([1, 20])):  # in the heads of pages more often than elsewhere
+            at = rng.randrange(len(content))
+            damaged[at // 4096 * 4096 + at % 32 if number % 2 else at] = rng.randrange(256)
+        file.write_bytes(damaged)
+        with suppress(UserError), source.reader() as read:
+            assert len([read(entry) for entry in source.entries()]) in (0, 8)  # 0: of the transaction before
+
+
+def test_a_tree_that_leads_in_a_circle_ends(values, tmp_path):
+    file = write_lmdb(tmp_path / "db", values) / "data.mdb"
+    content = bytearray(file.read_bytes())
+    root = struct.unpack_from("<Q", content, 4096 + 128)[0]
+    struct.pack_into(
+        "<Q4H2H4H", content, root * 4096, root, 0, 1, 20, 4096, 40, 40, root, 0, 0, 0
+    )  # a branch to itself
+    struct.pack_into("<4H", content, root * 4096 + 40, root, 0, 0, 0)
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="lead in a circle"):
+        list(Lmdb(tmp_path / "db").entries())
+
+
+def test_other_databases_and_the_package_lmdb_are_not_needed(values, tmp_path, monkeypatch):
+    path = write_lmdb(tmp_path / "db", values)
     monkeypatch.setitem(sys.modules, "lmdb", None)
-    (tmp_path / "db").mkdir()
-    (tmp_path / "db" / "data.mdb").write_bytes(bytes(16) + 0xBEEFC0DE.to_bytes(4, "little"))
-    with pytest.raises(UserError, match=r"pip install 'minicoulomb\[lsun\]'"):
-        prepare(Lmdb(tmp_path / "db"), tmp_path / "a.npy", size=8)
+    assert len(list(Lmdb(path).entries())) == 8
+    content = (path / "data.mdb").read_bytes()
+    for magic in ((0xBEEFC0DE).to_bytes(4, "big"), content[16:20]):
+        (path / "data.mdb").write_bytes(content[:16] + magic + b"\2" + content[21:])
+        assert is_lmdb(path)
+        with pytest.raises(UserError, match="no file of LMDB's format 1 in little-endian"):
+            list(Lmdb(path).entries())

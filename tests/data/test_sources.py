@@ -31,7 +31,7 @@ from minicoulomb.errors import UserError
 
 
 def lmdb(path):
-    pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install '.[lsun]'")
+    pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install lmdb")
     return write_lmdb(path, {name.encode(): content for name, content in contents(9).items()})
 
 
@@ -147,7 +147,7 @@ def test_cifar_becomes_32x32_colour_images_by_default(tmp_path, form):
 def test_a_bad_item_is_named_and_left_out_only_on_demand(tmp_path, form):
     files = contents(3) | {"img_align_celeba/bad.jpg": encoded(0, "JPEG")[:-30]}
     if form == "lmdb":
-        pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install '.[lsun]'")
+        pytest.importorskip("lmdb", reason="the package lmdb is not installed: pip install lmdb")
         path = write_lmdb(tmp_path / "data", {name.encode(): content for name, content in files.items()})
     else:
         path = (write_zip if form == "zip" else write_tar)(tmp_path / "data", files)
@@ -192,3 +192,107 @@ def test_links_to_files_are_read_to_nowhere_told_and_to_folders_not_followed(tmp
     (folder / "z.png").symlink_to(tmp_path / "nowhere")
     assert "z.png: cannot be read (No such file" in run("prepare", folder, tmp_path / "a.npy", status=1)
     assert "2 images" in run("prepare", folder, tmp_path / "a.npy", "--skip-bad")
+
+
+# What cannot be read
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.zip", b"\xef\xbb\xbf\n<!DOCTYPE html><html><title>Google Drive - Quota exceeded", "a web page"),
+        ("a.tar.gz", b"<?xml version='1.0'?><Error><Code>AccessDenied", "a web page"),
+        (
+            "a.zip",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00",
+            "a pointer of Git LFS, .*run git lfs pull",
+        ),
+        ("a.rar", b"Rar!\x1a\x07\x01\x00", "a RAR archive"),
+        ("a.zip", b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        ("a.parquet", b"PAR1", "a Parquet table"),
+        ("a.h5", b"\x89HDF\r\n", "an HDF5 file"),
+        ("data_batch_1", b"\x80\x02}", "a pickle, which could run programs"),
+        ("a.jpg", encoded(0, "JPEG"), "a single image: .*name its folder"),
+        ("a.png", encoded(0), "a single image: .*name its folder"),
+    ],
+)
+def test_a_file_of_another_form_is_named_for_what_it_is(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}: {said}"):
+        find(str(tmp_path / name))
+
+
+def test_cifar_100_is_named_in_a_folder_and_in_an_archive(tmp_path):
+    for number, name in enumerate(("cifar-100-python/train", "cifar-100-binary/train.bin")):
+        folder = write_folder(tmp_path / str(number), {name: b"", "cifar-100-python/meta": b""})
+        archive = write_tar(tmp_path / f"{number}.tar.gz", {"cifar-100-python/file.txt~": b"", name: b""})
+        for path in (folder, folder / Path(name).parent, archive):
+            with pytest.raises(UserError, match="CIFAR-100: must be CIFAR-10"):
+                find(str(path))
+
+
+def test_pipes_and_devices_are_refused_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/urandom")):
+        with pytest.raises(UserError, match="a pipe or a device: must be a folder"):
+            find(str(path))
+    folder = write_folder(tmp_path / "photos", contents(2))
+    os.mkfifo(folder / "y.png")
+    (folder / "z.png").symlink_to("/dev/urandom")
+    os.mkfifo(folder / "data.mdb")
+    output = run("prepare", folder, tmp_path / "a.npy", "--size", 8, "--skip-bad")
+    assert "skipped y.png: a pipe or a device" in output
+    assert "skipped z.png: a pipe or a device" in output
+    assert "2 images" in output
+    cifar = write_folder(tmp_path, cifar_files("bin")[0])
+    os.mkfifo(cifar / "cifar-10-batches-bin" / "data_batch_6.bin")
+    assert "30 images" in run("prepare", cifar / "cifar-10-batches-bin", tmp_path / "b.npy")
+
+
+def test_links_that_lead_in_circles_are_named_and_left_out(tmp_path):
+    folder = write_folder(tmp_path / "photos", contents(2))
+    (folder / "self.png").symlink_to(folder / "self.png")
+    (folder / "folder.png").symlink_to(folder)
+    (folder / "nowhere").symlink_to(folder / "nowhere")
+    assert "self.png: cannot be read (Too many levels" in run("prepare", folder, tmp_path / "a.npy", status=1)
+    assert "2 images" in run("prepare", folder, tmp_path / "a.npy", "--size", 8, "--skip-bad")
+
+
+def test_paths_that_are_too_long_are_told(tmp_path):
+    for path in (tmp_path / ("x" * 300), tmp_path / ("x/" * 2500)):
+        with pytest.raises(UserError, match=r"cannot be found \(File name too long\)"):
+            find(str(path))
+    folder = write_folder(tmp_path / "photos", contents(2))
+    output = run("prepare", folder, tmp_path / ("x" * 250 + ".npy"), status=1)
+    assert "cannot be written (File name too long)" in output
+
+
+def test_names_that_are_no_text_are_prepared_and_trained_on(tmp_path):
+    odd = {
+        "a\udcff.png": encoded(0),
+        "b\n\x1b[2J.png": encoded(1),
+        "c\u202e.png": encoded(2),
+        "d\udcff/\t.png": encoded(3),
+    }
+    folder = write_folder(tmp_path / "photos\udcff\n", odd)
+    config = Config.of(data=str(folder), size=8)
+    for _ in range(2):
+        assert levels(open_dataset(config, tmp_path / "cache").array) == [0, 1, 2, 3]
+    (folder / "c\u202e.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match="c\u202e.png: begins with"):
+        open_dataset(config, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "gone", "a folder"])
+def test_a_file_that_changes_after_it_was_listed_is_told(tmp_path, change):
+    source = Folder(write_folder(tmp_path / "photos", contents(1)))
+    (entry,) = source.entries()
+    path = source.path / entry.name
+    if change in ("longer", "shorter"):
+        path.write_bytes(encoded(0) + b"x" if change == "longer" else encoded(0)[:-1])
+    else:
+        path.unlink()
+        if change == "a folder":
+            path.mkdir()
+    with source.reader() as read, pytest.raises(UserError, match="has changed since|cannot be read"):
+        read(entry)

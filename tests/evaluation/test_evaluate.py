@@ -6,7 +6,7 @@ import pytest
 from minicoulomb.data.dataset import ArrayDataset, decode
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation import evaluate
-from minicoulomb.evaluation.evaluate import nearest_training
+from minicoulomb.evaluation.evaluate import nearest_ratio, nearest_training
 
 
 @pytest.fixture
@@ -39,5 +39,18 @@ def test_a_copy_of_a_training_sample_is_its_own_nearest_one_at_distance_0(photos
 def test_more_neighbours_than_training_samples_are_refused(photos):
     with pytest.raises(UserError, match="neighbours 41: photos has 40 training samples"):
         nearest_training(np.zeros((2, 4, 4, 3)), photos, 41)
-    with pytest.raises(UserError, match=r"photos: has shape \(4, 4, 3\), the samples have \(8, 8, 1\); use --data"):
+    with pytest.raises(
+        UserError, match=r"photos: has shape \(4, 4, 3\), the run's samples have \(8, 8, 1\); use data of that shape"
+    ):
         nearest_training(np.zeros((2, 8, 8, 1)), photos, 1)
+
+
+def test_held_out_samples_that_training_has_too_do_not_count(photos):
+    """Data with each image twice: a ratio to the median of their distances, 0, was infinite."""
+    x = np.random.default_rng(1).uniform(-1, 1, (6, 4, 4, 3)).astype(np.float32)
+    alone = nearest_ratio(x, photos)
+    array = np.array(photos.array)
+    array[photos.held_out_index(np.arange(4))] = array[photos.train_index(np.arange(4))]
+    assert 0.5 < nearest_ratio(x, ArrayDataset("photos", array, hold_out_every=5)) / alone < 2
+    array[photos.held_out_index(np.arange(10))] = array[photos.train_index(np.arange(10))]
+    assert nearest_ratio(x, ArrayDataset("photos", array, hold_out_every=5)) is None

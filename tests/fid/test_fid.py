@@ -255,7 +255,8 @@ def test_the_fid_of_exported_pngs_is_pytorch_fid_s(trained, weights, tmp_path, m
     folders = [str(tmp_path / name) for name in ("samples", "reference")]
     expected = theirs.calculate_fid_given_paths(folders, 10, "cpu", 2048, num_workers=0)
     options = ["--metric", "fid", "--inception", tmp_path / "weights.pth", "--reference", tmp_path / "reference.npy"]
-    result, _ = json_of(run("evaluate", trained, *options, "-n", n, "--json"))
+    result, told = json_of(run("evaluate", trained, *options, "-n", n, "--json"))
+    assert "reference.npy: has shape (32, 32, 3), the run's samples have (8, 8, 1)" in told
     assert result["fid"] == pytest.approx(expected, rel=1e-3)
     theirs.save_fid_stats([folders[1], str(tmp_path / "stats.npz")], 10, "cpu", 2048, num_workers=0)
     result, _ = json_of(run("evaluate", trained, *options[:-1], tmp_path / "stats.npz", "-n", n, "--json"))
@@ -312,6 +313,11 @@ def test_points_have_no_fid(tmp_path, weights):
     assert not (tmp_path / "new").exists()
 
 
+def test_other_data_in_place_of_the_run_s_must_have_its_shape(trained, weights):
+    said = run("evaluate", trained, "--metric", "fid", "--inception", weights, "--data", "grid", status=1)
+    assert "data grid: has shape (2,), the run's samples have (8, 8, 1)" in said
+
+
 # Training
 
 
@@ -365,7 +371,7 @@ def test_a_resumed_run_forgets_a_best_checkpoint_that_lies_ahead(scripted, weigh
     run("train", *SMALL_IMAGES, "--steps", 4, "--checkpoint-every", 1, *options, "--out", tmp_path)
     path = tmp_path / "00000-digits"
     scripted += [2.0]
-    run("train", "--resume", path / "checkpoints/step-0000003.npz")
+    run("train", "--resume", path / "checkpoints/step-0000003.npz", "--yes")
     assert metrics_of(path) == {2: 5.0, 4: 2.0}
     assert json.loads((path / "checkpoints/best.json").read_text()) == {"step": 4, "fid": 2.0}
     scripted += [3.0, 1.5]

@@ -1,7 +1,9 @@
 """Weights from .pth, .safetensors and .npz files, and every way in which such a file can be wrong or wicked."""
 
+import hashlib
 import json
 import os
+import random
 import struct
 import sys
 import zipfile
@@ -18,6 +20,7 @@ from inception_cases import random_state
 from torch_cases import Call, Global, Persistent, dumps, state_dict, storage, tensor, write_legacy, write_zip
 
 from minicoulomb.errors import UserError
+from minicoulomb.fid import weights
 from minicoulomb.fid.torch_file import read_torch
 from minicoulomb.fid.weights import load_weights, read_safetensors, tensor_shapes
 
@@ -56,7 +59,7 @@ def write_safetensors(path, arrays, header=None, length=None):
 def test_tensors_come_out_of_both_of_torch_s_formats(tmp_path, form):
     WRITERS[form](tmp_path / "a.pth", ARRAYS)
     assert_same(read_torch(tmp_path / "a.pth"), ARRAYS)
-    assert set(read_torch(tmp_path / "a.pth", lambda name: name == "c")) == {"c"}
+    assert set(read_torch(tmp_path / "a.pth", lambda name, shape: name == "c")) == {"c"}
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -199,7 +202,7 @@ def test_versions_that_are_not_read_are_told(tmp_path):
 def test_tensors_come_out_of_safetensors(tmp_path):
     write_safetensors(tmp_path / "a.safetensors", ARRAYS)
     assert_same(read_safetensors(tmp_path / "a.safetensors"), ARRAYS)
-    assert set(read_safetensors(tmp_path / "a.safetensors", lambda name: name == "c")) == {"c"}
+    assert set(read_safetensors(tmp_path / "a.safetensors", lambda name, shape: name == "c")) == {"c"}
 
 
 def test_without_the_package_the_line_to_install_is_told(tmp_path, monkeypatch):
@@ -229,7 +232,7 @@ def test_without_the_package_the_line_to_install_is_told(tmp_path, monkeypatch):
 @needs_safetensors
 def test_a_damaged_safetensors_file_is_told(tmp_path, header, length):
     write_safetensors(tmp_path / "a.safetensors", {"a": ARRAYS["a"]}, header, length)
-    with pytest.raises(UserError, match=r"a\.safetensors: not a readable .* pytorch-fid"):
+    with pytest.raises(UserError, match=r"a\.safetensors: not a readable .*pytorch-fid"):
         read_safetensors(tmp_path / "a.safetensors")
 
 
@@ -245,6 +248,26 @@ def test_a_safetensors_file_damaged_anywhere_is_told_or_read(tmp_path_factory, d
     path.write_bytes(content)
     with suppress(UserError):
         assert all(isinstance(array, np.ndarray) for array in read_safetensors(path).values())
+
+
+@pytest.mark.parametrize("kind", ["pth", "npz"])
+def test_a_zip_with_any_bit_flipped_is_refused_or_read_as_it_was(tmp_path, monkeypatch, kind):
+    path, draw = tmp_path / f"a.{kind}", random.Random(kind)
+    write_zip(path, ARRAYS) if kind == "pth" else np.savez(path, **ARRAYS)
+    monkeypatch.setattr(weights, "tensor_shapes", lambda: {name: array.shape for name, array in ARRAYS.items()})
+    whole, counts = path.read_bytes(), {True: 0, False: 0}
+    for bit in draw.sample(range(8 * len(whole)), 300):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            found = weights._read(path)
+        except UserError:
+            counts[False] += 1
+        else:
+            counts[True] += 1
+            assert_same(found, ARRAYS)
+    assert all(counts.values())
 
 
 # Inception's weights
@@ -298,6 +321,19 @@ def test_missing_misshapen_and_infinite_tensors_are_named(state, tmp_path):
     assert f"{name} must hold finite floats" in said({**state, name: np.full(384, np.nan, np.float32)})
     assert f"{name} must hold finite floats" in said({**state, name: np.zeros(384, np.int64)})
     assert "lacks 470 of the 470" in said({"theta": np.zeros(3)})
+
+
+def test_a_name_that_ends_in_a_checksum_is_compared_with_the_content(state, tmp_path):
+    """The old format has no checksums: a flipped bit of a number would go unnoticed."""
+    write_legacy(tmp_path / "w.pth", state)
+    digits = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()[:8]
+    path = (tmp_path / "w.pth").rename(tmp_path / f"inception-2015-12-05-{digits}.pth")
+    assert len(load_weights(path)) == 94
+    with path.open("r+b") as file:
+        file.seek(-1000, 2)
+        file.write(b"\x01")
+    with pytest.raises(UserError, match=f"SHA-256 must begin with {digits}"):
+        load_weights(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x93NUMPY", b"PK\x03\x04 no more", b"module.pth of torch 0.1" * 9])

@@ -34,7 +34,8 @@ from minicoulomb.cli import common
 from minicoulomb.config import Config
 from minicoulomb.coulomb import energy, field, mean_kernel, mean_self_kernel, plummer_kernel, potential, potentials
 from minicoulomb.data.digits import digits
-from minicoulomb.gan import Batch, Diverged, State, diagnostics, generate, gradients
+from minicoulomb.diagnostics import Diverged, diagnostics
+from minicoulomb.gan import Batch, State, generate, gradients
 from minicoulomb.layers import BatchNorm, LeakyReLU
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network

@@ -328,3 +328,22 @@ def test_an_activation_or_a_slope_that_does_not_exist_is_refused():
     for slope in (-0.1, 1.5, float("nan")):
         with pytest.raises(UserError, match=f"slope {slope}: must be from 0 to 1"):
             LeakyReLU(slope)
+
+
+def test_upsampling_and_pooling_refuse_what_is_no_image_and_odd_sides():
+    """AveragePool of odd sides broadcast a row of blocks over two, and gave numbers."""
+    for shape in ((2, 3, 4, 1), (2, 4, 3, 1)):
+        with pytest.raises(
+            UserError, match=r"array of shape .*: must be images \(n, h, w, c\), of even sides; pad them"
+        ):
+            AveragePool().forward({}, np.ones(shape))
+    for layer in (AveragePool(), Upsample()):
+        with pytest.raises(UserError, match=r"array of shape \(2, 4\): must be images"):
+            layer.forward({}, np.ones((2, 4)))
+
+
+@pytest.mark.parametrize("layer", [Linear, ReLU])
+def test_a_composite_of_what_is_no_layer_is_refused(layer):
+    for make in (Sequential, Residual, lambda layer: Residual(Tanh(), shortcut=layer)):
+        with pytest.raises(UserError, match="layer <.*: must be a Layer; call the function that makes it"):
+            make(layer)

@@ -1,7 +1,9 @@
 """Curves: what is read from metrics.jsonl, and what of it is in the figure."""
 
 import builtins
+import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 from minicoulomb.cli.plot import _names
 from minicoulomb.errors import UserError
 from minicoulomb.pictures.metric_curves import figure, panel_figure
+from minicoulomb.pictures.metric_curves import write as write_figure
 from minicoulomb.pictures.metric_panels import PANELS, present
 from minicoulomb.pictures.metric_series import DRAWN, STRETCHES, Series, read_metrics, running_mean, thinned
 
@@ -24,7 +27,7 @@ def draws():
 
 def write(folder, *lines):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.jsonl").write_text("".join(lines))
+    (folder / "metrics.jsonl").write_bytes("".join(lines).encode(errors="surrogateescape"))
     return folder
 
 
@@ -53,7 +56,24 @@ def test_series_are_those_of_the_file(tmp_path):
 
 @pytest.mark.parametrize(
     "bad",
-    ['{"step": 3, "r2": 0.', "", "\x00\x00", "[1, 2]", "7", '{"r2": 5}', '{"step": "x", "r2": 5}', '{"step": NaN}'],
+    [
+        '{"step": 3, "r2": 0.',
+        "",
+        "\x00\x00",
+        "[1, 2]",
+        "7",
+        '{"r2": 5}',
+        '{"step": "x", "r2": 5}',
+        '{"step": NaN}',
+        '{"step": -1, "r2": 5}',
+        '{"step": null, "r2": 5}',
+        pytest.param(f'{{"step": {"9" * 400}, "r2": 5}}', id="a large step"),
+        pytest.param(f'{{"step": {"9" * 5000}, "r2": 5}}', id="a larger step"),
+        pytest.param(f'{{"step": 3, "r2": 5, "x": "{"x" * 2**17}"}}', id="a long line"),
+        pytest.param("[" * 2**17, id="nested lists"),
+        pytest.param('{"a":' * 2**17, id="nested dicts"),
+        pytest.param('\udcff\udcfe{"step": 3, "r2": 5}', id="no UTF-8"),
+    ],
 )
 def test_a_line_that_is_torn_or_none_is_left_out(tmp_path, bad):
     found = read_metrics(write(tmp_path, *logged({"step": 1, "r2": 0.5}), bad + "\n", *logged({"step": 9, "r2": 0.75})))
@@ -62,12 +82,45 @@ def test_a_line_that_is_torn_or_none_is_left_out(tmp_path, bad):
     assert found["r2"].values.tolist() == [0.5]
 
 
-@pytest.mark.parametrize("bad", ["null", "NaN", "Infinity", "-Infinity", "true", '"high"', "[1]"])
+@pytest.mark.parametrize("bad", ["null", "NaN", "Infinity", "-Infinity", "true", '"high"', "[1]", "1e400", "9" * 400])
 def test_a_value_that_is_no_finite_number_is_left_out(tmp_path, bad):
     lines = [*logged({"step": 1, "r2": 0.5}), f'{{"step": 2, "r2": {bad}, "mmd2": 3}}\n']
     found = read_metrics(write(tmp_path, *lines))
     assert found["r2"].steps.tolist() == [1]
     assert found["mmd2"].values.tolist() == [3]
+
+
+def test_of_several_lines_of_a_step_the_last_one_counts_in_any_order(tmp_path):
+    steps = [1, 3, 2, 3, 5, 3, 1]
+    found = read_metrics(write(tmp_path, *logged(*({"step": step, "r2": i} for i, step in enumerate(steps)))))
+    assert (found["r2"].steps.tolist(), found["r2"].values.tolist()) == ([1, 2, 3, 5], [6, 2, 5, 4])
+
+
+def test_names_beyond_any_number_of_metrics_are_left_out(tmp_path):
+    found = read_metrics(write(tmp_path, *logged({"step": 1, **{f"x{i}": i for i in range(3000)}})))
+    assert len(found) == 1000
+
+
+def test_a_file_that_would_take_minutes_is_refused(tmp_path):
+    os.truncate(write(tmp_path) / "metrics.jsonl", 2**33)
+    with pytest.raises(UserError, match="has 8,589,934,592 bytes: at most"):
+        read_metrics(tmp_path)
+
+
+@pytest.mark.parametrize("values", [[1e300, -1e300], [5e-324, 1e300, 1], [0, 0], [-1e300], [10**299]])
+@pytest.mark.parametrize("name", ["mmd2", "loss_g"])
+def test_any_finite_values_are_drawn(draws, tmp_path, name, values):
+    panel = next(panel for panel in PANELS if name in panel.names)
+    entries = [{"step": step, name: value} for step, value in enumerate(values)]
+    page = panel_figure(panel, {"run": read_metrics(write(tmp_path, *logged(*entries)))})
+    write_figure(page, io.BytesIO(), "png")
+
+
+def test_a_legend_is_text_whatever_a_run_is_called(draws):
+    name = "a\x1b[2J\n\udcff\x00<script>\u202e$\\frac{1}$"
+    file = io.BytesIO()
+    write_figure(figure({name: {"mmd2": series_of([1, 2])}, "_b": {"mmd2": series_of([1, 2])}}), file, "svg")
+    assert r"a\x1b[2J\n\udcff\x00&lt;script&gt;\u202e$\frac{1}$" in file.getvalue().decode()
 
 
 def test_few_points_are_drawn_of_many_and_no_outlier_is_lost():
@@ -169,6 +222,15 @@ def test_a_legend_tells_in_what_runs_differ(tmp_path):
     assert _names([tmp_path / "b", tmp_path / "c", tmp_path / "d"]) == ["b, data ring, seed 1, d 1", "c", "d"]
     (tmp_path / "b/config.json").write_text('{"data": "grid", "seed": 1, "d": 2, "eps": 1}')
     assert _names([tmp_path / "b", tmp_path / "c"]) == ["b", "c"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[]", b"[" * 10**5, b'{"seed": [[1]], "d": {"a": 1}}', b""])
+def test_a_damaged_config_is_left_out_of_the_legend(tmp_path, content):
+    """The curves do not depend on it."""
+    for name, text in (("a", content), ("b", b'{"seed": 1, "d": "' + 1000 * b"x" + b'"}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_bytes(text)
+    assert _names([tmp_path / "b", tmp_path / "a"]) == [f"b, seed 1, d {'x' * 40}", "a"]
 
 
 @pytest.mark.parametrize(

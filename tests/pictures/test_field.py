@@ -17,8 +17,9 @@ from minicoulomb.data.dataset import to_pixels
 from minicoulomb.data.digits import digits
 from minicoulomb.data.mixtures import ring
 from minicoulomb.data.sources import open_dataset
+from minicoulomb.diagnostics import diagnostics
 from minicoulomb.errors import UserError
-from minicoulomb.gan import Batch, diagnostics, gradients, target_scale
+from minicoulomb.gan import Batch, gradients, target_scale
 from minicoulomb.models import SampleSpace
 from minicoulomb.pictures import field_values
 from minicoulomb.pictures import forces as drawing
@@ -142,7 +143,7 @@ def test_the_cosine_of_forces_is_1_along_minus_1_against_and_0_of_nothing():
 
 
 def test_data_of_another_shape_are_told():
-    with pytest.raises(UserError, match=r"digits.*\(8, 8, 1\).*--data"):
+    with pytest.raises(UserError, match=r"digits.*\(8, 8, 1\).*data of that shape"):
         charges(start(PLANE, ring()), digits(), 5)
 
 
@@ -403,7 +404,10 @@ def test_the_command_draws_forces_on_images(tmp_path, monkeypatch):
 def test_the_command_animates_all_checkpoints_and_says_how_to_get_more(trained, tmp_path):
     said = run("field", trained, "-n", 50, "--animate", "-o", tmp_path / "a.gif")
     assert "at 4 checkpoints" in said
-    assert "--keep-checkpoints" in said
+    assert "a smaller --checkpoint-every" in said  # the run keeps them all
+    run("train", *SMALL, "--steps", 2, "--checkpoint-every", 1, "--keep-checkpoints", 2, "--out", tmp_path)
+    few = ["-n", 50, "--animate", "-o", tmp_path / "b.gif"]
+    assert "--keep-checkpoints 100" in run("field", tmp_path / "00000-ring", *few)
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == 4
 
@@ -428,7 +432,7 @@ def test_frames_share_their_axes_and_the_largest_scale(trained):
         (["ring", "--animate", "-o", "a.gif"], "draws the checkpoints of a run", 2),
         (["RUN", "--animate", "-o", "a.png"], "with --animate the output is a GIF file; use a.gif", 1),
         (["points", "-o", "a.png"], "add --data", 1),
-        (["RUN", "--data", "digits", "-o", "a.png"], "has shape (8, 8, 1), the run's samples (2,)", 1),
+        (["RUN", "--data", "digits", "-o", "a.png"], "has shape (8, 8, 1), the run's samples have (2,)", 1),
         (["RUN", "-n", "1", "-o", "a.png"], "x>=2", 2),
         (["EMPTY", "--animate", "-o", "a.gif"], "holds no checkpoints", 1),
         (["EMPTY", "-o", "a.png"], "holds no checkpoints", 1),

@@ -117,3 +117,12 @@ def test_a_place_that_cannot_be_written_and_a_wrong_suffix_are_told(tmp_path):
     for path in (tmp_path / "no" / "a.png", tmp_path / "a.jpg"):
         with pytest.raises(UserError, match=path.name):
             save(Image.new("RGB", (4, 4)), path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_points_that_no_picture_shows_are_told(value):
+    """As the generated points of a run that diverged, alone or beside real ones."""
+    points = np.array([[0.0, 0.0], [1.0, value]])
+    with pytest.raises(UserError, match="not finite, or beyond 1e150"):
+        scatter(None, points)
+    assert scatter(np.eye(2), points).width

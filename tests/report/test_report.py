@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -19,7 +20,7 @@ from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 from minicoulomb.pictures.metric_panels import PANELS
 from minicoulomb.presets import PRESETS, nearest_preset
-from minicoulomb.report import gather, page
+from minicoulomb.report import gather, images, page
 from minicoulomb.report.commands import again
 from minicoulomb.report.html import BLOCKS, Html, block
 from minicoulomb.report.images import chosen, embedded, read
@@ -211,11 +212,42 @@ def test_a_run_whose_data_are_gone_or_whose_pictures_are_broken_has_its_page(dra
     (path / "log.txt").unlink()
     seen = reported(path, tmp_path)
     assert "The samples are not compared with the data, which are missing" in seen.text
-    assert "Damaged pictures, left out: step-0000002.png, step-0000004.png." in seen.texts
+    assert "Damaged or too large pictures, left out: step-0000002.png, step-0000004.png." in seen.texts
     assert seen.sections() == ["result", "time", "curves", "commands", "settings", "networks", "versions"]
     assert "Samples at step 3" in seen.texts
     last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])["mmd2"]
     assert f"{last:.3g}" in seen.texts
+
+
+def test_a_page_is_text_whatever_stands_in_a_run(draws, ring, tmp_path):
+    """Names that are no UTF-8, control characters, pipes, and loops of links."""
+    run_path = tmp_path / os.fsdecode(b"run \xff\x1b[2J\x01<b>")
+    shutil.copytree(ring, run_path)
+    (run_path / "log.txt").write_bytes(b"\xff\x00\x1b[2J line\n" * 10_000)
+    shutil.copy(run_path / "samples/step-0000002.png", run_path / "whole.png")
+    for name in ("step-0000002", "step-0000004", "step-0000006", "step-0000008"):
+        (run_path / f"samples/{name}.png").unlink(missing_ok=True)
+    (run_path / "samples/step-0000002.png").symlink_to(run_path / "whole.png")
+    os.mkfifo(run_path / "samples/step-0000004.png")
+    (run_path / "samples/step-0000006.png").symlink_to("step-0000004.png")
+    (run_path / "samples/step-0000008.png").symlink_to("step-0000008.png")
+    (run_path / "samples/step-٣.png").mkdir()
+    odd = {"minicoulomb": "\x1b\udc80"}
+    facts = gather(run_path, run_path, load(find_checkpoint(run_path)), odd, UserError("\udcff"))
+    facts = facts._replace(series={})
+    text = page(facts).encode().decode()
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f]", text)
+    seen = Page(text)
+    assert r"run \udcff\x1b[2J\x01<b>" in seen.texts
+    assert not seen.all("b")
+    assert text.count(r"\x00\x1b[2J line") == 20
+    assert [step for step, _ in facts.pictures] == [0, 2, 10]
+    shutil.rmtree(run_path / "samples")
+    (run_path / "samples").write_bytes(b"")
+    (run_path / "log.txt").unlink()
+    os.mkfifo(run_path / "log.txt")
+    facts = gather(run_path, run_path, facts.checkpoint, {}, UserError("gone"))
+    assert (facts.pictures, facts.log) == ([], [])
 
 
 def test_a_run_without_pictures_or_metrics_has_its_page(draws, ring, tmp_path):
@@ -232,6 +264,7 @@ def test_a_run_that_diverged_says_why(draws, tmp_path):
     run("train", *SMALL, "--steps", 50, "--lr-g", 1e25, "--lr-d", 1e25, "--out", tmp_path, status=1)
     seen = reported(tmp_path / "00000-ring", tmp_path)
     assert "not finite at step" in seen.text
+    assert "The samples are not compared with the data: 2500 of 2500 samples: must be finite" in seen.text
     assert "of 50" in seen.text
 
 
@@ -321,6 +354,8 @@ def test_a_picture_that_would_fill_the_memory_is_none(tmp_path, monkeypatch):
     assert read(tmp_path / "9.png").size == (9, 9)
     assert read(tmp_path / "12.png") is None
     assert read(tmp_path / "15.png") is None
+    monkeypatch.setattr(images, "PIXELS", 80)
+    assert read(tmp_path / "9.png") is None
 
 
 @pytest.mark.parametrize(

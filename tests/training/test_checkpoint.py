@@ -1,5 +1,7 @@
 import io
 import json
+import random
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -95,8 +97,31 @@ def test_copied_weights_are_the_source_s_and_averages_start_from_them(source_ave
 
 def test_weights_of_other_networks_are_refused():
     source, target = (checkpoints.initial(CONFIG.replace(g_width=width), SampleSpace((8, 8, 1))) for width in (4, 8))
-    with pytest.raises(UserError, match=r"has \d+ numbers: this run's networks have \d+"):
-        checkpoints.copy_weights(source, target)
+    with pytest.raises(UserError, match=r"mine.npz: networks of G [\d,]+ and D .* this run's, G [\d,]+ and D"):
+        checkpoints.copy_weights(source, target, "mine.npz")
+
+
+def test_weights_of_networks_that_are_equally_large_but_not_equal_are_refused():
+    source, target = (
+        checkpoints.initial(Config.of(latent=latent, g_width=width, g_depth=1), SampleSpace((2,)))
+        for latent, width in ((2, 4), (7, 2))
+    )
+    assert source.G.size == target.G.size
+    with pytest.raises(UserError, match="mine.npz: .* layer by layer"):
+        checkpoints.copy_weights(source, target, "mine.npz")
+
+
+def test_a_location_comes_back_and_a_file_from_before_there_was_one_has_0(tmp_path):
+    path, space = tmp_path / "c.npz", SampleSpace((2,), 3.0, 9.0, (1e6, -0.1))
+    checkpoints.save(path, checkpoints.initial(Config(), space))
+    assert checkpoints.load(path).space == space
+    rewrite(path, {"about": about(path, space={"shape": [2], "scale": 3.0, "bound": 9.0})})
+    assert checkpoints.load(path).space == SampleSpace((2,), 3.0, 9.0, 0.0)
+    for location in ([1.0], [1.0, 2.0, 3.0], [], [1.0, "2"], "far"):
+        space = {"shape": [2], "scale": 3.0, "bound": 9.0, "location": location}
+        rewrite(path, {"about": about(path, space=space)})
+        with pytest.raises(UserError, match="space location .* damaged"):
+            checkpoints.load(path)
 
 
 def test_no_member_is_a_pickle(path):
@@ -115,6 +140,10 @@ def test_no_member_is_a_pickle(path):
         ({"about": np.zeros(2**21, np.uint8)}, "declares"),
         ({"about": np.frombuffer(b"{", np.uint8)}, "not a whole checkpoint"),
         ({"about": np.frombuffer(b"{}", np.uint8)}, "format"),
+        ({"about": np.frombuffer(b"[" * 100_000, np.uint8)}, "not a whole checkpoint"),
+        ({"about": np.frombuffer(b'{"format": "\xff"}', np.uint8)}, "not a whole checkpoint"),
+        ({"about": np.frombuffer(b"[2]", np.uint8)}, "not a whole checkpoint"),
+        ({"about": np.zeros((2, 2), np.uint8)}, "declares uint8"),
     ],
 )
 def test_a_checkpoint_with_wrong_content_is_refused(path, changes, said):
@@ -123,21 +152,116 @@ def test_a_checkpoint_with_wrong_content_is_refused(path, changes, said):
         checkpoints.load(path)
 
 
+WHOLE = {"shape": [8, 8, 1], "scale": 1, "bound": 1}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"format": 1}, "format 1, written by minicoulomb .*train again"),
+        ({"format": None, "versions": [1]}, "not a whole checkpoint"),
+        ({"versions": "1.0"}, "not a whole checkpoint"),
         ({"step": -1}, "step -1"),
         ({"step": "12"}, "step '12'"),
+        ({"step": True}, "step True"),
+        ({"step": 10**400}, "step 1000"),
+        ({"step": 12.0}, r"step 12\.0"),
+        ({"config": []}, "not a whole checkpoint"),
         ({"config": {"lr_g": -1.0}}, "lr_g"),
         ({"config": {"unheard_of": 1}}, "unheard_of"),
-        ({"space": {"shape": [9, 9, 1], "scale": 1, "bound": 1}}, "bound|side"),
+        ({"config": {"cls": 1, "self": 2}}, "settings cls, self: unknown"),
+        ({"config": {"x" * 10_000: 1}}, "settings x{200}: unknown"),
+        ({"config": {"lr_g": float("nan")}}, "lr_g nan: must be finite"),
+        ({"config": {"lr_g": float("inf")}}, "lr_g inf: must be finite"),
+        ({"config": {"lr_g": 10**400}}, r"lr_g 10{79}: must be finite"),
+        ({"config": {"latent": [[2]]}}, r"latent \[\[2\]\]: must be of type int"),
+        ({"config": {"latent": True}}, "latent True: must be of type int"),
+        ({"config": {"latent": "2"}}, "latent '2': must be of type int"),
+        ({"config": {"generator": {"my": 1}}}, "generator .*: must be of type str"),
+        ({"config": {"data": None}}, "data None: must be of type str"),
+        ({"space": []}, "not a whole checkpoint"),
+        ({"space": {**WHOLE, "shape": [9, 9, 1]}}, "side"),
+        ({"space": {**WHOLE, "shape": [8.0, 8, 1]}}, "space shape"),
+        ({"space": {**WHOLE, "shape": [8, -8, 1]}}, "space shape"),
+        ({"space": {**WHOLE, "shape": []}}, "space shape"),
+        ({"space": {**WHOLE, "shape": 4 * [8]}}, "space shape"),
+        ({"space": {**WHOLE, "shape": [True, 8, 1]}}, "space shape"),
+        ({"space": {**WHOLE, "scale": 0}}, "space scale 0"),
+        ({"space": {**WHOLE, "scale": [1, 2]}}, "space scale"),
+        ({"space": {**WHOLE, "scale": float("nan")}}, "space scale nan"),
+        ({"space": {**WHOLE, "bound": 10**400}}, "space bound 1000"),
+        ({"space": {"shape": [8, 8, 1], "scale": 1}}, "space bound None"),
+        ({"space": {**WHOLE, "shake": 1}}, "space shake 1"),
     ],
 )
 def test_a_checkpoint_with_a_wrong_description_is_refused(path, changes, said):
     rewrite(path, {"about": about(path, **changes)})
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=said) as error:
+        checkpoints.load(path) and checkpoints.versions(path)
+    assert str(error.value).startswith(str(path))
+    assert len(str(error.value)) < 700
+
+
+@pytest.mark.parametrize(
+    "networks",
+    [
+        {"g_depth": 10**6},
+        {"g_depth": 1000, "d_depth": 1000},
+        {"d_depth": 10**9},
+        {"extra_layers": 10**7, "generator": "my"},
+        {"g_width": 10**5, "d_width": 10**9},
+        {"latent": 10**300, "generator": "dcgan"},
+        {"latent": 10**308},
+    ],
+)
+def test_a_small_file_that_declares_large_networks_is_refused_before_they_are_built(path, networks):
+    rewrite(path, {"about": about(path, config=networks)})
+    tracemalloc.start()
+    with pytest.raises(UserError, match="at most 1000|layers in a file|calls for|side|too large"):
         checkpoints.load(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_a_small_file_that_inflates_to_large_arrays_is_refused_before_it_does(path):
+    rewrite(path, {"theta": np.zeros(2**24)}, compress=zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    with pytest.raises(UserError, match="theta is float64 .* calls for"):
+        checkpoints.load(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+KINDS = {
+    "mlp": (CONFIG.replace(generator="mlp", discriminator="mlp", g_depth=1, d_depth=1), (2,)),
+    "my": (CONFIG.replace(g_width=1, d_width=1), (8, 8, 1)),
+    "dcgan": (CONFIG.replace(generator="dcgan", discriminator="dcgan", dtype="float64"), (8, 8, 1)),
+    "resnet": (CONFIG.replace(generator="resnet", discriminator="resnet", g_width=1, d_width=1, average=0), (8, 8, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_with_any_bit_flipped_is_refused_or_loaded_as_it_was(tmp_path, kind):
+    config, shape = KINDS[kind]
+    path, draw = tmp_path / "step-0000000.npz", random.Random(kind)
+    checkpoints.save(path, checkpoints.initial(config, SampleSpace(shape)))
+    whole, counts = path.read_bytes(), {True: 0, False: 0}
+    with zipfile.ZipFile(path) as archive:
+        headers = [byte for info in archive.infolist() for byte in range(info.header_offset, info.header_offset + 184)]
+        headers += range(archive.start_dir, len(whole))
+    for byte in [*draw.sample(headers, 60), *draw.sample(range(len(whole)), 20)]:
+        flipped = bytearray(whole)
+        flipped[byte] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            loaded = checkpoints.load(path)
+        except UserError:
+            counts[False] += 1
+        else:
+            counts[True] += 1
+            checkpoints.save(path, loaded)
+            assert path.read_bytes() == whole
+    assert all(counts.values())
 
 
 def test_a_checkpoint_of_another_model_is_refused(path):
@@ -158,6 +282,16 @@ def test_a_declared_size_that_is_not_the_array_s_is_refused_before_it_is_read(pa
         header_and_more = archive.read("theta.npy") + bytes(1000)
     rewrite(path, {"theta": header_and_more})
     with pytest.raises(UserError, match="theta declares"):
+        checkpoints.load(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_state_that_is_not_finite_is_refused(path, value):
+    with np.load(path) as file:
+        average = file["average"]
+    average[-1] = value
+    rewrite(path, {"average": average})
+    with pytest.raises(UserError, match="average holds NaN or infinity"):
         checkpoints.load(path)
 
 

@@ -1,0 +1,65 @@
+"""What a step measures: losses, how well D and G do, and whether everything was finite."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicoulomb.arrays.backend import array_module, to_host
+from minicoulomb.coulomb import mmd2_of
+from minicoulomb.errors import UserError
+
+
+def diagnostics(result: Any, unit: float = 1.0) -> dict[str, Any]:
+    """How well D and G do at one batch, as numbers on the device.
+
+    r2     1 - sum (D - s Phi)^2 / sum (s Phi - mean s Phi)^2 over all points where D learns: D's fit, at most 1;
+           absent where D regresses nothing
+    mmd2   unit (mean Phi(y) - mean Phi(x)) >= 0, the squared MMD of the two batches, which must fall
+    """
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in gan.step
+        mmd2 = {"mmd2": unit * mmd2_of(result.phi_x, result.phi_y)}
+        if result.fit is None:
+            return mmd2
+        error, scatter = result.fit[0] - result.fit[1], result.fit[1] - result.fit[1].mean()
+        return {"r2": 1 - (error @ error) / (scatter @ scatter), **mmd2}
+
+
+class Diverged(UserError):
+    """A loss or gradient is not finite; `what` names it. The arrays of the state are those of the last good step."""
+
+    def __init__(self, what: str, message: str = ""):
+        super().__init__(message or f"{what} is not finite")
+        self.what = what
+
+
+class Metrics(NamedTuple):
+    """What one step measured before its last update, still on the device; `read` gives it as numbers.
+
+    Attributes
+    ----------
+    result : minicoulomb.gan.Gradients
+        Of the last batch, without its large arrays.
+    unit : float
+        `potential_unit` of the step.
+    checks : dict of booleans by name
+        Whether each loss and gradient was finite, and "all": these and those of all steps before.
+    """
+
+    result: Any
+    unit: float
+    checks: dict[str, Any]
+
+    def read(self) -> dict[str, float]:
+        """The step's numbers as floats; waits for the device.
+
+        loss_d and loss_g; mmd2, the squared MMD of the batch; r2, D's coefficient of determination, at most 1. An
+        objective without a D has no loss_d, and one without a regression no r2. Raises Diverged if anything was not
+        finite, now or earlier.
+        """
+        losses = {name: getattr(self.result, name) for name in self.checks if name.startswith("loss")}
+        numbers, xp = losses | diagnostics(self.result, self.unit), array_module(self.result.loss_g)
+        values = iter(to_host(xp.stack([*numbers.values(), *self.checks.values()])).tolist())
+        numbers, checks = dict(zip(numbers, values)), dict(zip(self.checks, values))
+        if not checks.pop("all"):
+            raise Diverged(next((name for name, good in checks.items() if not good), "a loss or gradient"))
+        return numbers
