@@ -47,7 +47,7 @@ def check_place(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: cannot be written (it is a folder or a device); choose another name")
     if not path.parent.is_dir():
-        raise UserError(f"{path}: cannot be written: the folder {path.parent} does not exist; create it")
+        raise UserError(f"{path}: cannot be written (the folder {path.parent} does not exist); create it")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"{path}: cannot be written (the folder is read-only); choose another place")
 

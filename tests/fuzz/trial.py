@@ -70,14 +70,15 @@ class Failure(NamedTuple):
     content: bytes = b""
 
 
-def used(field: int) -> int:
-    """Bytes that this process uses: of its addresses (0), or of the machine's memory (1)."""
-    return int(Path("/proc/self/statm").read_text().split()[field]) * resource.getpagesize()
+def used() -> tuple[int, int]:
+    """Bytes that this process uses: of addresses, and of memory beside mapped files, which a fork inherits."""
+    size, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
+    return size * resource.getpagesize(), (resident - shared) * resource.getpagesize()
 
 
 def limit() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 1, SECONDS + 2))
-    resource.setrlimit(resource.RLIMIT_AS, 2 * (used(0) + ADDRESSES,))  # a fork begins with its parent's
+    resource.setrlimit(resource.RLIMIT_AS, 2 * (used()[0] + ADDRESSES,))  # a fork begins with its parent's
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.alarm(PATIENCE)
 
@@ -86,7 +87,7 @@ def forked(action: Callable[[], object], folder: Path) -> Outcome:
     """The outcome of the action in a forked process with the folder as its working directory."""
     with TemporaryFile() as output:
         sys.stdout.flush()
-        inherited, child = used(1), os.fork()
+        inherited, child = used()[1], os.fork()
         if not child:
             _act(action, folder, output.fileno())
         return _outcome(child, output, inherited)
@@ -121,11 +122,12 @@ def command(argv: list[str], folder: Path, idle: float = 0.0, **variables: objec
     environment |= {"PYTHONPATH": f"{HOOK}:{ROOT}", "FUZZ_FOLDER": str(folder), "HOME": str(folder)}
     environment |= {"OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     with TemporaryFile() as output:
+        inherited = used()[1]
         line = [sys.executable, "-m", "minicoulomb", *argv]
         process = subprocess.Popen(
             line, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=limit
         )
-        outcome = _outcome(process.pid, output, idle)
+        outcome = _outcome(process.pid, output, max(idle, inherited))  # it counts, though it was a fork's alone
         process.returncode = outcome.status
         return outcome
 
