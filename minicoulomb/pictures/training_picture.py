@@ -6,7 +6,7 @@ from PIL import Image
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.data.dataset import Dataset
 from minicoulomb.pictures.images import image_grid
-from minicoulomb.pictures.plane import scatter
+from minicoulomb.pictures.points import draw_points
 from minicoulomb.training.checkpoint import Checkpoint
 
 IMAGES = 64
@@ -18,4 +18,4 @@ def training_picture(checkpoint: Checkpoint, dataset: Dataset, x: np.ndarray) ->
         return image_grid(x[:IMAGES])
     real = dataset.draw(rng_for(checkpoint.config.run.seed, "picture"), len(x))
     located = checkpoint.space.located
-    return scatter(located(real), located(x), title=f"{dataset.name}, step {checkpoint.state.step:,}")
+    return draw_points(located(real), located(x), title=f"{dataset.name}, step {checkpoint.state.step:,}")
