@@ -3,13 +3,13 @@
 import click
 
 from minicoulomb import pictures
-from minicoulomb.arrays.rng import rng_for
 from minicoulomb.cli.common import OUTPUT, PATH, load, open_data, run_directory
 from minicoulomb.cli.console import PATIENCE, count_of, say, showing, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import EVALUATED, nearest_training
 from minicoulomb.pictures.output import check_rows, export
+from minicoulomb.pictures.training_picture import real_points
 from minicoulomb.training.sampling import interpolations, sample_blocks, samples
 
 
@@ -40,7 +40,7 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
         n = n or 64
         progress = showing("samples", "samples", PATIENCE)
         blocks = sample_blocks(G, state, n, seed, config.run.batch_statistics, progress)
-        real = _real_points(run, config, space, "data" in chosen) if over_data else None
+        real = _real_points(run, checkpoint, "data" in chosen) if over_data else None
         export(map(space.located, blocks), n, space.shape, output, "<f8" if space.location else "<f4", real)
         say(f"{count_of(n, 'sample')}: {output}")
     elif interpolate:
@@ -60,16 +60,16 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
         say(f"{count_of(n, 'sample')} beside the nearest of {dataset.n_train} training images, {apart}: {output}")
 
 
-def _real_points(run, config, space, chosen):
+def _real_points(run, checkpoint, chosen):
     """Points of the data, to be drawn behind samples; None, with a remark, where those of the run cannot be opened."""
     try:
-        dataset = open_data(config, run_directory(run).parent / "cache", space=space)
+        dataset = open_data(checkpoint.config, run_directory(run).parent / "cache", space=checkpoint.space)
     except UserError as error:
         if chosen:
             raise
         warn(f"the picture shows the samples alone, for the data cannot be opened; add --data: {error}")
         return None
-    return space.located(dataset.draw(rng_for(config.run.seed, "picture"), EVALUATED))
+    return real_points(checkpoint, dataset, EVALUATED)
 
 
 def _check_sample_options(interpolate, steps, neighbours):

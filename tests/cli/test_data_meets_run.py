@@ -8,6 +8,8 @@ import pytest
 from cli_cases import pixels, run, tree
 from PIL import Image
 
+from minicoulomb.data.sources import find
+from minicoulomb.pictures.training_picture import real_points
 from minicoulomb.training import checkpoint as checkpoints
 
 TINY = ["--g-width", 8, "--d-width", 8, "--batch-size", 16]
@@ -250,7 +252,7 @@ def test_a_picture_of_sampled_points_lies_over_the_data_or_says_why_not(folder, 
     shutil.copytree(folder / NEAR, runs / "00000-near")
     np.save(tmp_path / "near.npy", points())
     assert run("sample", folder / NEAR, "-n", 5, "-o", tmp_path / "a.png") == f"5 samples: {tmp_path / 'a.png'}\n"
-    assert grey(tmp_path / "a.png") > 1000
+    assert grey(tmp_path / "a.png") > 200
     path = runs / "00000-near/checkpoints/step-0000020.npz"
     lost = checkpoints.load(path)
     checkpoints.save(path, lost._replace(config=lost.config.replace(data=str(tmp_path / "lost.npy"))))
@@ -263,6 +265,14 @@ def test_a_picture_of_sampled_points_lies_over_the_data_or_says_why_not(folder, 
     run("sample", path, "-n", 5, "--data", tmp_path / "nowhere.npy", "-o", tmp_path / "d.png", status=1)
     assert "pictures of points" in run("sample", path, "--data", folder / "near.npy", "-o", "a.npz", status=2)
     assert "lost.npy" not in run("sample", path, "-n", 5, "-o", tmp_path / "x.npz")  # the data are not looked for
+
+
+def test_few_real_points_are_drawn_once(folder):
+    checkpoint = checkpoints.load(folder / NEAR / "checkpoints/step-0000020.npz")
+    dataset = find(str(folder / "near.npy")).content
+    shown = real_points(checkpoint, dataset, 2500)
+    assert np.abs(shown - np.delete(points(), np.s_[9::10], axis=0)).max() < 1e-9
+    assert len(real_points(checkpoint, dataset, 50)) == 50
 
 
 def test_a_table_is_data_for_every_command(folder, tmp_path, monkeypatch):
