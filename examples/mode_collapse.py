@@ -42,11 +42,11 @@ from minicoulomb.data.mixtures import Mixture
 from minicoulomb.data.sources import open_dataset
 from minicoulomb.evaluation.evaluate import EVALUATED, evaluate
 from minicoulomb.gan import step
-from minicoulomb.space import SampleSpace
 from minicoulomb.pictures.colours import FRAME, GREY, INK, VERMILION
 from minicoulomb.pictures.plane import Plane, square_about
 from minicoulomb.presets import resolve
 from minicoulomb.schedules import rates_at
+from minicoulomb.space import SampleSpace
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import draw_batches
 from minicoulomb.training.sampling import samples
