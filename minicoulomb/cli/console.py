@@ -24,9 +24,19 @@ LONGEST = 10**13
 FORMATS = {
     "loss_d": "loss_d {:.4f}",
     "loss_g": "loss_g {:+.4f}",
-    "mmd2": "mmd2 {:.5f}",
+    "mmd2": "batch mmd2 {:.5f}",
     "samples_per_second": "{:,.0f} samples/s",
     "r2": "r2 {:+.2f}",
+}
+# Of the samples in a picture.
+PICTURED = {
+    "sample_mmd2": "mmd2 {:.5f}",
+    "mmd2_floor": "floor {:.5f}",
+    "modes20": "modes20 {}",
+    "high_quality": "high quality {:.3f}",
+    "classes": "classes {}",
+    "d_correlation": "D's correlation {:.2f}",
+    "d_correlation_limit": "limit {:.2f}",
 }
 
 
@@ -48,7 +58,9 @@ class Console:
         step = metrics["step"]
         if "fid" in metrics:
             self.line(f"step {step}: FID {metrics['fid']:.3f}" + ", the lowest so far" * metrics["best"])
-        numbers = "  ".join(form.format(metrics[name]) for name, form in FORMATS.items() if name in metrics)
+        if pictured := _numbers(PICTURED, metrics):
+            self.line(f"samples at step {step}:  {pictured}")
+        numbers = _numbers(FORMATS, metrics)
         left = (time.monotonic() - self.began) / (step - self.first) * (self.steps - step)
         text = f"step {step}/{self.steps}  {timedelta(seconds=round(min(left, LONGEST)))} left  {numbers}"
         if logged:
@@ -57,6 +69,10 @@ class Console:
             _advance(self.bar, step - self.first, f"{step}/{self.steps}  {numbers}")
         elif logged:
             say(text)
+
+
+def _numbers(formats, metrics):
+    return "  ".join(form.format(metrics[name]) for name, form in formats.items() if name in metrics)
 
 
 def showing(what: str, unit: str = "images", patience: float = 0) -> Callable[[int, int], None] | None:

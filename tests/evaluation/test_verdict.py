@@ -1,0 +1,86 @@
+"""What is said of metrics, and what is advised."""
+
+import re
+
+import pytest
+
+from minicoulomb.config import SETTINGS, Config
+from minicoulomb.evaluation.verdict import FINDINGS, verdict
+
+# 2,500 samples of a good run on the grid.
+GOOD = {"samples": 2500, "modes": 25, "modes20": 25, "high_quality": 0.95, "spread": 1.15, "reverse_kl": 0.005}
+GOOD |= {"mmd2": 0.0008, "mmd2_floor": 0.0007, "d_correlation": 0.95, "d_correlation_limit": 0.98}
+RING = Config.of(data="ring", eps=0.6, eps_end=0.4)
+
+
+def said(config=RING, parts=25, **other):
+    return " ".join(verdict({name: n for name, n in (GOOD | other).items() if n is not None}, parts, config))
+
+
+def test_samples_at_the_floor_are_as_close_as_real_ones_and_need_nothing():
+    text = said()
+    assert text == (
+        "mmd2 is 1.1 times its floor: the samples are as close to the data as 2,500 real ones. "
+        "D follows the potential: its correlation with the potential is 0.95, at most 0.98."
+    )
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words", "remedy"),
+    [
+        ({"mmd2": 0.02}, "far from the data; next", "more --steps, a larger --g-width, a smaller --eps-end"),
+        ({"mmd2": 0.0015}, "the samples are near the data; next", "more --steps"),
+        ({"mmd2": 0.02, "high_quality": 0.6}, "60% of them lie on the modes", "a smaller --eps-end"),
+        ({"mmd2": 0.02, "spread": 1.6}, "wide of the modes' centres, with spread 1.60", "a larger --g-width"),
+        ({"mmd2": 0.02, "spread": 0.73}, "narrower than the modes, with spread 0.73", "a larger --lr-decay-d"),
+        ({"mmd2": 0.02, "modes20": 23}, "2 modes are empty or nearly so", "a larger --eps-end"),
+        ({"reverse_kl": 0.2}, "but they fill the modes unevenly", "a larger --batch-size"),
+        ({"mmd2": 0.02, "nearest_ratio": 1.6}, "1.60 times as far from the data", "a larger --g-width"),
+        ({"nearest_ratio": 0.1}, "but they are near copies of training data", "more data"),
+        ({"mmd2": None, "nearest_ratio": 0.1}, "they are near copies of training data", "more data"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_helps_most(metrics, words, remedy):
+    text = said(**metrics)
+    assert words in text
+    assert remedy in text.partition("next: ")[2]
+
+
+def test_classes_are_told_as_modes_are():
+    digits = {"samples": 2500, "mmd2": 0.01, "mmd2_floor": 0.002, "entropy": 2.0}
+    assert "3 classes are empty" in verdict(digits | {"classes": 7}, 10, Config.of(eps=1.0))[0]
+    assert "a larger --eps, " in verdict(digits | {"classes": 7}, 10, Config.of(eps=1.0))[0]
+    assert "they fill the classes unevenly" in verdict(digits | {"classes": 10}, 10, Config.of(eps=1.0))[0]
+
+
+@pytest.mark.parametrize(
+    ("found", "limit", "words"),
+    [
+        (0.9, 0.95, "D follows the potential: "),
+        (
+            0.3,
+            0.95,
+            "D does not follow the potential: its correlation with the potential is 0.30, at most 0.95; next: ",
+        ),
+        (-0.4, 0.9, "D does not follow"),
+        (0.3, 0.4, "The potential is mostly chance"),
+        (0.0, 0.9, "D is constant at the samples"),
+    ],
+)
+def test_whether_d_follows_is_told_against_what_a_perfect_one_would_reach(found, limit, words):
+    assert words in said(d_correlation=found, d_correlation_limit=limit)
+
+
+def test_data_that_training_has_all_of_and_no_modes_leave_nothing_to_say():
+    assert verdict({"samples": 10, "frechet": 1.0}, None, Config()) == []
+
+
+def test_only_options_that_exist_and_that_the_objective_has_are_advised():
+    everything = {"mmd2": 0.1, "high_quality": 0.1, "spread": 0.2, "modes20": 3, "reverse_kl": 1, "nearest_ratio": 0.1}
+    for objective in ("coulomb", "gan", "field"):
+        text = said(RING.replace(objective=objective), **everything, d_correlation=None)
+        options = {option.replace("-", "_") for option in re.findall(r"--([a-z-]+)", text)}
+        assert options <= set(SETTINGS)
+        assert ("eps_end" in options) == (objective != "gan")
+        assert ("field_share" in options) == (objective == "coulomb")
+    assert {word for f in FINDINGS for remedy in f.remedies for word in re.findall(r"\{\w+\}", remedy)} == {"{eps}"}
