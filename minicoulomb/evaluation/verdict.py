@@ -32,7 +32,7 @@ FINDINGS = (
     Finding("nearest_ratio", 0.5, inf, "they are near copies of training data", ("more data", "a smaller --g-width")),
     Finding("uneven", 0, 0.03, "they fill the {parts} unevenly", EVEN),
 )
-# mmd2 in units of its floor, at most: real samples alone scatter by a quarter about 1.
+# mmd2 in units of its floor, at most: draws of real samples scatter by a quarter about 1.
 AT_FLOOR, CLOSE = 1.5, 3.0
 # The limit of D's correlation below which the potential is mostly chance, and the share of it of a D that follows.
 CHANCE, FOLLOWS = 0.6, 0.85
@@ -57,19 +57,22 @@ def verdict(metrics: dict[str, Any], parts: int | None, config: Config) -> list[
         else:
             said = f"{begin}{'near' if floors <= CLOSE else 'far from'} the data{': ' * bool(said)}{said}"
             remedies = remedies or list(OFF)
-    return [*([said + _next(remedies, config)] if said else []), *_of_d(metrics)]
+    return [*([said + _next(remedies, config)] if said else []), *_of_d(metrics, config)]
 
 
 def _next(remedies, config):
-    """The end of a sentence, with the remedies that the objective has settings for."""
-    algorithm = config.algorithm
-    absent = {"gan": ("{eps}", "-share", "-decay-d"), "field": ("-share", "-decay-d")}.get(algorithm.objective, ())
+    """The end of a sentence, with the remedies that the objective has settings for and that are left to try."""
+    algorithm, absent = config.algorithm, []
+    if algorithm.objective != "coulomb":
+        absent = ["-share", "-decay-d"] + ["{eps}"] * (algorithm.objective == "gan")
+    absent += ["-share"] * (algorithm.field_share > 0)
+    absent += ["-decay-d"] * ((algorithm.lr_decay_d or algorithm.lr_decay) >= 1)
     left = dict.fromkeys(remedy for remedy in remedies if not any(word in remedy for word in absent))
     eps = "--eps-end" if algorithm.eps_end else "--eps"
     return f"; next: {', '.join(left).format(eps=eps)}." if left else "."
 
 
-def _of_d(metrics):
+def _of_d(metrics, config):
     if "d_correlation" not in metrics:
         return []
     found, limit = metrics["d_correlation"], metrics["d_correlation_limit"]
@@ -80,4 +83,4 @@ def _of_d(metrics):
         return [f"The potential is mostly chance, so little can be said about D: {numbers}."]
     if found >= FOLLOWS * limit:
         return [f"D follows the potential: {numbers}."]
-    return [f"D does not follow the potential: {numbers}; next: a larger --lr-decay-d, more --d-steps."]
+    return [f"D does not follow the potential: {numbers}{_next(['a larger --lr-decay-d', 'more --d-steps'], config)}"]

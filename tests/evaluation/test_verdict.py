@@ -10,7 +10,7 @@ from minicoulomb.evaluation.verdict import FINDINGS, verdict
 # 2,500 samples of a good run on the grid.
 GOOD = {"samples": 2500, "modes": 25, "modes20": 25, "high_quality": 0.95, "spread": 1.15, "reverse_kl": 0.005}
 GOOD |= {"mmd2": 0.0008, "mmd2_floor": 0.0007, "d_correlation": 0.95, "d_correlation_limit": 0.98}
-RING = Config.of(data="ring", eps=0.6, eps_end=0.4)
+RING = Config.of(data="ring", eps=0.6, eps_end=0.4, lr_decay=0.003)
 
 
 def said(config=RING, parts=25, **other):
@@ -84,3 +84,13 @@ def test_only_options_that_exist_and_that_the_objective_has_are_advised():
         assert ("eps_end" in options) == (objective != "gan")
         assert ("field_share" in options) == (objective == "coulomb")
     assert {word for f in FINDINGS for remedy in f.remedies for word in re.findall(r"\{\w+\}", remedy)} == {"{eps}"}
+
+
+def test_what_is_tried_already_is_not_advised():
+    wrong = {"mmd2": 0.1, "spread": 0.2, "d_correlation": 0.1}
+    assert "--lr-decay-d" in said(**wrong)
+    assert "--field-share" in said(**wrong)
+    tried = RING.replace(field_share=0.2, lr_decay_d=1.0)
+    assert "--lr-decay-d" not in said(tried, **wrong)
+    assert "--field-share" not in said(tried, **wrong)
+    assert "more --d-steps" in said(tried, **wrong)
