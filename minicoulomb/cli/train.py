@@ -173,6 +173,7 @@ def _look(checkpoint, dataset, seen, path):
     seen.clear()
     seen.update(fit(checkpoint, dataset, n, config.run.seed))
     found = mode_metrics(x, dataset) | distance(x, dataset, config) | seen
+    found.pop("reference_samples", None)
     return {"sample_mmd2" if name == "mmd2" else name: value for name, value in found.items()}
 
 

@@ -130,6 +130,7 @@ def distance(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, float
     others = (len(real) * float(mean_self_kernel(real, d, eps)) - eps**-d) / (len(real) - 1)
     unit = potential_unit(config.algorithm, eps)
     return {
+        "reference_samples": len(reference),
         "mmd2": unit * mmd2(x[:n], reference, d, eps),
         "mmd2_floor": unit * (1 / n + 1 / len(reference)) * (eps**-d - others),
     }

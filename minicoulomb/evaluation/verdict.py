@@ -21,15 +21,16 @@ class Finding(NamedTuple):
 
 OFF = ("more --steps", "a larger --g-width", "a smaller {eps}")
 EVEN = ("a larger --batch-size", "a larger {eps}")
+COPIES = ("more data", "more --steps", "a smaller --g-width")
 FULL = ("a larger --lr-decay-d", "a --field-share of 0.2", "more --steps")
 # Real points have a high_quality of 0.99 and a spread of 1.18; `missing` and `uneven` are those of modes or classes.
 FINDINGS = (
     Finding("missing", 0, 0, "{} {parts} are empty or nearly so", EVEN[::-1]),
-    Finding("high_quality", 0.9, inf, "{:.0%} of them lie on the modes, of real points 99%", OFF),
-    Finding("spread", 0, 1.35, "they lie wide of the modes' centres, with spread {:.2f} for 1.18", OFF),
-    Finding("spread", 0.95, inf, "they are narrower than the modes, with spread {:.2f} for 1.18", FULL),
+    Finding("high_quality", 0.9, inf, "{:.0%} of them lie on the modes, real points 99%", OFF),
+    Finding("spread", 0, 1.35, "they lie wide of the modes' centres, spread {:.2f}, real points 1.18", OFF),
+    Finding("spread", 0.95, inf, "they are narrower than the modes, spread {:.2f}, real points 1.18", FULL),
     Finding("nearest_ratio", 0, 1.35, "they are {:.2f} times as far from the data as new real ones", OFF),
-    Finding("nearest_ratio", 0.5, inf, "they are near copies of training data", ("more data", "a smaller --g-width")),
+    Finding("nearest_ratio", 0.5, inf, "they crowd at training samples, {:.2f} times as far as new real ones", COPIES),
     Finding("uneven", 0, 0.03, "they fill the {parts} unevenly", EVEN),
 )
 # mmd2 in units of its floor, at most: draws of real samples scatter by a quarter about 1.
@@ -47,16 +48,16 @@ def verdict(metrics: dict[str, Any], parts: int | None, config: Config) -> list[
         found |= {"missing": parts - metrics["modes20"], "uneven": metrics["reverse_kl"]}
     wrong = [f for f in FINDINGS if f.metric in found and not f.low <= found[f.metric] <= f.high]
     kind = "classes" if "entropy" in metrics else "modes"
-    said = ", and ".join(f.words.format(found[f.metric], parts=kind) for f in wrong)
-    remedies = [remedy for f in wrong for remedy in f.remedies]
+    said = ", and ".join(f.words.format(found[f.metric], parts=kind) for f in wrong[:2])
+    remedies = wrong[0].remedies if wrong else ()
     if "mmd2" in metrics:  # unless training has all data
         floors = metrics["mmd2"] / metrics["mmd2_floor"]
-        begin, n = f"mmd2 is {floors:.1f} times its floor: the samples are ", f"{metrics['samples']:,}"
+        begin, real = f"mmd2 is {floors:.1f} times its floor: the samples are ", metrics["reference_samples"]
         if floors <= AT_FLOOR:
-            said = f"{begin}as close to the data as {n} real ones{', but ' * bool(said)}{said}"
+            said = f"{begin}as close to {real:,} new real ones as others are{', but ' * bool(said)}{said}"
         else:
             said = f"{begin}{'near' if floors <= CLOSE else 'far from'} the data{': ' * bool(said)}{said}"
-            remedies = remedies or list(OFF)
+            remedies = remedies or OFF
     return [*([said + _next(remedies, config)] if said else []), *_of_d(metrics, config)]
 
 
@@ -67,7 +68,7 @@ def _next(remedies, config):
         absent = ["-share", "-decay-d"] + ["{eps}"] * (algorithm.objective == "gan")
     absent += ["-share"] * (algorithm.field_share > 0)
     absent += ["-decay-d"] * ((algorithm.lr_decay_d or algorithm.lr_decay) >= 1)
-    left = dict.fromkeys(remedy for remedy in remedies if not any(word in remedy for word in absent))
+    left = [remedy for remedy in remedies if not any(word in remedy for word in absent)]
     eps = "--eps-end" if algorithm.eps_end else "--eps"
     return f"; next: {', '.join(left).format(eps=eps)}." if left else "."
 
