@@ -58,7 +58,7 @@ class Data(_Part):
 
     data: str = setting(
         "grid",
-        "training data: grid, ring, digits, a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy or .npz array",
+        "data: grid, ring, digits, a folder, zip or tar of images, an LMDB, CIFAR-10, a .npy or .npz array, or .csv",
     )
     size: int | None = setting(None, "side of the training images, 4 * 2**k pixels  [64; CIFAR-10: 32]", low=8)
     crop: int | None = setting(None, "side of the central square cut from each image  [the largest]", low=1)

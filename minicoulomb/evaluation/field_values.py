@@ -138,6 +138,11 @@ def follows(charges: Charges, checkpoint: Checkpoint) -> dict[str, float]:
     return found
 
 
+def in_words(fit: dict[str, float]) -> str:
+    """The correlation and its limit for the title of a picture; nothing without a fit."""
+    return ": correlation {d_correlation:.2f} of at most {d_correlation_limit:.2f}".format(**fit) if fit else ""
+
+
 def group_potentials(a, charges: Charges):
     """eps^d Phi(a), (GROUPS, n), of each of equal groups of the charges, where a is charges.x or charges.y.
 
