@@ -36,7 +36,7 @@ ROOMS = {
     "data": (1435, "errors files untrusted arrays config"),
     "presets": (100, "errors arrays config data"),
     "training": (515, "errors files untrusted config arrays data network models diagnostics gan schedules baselines"),
-    "evaluation": (355, "errors config arrays coulomb data gan schedules training"),
+    "evaluation": (358, "errors config arrays coulomb data gan schedules training"),
     "fid": (555, "errors files untrusted arrays conv config data evaluation gan network training"),
     "pictures": (1050, "errors files untrusted config arrays coulomb data gan schedules training evaluation"),
     "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),

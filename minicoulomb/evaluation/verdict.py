@@ -35,19 +35,21 @@ FINDINGS = (
 )
 # mmd2 in units of its floor, at most: draws of real samples scatter by a quarter about 1.
 AT_FLOOR, CLOSE = 1.5, 3.0
-# The limit of D's correlation below which the potential is mostly chance, and the share of it of a D that follows.
-CHANCE, FOLLOWS = 0.6, 0.85
+# The limit of D's correlation below which the potential is mostly chance, and the shares of it of a D that follows.
+CHANCE, FOLLOWS, PARTLY = 0.6, 0.85, 0.5
+# Fewer samples for each mode or class say nothing about these.
+LEAST = 20
 
 
 def verdict(metrics: dict[str, Any], parts: int | None, config: Config) -> list[str]:
     """At most two sentences on metrics of `evaluate.measure`; `parts` is the number of the data's modes or classes."""
-    found = dict(metrics)
-    if parts and "entropy" in metrics:
-        found |= {"missing": parts - metrics["classes"], "uneven": log(parts) - metrics["entropy"]}
-    elif parts:
-        found |= {"missing": parts - metrics["modes20"], "uneven": metrics["reverse_kl"]}
+    found, n = dict(metrics), metrics["samples"]
+    kind, covered = ("classes", "classes") if "entropy" in metrics else ("modes", "modes20")
+    if parts and n >= LEAST * parts:
+        uneven = log(parts) - metrics["entropy"] if kind == "classes" else metrics["reverse_kl"]
+        chance = (parts - 1) / (2 * n)  # its mean for real samples
+        found |= {"missing": parts - metrics[covered], "uneven": uneven - chance}
     wrong = [f for f in FINDINGS if f.metric in found and not f.low <= found[f.metric] <= f.high]
-    kind = "classes" if "entropy" in metrics else "modes"
     said = ", and ".join(f.words.format(found[f.metric], parts=kind) for f in wrong[:2])
     remedies = wrong[0].remedies if wrong else ()
     if "mmd2" in metrics:  # unless training has all data
@@ -84,4 +86,5 @@ def _of_d(metrics, config):
         return [f"The potential is mostly chance, so little can be said about D: {numbers}."]
     if found >= FOLLOWS * limit:
         return [f"D follows the potential: {numbers}."]
-    return [f"D does not follow the potential: {numbers}{_next(['a larger --lr-decay-d', 'more --d-steps'], config)}"]
+    does = "follows the potential in part" if found >= PARTLY * limit else "does not follow the potential"
+    return [f"D {does}: {numbers}{_next(['a larger --lr-decay-d', 'more --d-steps'], config)}"]
