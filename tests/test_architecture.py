@@ -38,7 +38,7 @@ ROOMS = {
     "training": (515, "errors files untrusted config arrays data network models diagnostics gan schedules baselines"),
     "evaluation": (170, "errors config arrays coulomb data gan"),
     "fid": (555, "errors files untrusted arrays conv config data evaluation gan network training"),
-    "pictures": (1100, "errors files untrusted config arrays coulomb data gan schedules training"),
+    "pictures": (1105, "errors files untrusted config arrays coulomb data gan schedules training"),
     "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),
     "report": (350, "errors untrusted config presets data training evaluation pictures models"),
     "cli": (985, "errors files untrusted config presets arrays coulomb data network models diagnostics gan "
