@@ -102,7 +102,8 @@ def open_data(
     if space:
         decoded = found.kind in ("images", "array") and len(space.shape) == 3
         size, _, channels = space.shape if decoded else (None, None, None)
-        config = config.replace(size=size, channels=channels, crop=config.data.crop if decoded else None)
+        cut = {"crop": config.data.crop, "pad": config.data.pad} if decoded else {"crop": None, "pad": False}
+        config = config.replace(size=size, channels=channels, **cut)
         check_shape(config.data.data, found.shape(config), space.shape)
     dataset = open_dataset(config, cache, showing("preparing"), skipped, found)
     warn(dataset.remark)

@@ -117,13 +117,13 @@ def suit(found: Found, chosen: dict[str, Any]) -> tuple[Found, dict[str, Any]]:
 
 def _about(images, settings, is_chosen):
     """A line about images, what becomes of them, and the options that change it."""
-    n, size = f"{images.n:,} " if images.n else "", settings["size"]
+    n, size = f"{images.n:,} image{'s' * (images.n > 1)}" if images.n else "images", settings["size"]
     width, height = max(images.sizes, key=images.sizes.count)
     others = " and other sizes" * (len(set(images.sizes)) > 1)
     made = f"{size}x{size} {'grey' if settings['channels'] == 1 else 'colour'}{', padded' * settings['pad']}"
-    larger = "--size 64 for larger ones, " * (size < min(width, height) and not is_chosen)
+    larger = "--size 64 for larger ones, " * (size < (settings.get("crop") or min(width, height)) and not is_chosen)
     options = f"{larger}--preset paper-images for the paper's networks"
-    return f"{Path(settings['data']).name}: {n}images of {width}x{height}{others} -> {made}; {options}"
+    return f"{Path(settings['data']).name}: {n} of {width}x{height}{others} -> {made}; {options}"
 
 
 def find(data: str) -> Found:
@@ -201,7 +201,8 @@ def open_dataset(
     images = found.decoded(config)
     if isinstance(images, Source):
         return _decode(config, images, found.shape(config), cache, progress, skipped)
-    _check_shape(config, images.shape)
+    if found.kind != "array":
+        _check_shape(config, images.shape)
     return images.holding_out(config.data.hold_out_every)
 
 
@@ -224,8 +225,9 @@ def _decode(config, source, shape, cache, progress, skipped):
 
 def _check_shape(config, shape):
     data, size, channels = config.data.data, config.data.size, config.data.channels
-    if config.data.crop:
-        raise UserError(f"crop {config.data.crop}: {data} holds no image files; leave --crop out")
+    for option, value in (("crop", config.data.crop), ("pad", config.data.pad)):
+        if value:
+            raise UserError(f"{option} {value}: {data} holds no image files; leave --{option} out")
     if len(shape) != 3:
         if size or channels:
             raise UserError(f"{data}: holds points, not images; leave --size and --channels out")

@@ -218,6 +218,22 @@ def test_a_run_on_images_of_an_odd_size_trains_resumes_and_evaluates(tmp_path, f
     run("field", made, "-n", 4, "-o", tmp_path / "force.png")
 
 
+def test_padding_of_what_is_no_image_file_is_a_mistake(tmp_path):
+    for data in ("ring", "digits"):
+        assert "leave --pad out" in run("train", "--data", data, "--pad", "--out", tmp_path, status=1)
+
+
+def test_a_padded_run_meets_other_data(tmp_path):
+    """Its padding is for images that must be decoded to its size."""
+    run("train", "--data", folder_of(tmp_path / "a", [grey(31)] * 20), *TINY, "--steps", 1, "--out", tmp_path)
+    np.save(tmp_path / "fits.npy", np.zeros((20, 32, 32), np.uint8))
+    np.save(tmp_path / "odd.npy", np.zeros((20, 29, 31, 3), np.uint8))
+    for data in ("fits.npy", "odd.npy"):
+        json.loads(run("evaluate", tmp_path / "00000-a", "--data", tmp_path / data, "-n", 4, "--json"))
+    said = run("evaluate", tmp_path / "00000-a", "--data", "digits", status=1)
+    assert "has shape (8, 8, 1), the run's samples have (32, 32, 1)" in said
+
+
 def test_options_resize_an_array_as_they_do_files(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 30, 3), dtype=np.uint8)
     np.save(tmp_path / "a.npy", pixels)
