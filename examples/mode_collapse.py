@@ -1,4 +1,4 @@
-"""Who covers the data? A Coulomb GAN, a non-saturating GAN, and a generator that follows the field without a D.
+"""Who covers the data? A Coulomb GAN, with and without a field share, the field without a D, and a GAN.
 
     python examples/mode_collapse.py [--data ring|grid|digits] [--seeds 5] [--steps N] [--out DIR]
 
@@ -42,11 +42,11 @@ from minicoulomb.data.mixtures import Mixture
 from minicoulomb.data.sources import open_dataset
 from minicoulomb.evaluation.evaluate import EVALUATED, evaluate
 from minicoulomb.gan import step
-from minicoulomb.models import SampleSpace
 from minicoulomb.pictures.colours import FRAME, GREY, INK, VERMILION
 from minicoulomb.pictures.plane import Plane, square_about
 from minicoulomb.presets import resolve
 from minicoulomb.schedules import rates_at
+from minicoulomb.space import SampleSpace
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import draw_batches
 from minicoulomb.training.sampling import samples
@@ -60,7 +60,14 @@ GAN = {
     "grid": {"lr_g": 2e-3, "lr_d": 2e-3, "beta1_g": 0.5, "beta1_d": 0.5},
     "digits": {"lr_g": 1e-3, "lr_d": 1e-3, "beta1_g": 0.0, "beta1_d": 0.0},
 }
-FIGURES = ("modes", "modes20", "high_quality", "spread", "reverse_kl", "forward_kl", "classes", "entropy", "frechet")
+OBJECTIVE = {
+    "coulomb": {},
+    "share .2": {"field_share": 0.2},
+    "field": {"objective": "field"},
+    "gan": {"objective": "gan"},
+}
+FIGURES = ("mmd2", "mmd2_floor", "modes", "modes20", "high_quality", "spread", "reverse_kl", "forward_kl")
+FIGURES += ("classes", "entropy", "frechet")
 TILE = 180
 # Pixels between tiles, for the labels of rows, and for the title and the labels of columns.
 GAP, LEFT, TOP = 8, 150, 90
@@ -77,8 +84,7 @@ def collapse(G, state, space, y):
 def train(config, start):
     """(figures, tile of the samples before training, tile after)."""
     dataset = open_dataset(config, Path("runs/cache"))
-    space = SampleSpace(dataset.shape, dataset.scale, dataset.bound)
-    _, _, G, D, state = checkpoints.initial(config, space)
+    _, space, G, D, state = checkpoints.initial(config, SampleSpace.of(dataset))
     if start == "collapsed":  # to a mode, or to a pale digit, because tanh has no slope at a pixel of 1
         collapse(G, state, space, dataset.modes[0] if isinstance(dataset, Mixture) else 0.9 * dataset.array[0])
     before = samples(G, state, EVALUATED, config.run.seed)
@@ -90,8 +96,7 @@ def train(config, start):
         state.step += 1
     metrics.read()  # raises Diverged if a loss or gradient was not finite
     seconds, after = time.process_time() - began, samples(G, state, EVALUATED, config.run.seed)
-    about = {"objective": algorithm.objective, "start": start, "seed": config.run.seed, "steps": algorithm.steps}
-    return about | evaluate(after, dataset, config) | {"seconds": seconds}, tile(before, dataset), tile(after, dataset)
+    return evaluate(after, dataset, config) | {"seconds": seconds}, tile(before, dataset), tile(after, dataset)
 
 
 def tile(x, dataset):
@@ -132,15 +137,15 @@ def main(data, seeds, steps, out):
     set_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     steps, rows, results = steps or STEPS[data], {}, []
-    for start, objective in product(("normal", "collapsed"), ("coulomb", "gan", "field")):
-        rates = GAN[data] if objective == "gan" else {}
-        configs = [resolve(data, objective=objective, seed=seed, steps=steps, **rates) for seed in range(seeds)]
+    for start, objective in product(("normal", "collapsed"), OBJECTIVE):
+        settings = OBJECTIVE[objective] | (GAN[data] if objective == "gan" else {})
+        configs = [resolve(data, seed=seed, steps=steps, **settings) for seed in range(seeds)]
         figures, before, after = zip(*(train(config, start) for config in configs), strict=True)
-        results += figures
+        results += [{"objective": objective, "start": start, "seed": i} | run for i, run in enumerate(figures)]
         rows[f"{objective}\n{start} start"] = [before[0], *after]
         ranges = {name: [run[name] for run in figures] for name in (*FIGURES, "seconds") if name in figures[0]}
         cells = [f"{name} {np.median(v):.3g} ({min(v):.3g} to {max(v):.3g})" for name, v in ranges.items()]
-        print(f"{objective:8}{start:10}", *cells, sep="  ", flush=True)
+        print(f"{objective:9}{start:10}", *cells, sep="  ", flush=True)
     (out / "results.json").write_text(json.dumps(results, indent=1))
     columns = ["before, seed 0", *(f"after, seed {seed}" for seed in range(seeds))]
     page = sheet(f"{data}: samples before and after {steps:,} steps", columns, rows)

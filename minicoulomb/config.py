@@ -68,7 +68,7 @@ class Data(_Part):
 
     data: str = setting(
         "grid",
-        "training data: grid, ring, digits, a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy or .npz array",
+        "data: grid, ring, digits, a folder, zip or tar of images, an LMDB, CIFAR-10, a .npy or .npz array, or .csv",
     )
     size: int | None = setting(
         None, "side of the training images: 4, 5, 6 or 7 times 2**k pixels  [that of small images; 32]", low=8

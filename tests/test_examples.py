@@ -92,15 +92,15 @@ def test_particles_spread_from_a_point_over_all_modes():
 
 
 @pytest.mark.parametrize("data", ["ring", pytest.param("digits", marks=pytest.mark.slow)])
-def test_mode_collapse_compares_three_objectives_from_two_starts(tmp_path, capsys, data):
+def test_mode_collapse_compares_four_generators_from_two_starts(tmp_path, capsys, data):
     example = load("mode_collapse")
     example["main"].callback(data=data, seeds=1, steps=10, out=tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
-    assert len(results) == 6
-    assert capsys.readouterr().out.count("\n") == 6
-    assert len({result["mmd2"] for result in results}) == 6  # no two of them are the same run
+    assert len(results) == 8
+    assert capsys.readouterr().out.count("\n") == 8
+    assert len({result["mmd2"] for result in results}) == 8  # no two of them are the same run
     with Image.open(tmp_path / "mode_collapse.png") as picture:
-        assert picture.size == (150 + 2 * 188, 90 + 6 * 188)
+        assert picture.size == (150 + 2 * 188, 90 + 8 * 188)
 
 
 def test_a_sheet_has_each_tile_in_its_row_and_column():

@@ -166,10 +166,10 @@ def _draw(found, floor, y, dataset, output):
         if len(dataset.shape) == 3:
             images = x[:IMAGES].reshape(-1, *dataset.shape)
             picture = pictures.image_grid(images, zoom=max(1, round(SIZE / (6 * dataset.shape[1])))).convert("RGB")
+        elif m != 2:
+            picture = pictures.draw_points(located(y), located(x), title, "particles")
         else:
-            plane = pictures.Plane(
-                pictures.square_about(located(y)), SIZE, title + f" (coordinates 1 and 2 of {m})" * (m > 2)
-            )
+            plane = pictures.Plane(pictures.square_about(located(y)), SIZE, title)
             plane.discs(located(y), GREY, "real points")
             plane.discs(located(x), VERMILION, "particles", radius=3.2, alpha=0.7)
             picture = plane.drawn()

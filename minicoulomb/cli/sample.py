@@ -4,10 +4,12 @@ import click
 
 from minicoulomb import pictures
 from minicoulomb.cli.common import OUTPUT, PATH, load, open_data, run_directory
-from minicoulomb.cli.console import PATIENCE, count_of, say, showing
+from minicoulomb.cli.console import PATIENCE, count_of, say, showing, warn
 from minicoulomb.cli.options import config_options, named
-from minicoulomb.evaluation.evaluate import nearest_training
+from minicoulomb.errors import UserError
+from minicoulomb.evaluation.evaluate import EVALUATED, nearest_training
 from minicoulomb.pictures.output import check_rows, export
+from minicoulomb.pictures.training_picture import real_points
 from minicoulomb.training.sampling import interpolations, sample_blocks, samples
 
 
@@ -26,14 +28,20 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     RUN is a run directory or one of its checkpoints.
     """
     chosen = named(options)
-    _check_sample_options(interpolate, steps, neighbours, chosen)
+    _check_sample_options(interpolate, steps, neighbours)
     _, checkpoint = load(run, chosen)
     config, space, G, _, state = checkpoint
+    over_data = len(space.shape) < 3 and output.suffix.lower() == ".png" and not interpolate
+    if "data" in chosen and not (neighbours or over_data):
+        raise click.UsageError(
+            "--data applies only to --neighbours and pictures of points; add --neighbours K, or drop --data"
+        )
     if not (interpolate or neighbours):
         n = n or 64
         progress = showing("samples", "samples", PATIENCE)
         blocks = sample_blocks(G, state, n, seed, config.run.batch_statistics, progress)
-        export(map(space.located, blocks), n, space.shape, output, "<f8" if space.location else "<f4")
+        real = _real_points(run, checkpoint, "data" in chosen) if over_data else None
+        export(map(space.located, blocks), n, space.shape, output, "<f8" if space.location else "<f4", real)
         say(f"{count_of(n, 'sample')}: {output}")
     elif interpolate:
         n, steps = n or 8, steps or 10
@@ -52,10 +60,20 @@ def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
         say(f"{count_of(n, 'sample')} beside the nearest of {dataset.n_train} training images, {apart}: {output}")
 
 
-def _check_sample_options(interpolate, steps, neighbours, chosen):
+def _real_points(run, checkpoint, chosen):
+    """Points of the data, to be drawn behind samples; None, with a remark, where those of the run cannot be opened."""
+    try:
+        dataset = open_data(checkpoint.config, run_directory(run).parent / "cache", space=checkpoint.space)
+    except UserError as error:
+        if chosen:
+            raise
+        warn(f"the picture shows the samples alone, for the data cannot be opened; add --data: {error}")
+        return None
+    return real_points(checkpoint, dataset, EVALUATED)
+
+
+def _check_sample_options(interpolate, steps, neighbours):
     if interpolate and neighbours:
         raise click.UsageError("--interpolate and --neighbours draw two pictures; drop one of them")
     if steps and not interpolate:
         raise click.UsageError("--steps applies only to --interpolate; add it, or drop --steps")
-    if "data" in chosen and not neighbours:
-        raise click.UsageError("--data applies only to --neighbours; add --neighbours K, or drop --data")

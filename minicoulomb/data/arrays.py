@@ -1,8 +1,9 @@
-"""Arrays saved with NumPy -> a data set.
+"""Arrays saved with NumPy, and tables -> a data set.
 
     uint8   (n, h, w) or (n, h, w, c)   pixels in 0..255, c = 1 or 3
     float   (n, h, w) or (n, h, w, c)   pixels in [-1, 1]
-    float   (n, m)                      points
+    float   (n, m) or (n,)              points; integers, too
+    .csv, .tsv                          points, a row each (tables.py)
 
 A .npy file stays on disk, memory-mapped; its values are checked in blocks. Of more than READ numbers, evenly spaced
 blocks are checked before training, and all others when they are drawn. Nothing is ever unpickled.
@@ -25,6 +26,7 @@ import numpy as np
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.data.dataset import ArrayDataset, to_pixels
 from minicoulomb.data.source import Entry, Source
+from minicoulomb.data.tables import is_table, read_table
 from minicoulomb.errors import UserError, explained
 from minicoulomb.untrusted import array_in, opened
 
@@ -37,6 +39,9 @@ READ = 2**28  # numbers checked at most before training starts: a second
 MEDIAN_ROWS = 10_000  # rows that medians and quantiles are found from, at most
 FAR = 10
 FARTHEST = 1e6  # in units of the scale; its fourth power is that of Adam's second moments
+FEW, MANY = 200, 100  # points and coordinates that are told
+UNLIKE = 20  # ratio of columns' standard deviations from which it is told
+REPEATED = 0.2  # share of points equal to others from which it is told
 LEAST, MOST = 1e-15, 1e15  # standard deviations: float32 holds eps^d of these
 
 
@@ -82,14 +87,16 @@ def load_array(path: Path) -> np.ndarray:
     array = _read(Path(path))
     _check_layout(path, array)
     _check_values(path, array)
-    return array[..., None] if array.ndim == 3 else array
+    return array[..., None] if array.ndim in (1, 3) else array
 
 
 def _read(path):
+    if is_table(path):
+        return read_table(path)
     with explained(f"{path}: cannot be read", "use a .npy or .npz file"), opened(path) as file:
         start = file.read(12)
     if not start.startswith(MAGIC):
-        raise UserError(f"{path}: not a .npy or .npz file; write one with numpy.save")
+        raise UserError(f"{path}: not a .npy or .npz file; write one with numpy.save, or name a table .csv or .tsv")
     # Damaged headers and archives raise nearly anything.
     with explained(f"{path}: not a whole array of numbers", "write it again with numpy.save", Exception):
         if not start.startswith(b"PK"):
@@ -112,15 +119,17 @@ def _choose(path, names):
 
 
 def _check_layout(path, array):
-    shape = array.shape
-    if array.dtype not in DTYPES:
-        raise UserError(f"{path}: dtype {array.dtype}: must be uint8 or native floats; use x.astype(numpy.float32)")
+    shape, dtype = array.shape, array.dtype
+    if dtype not in DTYPES and not (array.ndim < 3 and np.issubdtype(dtype, np.integer) and dtype.isnative):
+        rule = "images must be uint8 or native floats, points native floats or integers; use x.astype(numpy.float32)"
+        raise UserError(f"{path}: dtype {f'{dtype}':.200}: {rule}")
     if array.size == 0:
         raise UserError(f"{path}: shape {shape}: must not be empty; add data")
-    if array.ndim == 2 and array.dtype == np.uint8:
-        raise UserError(f"{path}: flat pixels {shape}: must be (n, h, w) or (n, h, w, c); use x.reshape(len(x), h, w)")
-    if array.ndim not in (2, 3, 4):
-        raise UserError(f"{path}: shape {shape}: must be images (n, h, w, c) or points (n, m); reshape it")
+    if array.ndim < 3 and dtype == np.uint8:
+        rule = "images must be (n, h, w) or (n, h, w, c); use x.reshape(len(x), h, w), or x.astype(float) for points"
+        raise UserError(f"{path}: flat pixels {shape}: {rule}")
+    if array.ndim not in (1, 2, 3, 4):
+        raise UserError(f"{path}: shape {shape}: must be images (n, h, w, c) or points (n, m) or (n,); reshape it")
     if array.ndim == 4 and shape[3] not in (1, 3):
         if shape[1] in (1, 3):
             raise UserError(f"{path}: shape {shape}: must be NHWC, channels last; use x.transpose(0, 2, 3, 1)")
@@ -189,12 +198,32 @@ def _spread(path, points):
             f"{len(strays):,} of the points lie far from all others, the first in row {strays[0]}; scale and eps are "
             "those of the others, but a few such points disturb training: remove them if they are wrong"
         )
+    remarks += _peculiarities(points, sample[np.linalg.norm(sample - middle, axis=1) <= limit])
     step = float(np.spacing(np.abs(middle).max().astype(points.dtype)))
     if step > scale / 100:
         remarks.append(
             f"{points.dtype} has steps of {step:.2g} here, the points a scale of {scale:.2g}; centre them first"
         )
     return {"scale": scale, "bound": 2 * reach, "location": tuple((middle + mean).tolist())}, remarks
+
+
+def _peculiarities(points, sample):
+    """Remarks on points (n, m) of which `sample` are some: what training can do nothing about."""
+    (n, m), spreads, remarks = points.shape, sample.std(axis=0), []
+    if n < FEW:
+        remarks.append(f"{n} points are few: samples may copy them, and metrics say little; add points")
+    if m > MANY:
+        remarks.append(f"{m} coordinates are many for these settings; make images of pixels, or use fewer")
+    low, high = np.where(spreads > 0, spreads, math.inf).argmin(), spreads.argmax()
+    if spreads[high] > UNLIKE * spreads[low] > 0:
+        columns = f"{spreads[low]:.2g} (column {low + 1}) to {spreads[high]:.2g} (column {high + 1})"
+        remarks.append(
+            f"columns have standard deviations from {columns}: distances hardly depend on the small ones; where units "
+            "differ, divide each column by its own"
+        )
+    if (share := 1 - len(np.unique(sample, axis=0)) / len(sample)) > REPEATED:
+        remarks.append(f"{share:.0%} of the points repeat others: a generator draws no such heaps exactly")
+    return remarks
 
 
 def _blocks(array):

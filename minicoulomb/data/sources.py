@@ -1,7 +1,7 @@
-"""`--data` -> a data set: a built-in name, images in any form, or a .npy / .npz file.
+"""`--data` -> a data set: a built-in name, images in any form, or an array or table of numbers.
 
 `find` looks once at what lies at a path, and `open_dataset` uses what it found. The content decides, not the name: the
-first bytes of a file, the first names in an archive.
+first bytes of a file, the first names in an archive. Only a table is one by its suffix.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ SIDE = 32
 PADDED = 1.25
 # How many names of an archive are read to see what it holds.
 FIRST = 16
-FORMS = "a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy / .npz file"
+FORMS = "a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy / .npz / .csv / .tsv file"
 # What a file is that begins so (in lower case, without blanks before it), and the remedy.
 UNPACK, CONVERT = "unpack it and name the folder", "write its images as an array with numpy.save"
 OTHERS = {

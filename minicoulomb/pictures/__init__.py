@@ -1,7 +1,9 @@
 """Arrays and runs -> pictures.
 
 images.py             image_grid, neighbour_rows: images side by side
-plane.py              Plane: a square of the plane with axes, discs and arrows; scatter: generated points over real ones
+points.py             draw_points: generated points over real ones, by the number of coordinates one of these:
+line.py               histogram, with curves below; pair_grid.py: the planes of each two coordinates
+plane.py              scatter; Plane: a square of the plane with axes (axes.py), discs and arrows
 maps.py               field_map: potentials as coloured maps, side by side
 forces.py             force_rows: forces on images
 energy_curve.py       with_curve: the energy of particles below a picture of them
@@ -17,6 +19,16 @@ from minicoulomb.pictures.images import image_grid, neighbour_rows
 from minicoulomb.pictures.maps import ARROWS, CELLS, ColourScale, FieldPanel, field_map
 from minicoulomb.pictures.output import save, save_animation
 from minicoulomb.pictures.plane import Plane, Square, scatter, square_about
+from minicoulomb.pictures.points import draw_points
 
-__all__ = ["ARROWS", "CELLS", "ColourScale", "FieldPanel", "Plane", "Square", "field_map", "force_rows"]
-__all__ += ["image_grid", "neighbour_rows", "save", "save_animation", "scatter", "square_about", "with_curve"]
+__all__ = ["ARROWS", "CELLS", "ColourScale", "FieldPanel", "Plane", "Square", "draw_points", "field_map"]
+__all__ += [
+    "force_rows",
+    "image_grid",
+    "neighbour_rows",
+    "save",
+    "save_animation",
+    "scatter",
+    "square_about",
+    "with_curve",
+]

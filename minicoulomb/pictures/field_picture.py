@@ -1,6 +1,6 @@
 """A picture of the field at one step of a run: the exact field, D's regression of it, and their difference.
 
-Points in the plane: maps of Phi, D and D - Phi, with one scale of colours.
+Points in the plane: maps of Phi, D and D - Phi, with one scale of colours. On a line: curves (line_field.py).
 Images: the changes of generated samples along grad Phi and along grad D.
 
 The D of a baseline is no regression of Phi; the picture of such a run shows the exact field alone.
@@ -18,6 +18,7 @@ from minicoulomb.arrays.backend import array_module, to_host
 from minicoulomb.data.dataset import Dataset
 from minicoulomb.errors import UserError
 from minicoulomb.pictures import field_values
+from minicoulomb.pictures.line_field import LineField, draw_line_field, line_field
 from minicoulomb.training.checkpoint import Checkpoint, load
 
 # Charges of each kind, by default.
@@ -50,17 +51,16 @@ class PlaneField(NamedTuple):
 
 
 def field_picture(checkpoint: Checkpoint, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
-    """The field at the checkpoint's step, if the data are points in the plane or images; UserError for other data.
+    """The field at the checkpoint's step, for points of 1 or 2 coordinates, or images; UserError for others.
 
-    n      charges of each kind in the plane (2,500), or rows of images (6)
+    n      charges of each kind (2,500), or rows of images (6)
     seed   of the charges: the i-th sample is that of `minicoulomb sample`, from weights that are not averaged
     """
     shape = checkpoint.space.shape
     if len(shape) == 3:
         return _force_picture(checkpoint, dataset, n or ROWS, seed)
-    check_plane(shape)
-    field = plane_field(checkpoint, dataset, n or POINTS, seed)
-    return draw(field, field.scale)
+    field = _points_field(checkpoint, dataset, n or POINTS, seed)
+    return _draw(field, field.scale)
 
 
 def field_frames(
@@ -68,7 +68,7 @@ def field_frames(
 ) -> list[Image.Image]:
     """The field at each of a run's checkpoints, with the same axes and colours; about 2 MB each.
 
-    Points in the plane have one scale: the largest exact values of all steps. progress(done, total) is called after
+    Points have one scale: the largest exact values of all steps. progress(done, total) is called after
     each of them.
     """
     if not paths:
@@ -79,20 +79,31 @@ def field_frames(
         if len(dataset.shape) == 3:
             frames.append(field_picture(checkpoint, dataset, n, seed))
         else:
-            check_plane(dataset.shape)
-            frames.append(plane_field(checkpoint, dataset, n or POINTS, seed))
+            frames.append(_points_field(checkpoint, dataset, n or POINTS, seed))
         if progress:
             progress(len(frames), len(paths))
     if len(dataset.shape) == 3:
         return frames
-    scale = pictures.ColourScale(*(max(largest) for largest in zip(*(field.scale for field in frames))))
-    return [draw(field, scale, FRAME_SIZE) for field in frames]
+    scale = tuple(max(largest) for largest in zip(*(field.scale for field in frames)))
+    return [_draw(field, scale, FRAME_SIZE) for field in frames]
 
 
-def check_plane(shape: tuple[int, ...]) -> None:
-    """UserError unless `shape` is that of points in the plane."""
-    if shape != (2,):
-        raise UserError(f"points of {shape[0]} coordinates: the field is drawn only for (n, 2) and images; use those")
+def _points_field(checkpoint, dataset, n, seed):
+    """The field of points; UserError unless they have 1 or 2 coordinates."""
+    if (m := dataset.shape[0]) > 2:
+        rule = "the field is drawn only for (n, 1), (n, 2) and images; use those"
+        raise UserError(f"points of {m} coordinates: {rule}")
+    if m == 2:
+        return plane_field(checkpoint, dataset, n, seed)
+    sources = field_values.charges(checkpoint, dataset, n, seed)
+    return line_field(checkpoint, sources, _title(checkpoint, dataset, sources.eps))
+
+
+def _draw(field, scale, size=SIZE):
+    """The picture of a field of points, with a common scale."""
+    if isinstance(field, LineField):
+        return draw_line_field(field, scale)
+    return draw(field, pictures.ColourScale(*scale), size)
 
 
 def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> PlaneField:

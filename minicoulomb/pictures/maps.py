@@ -12,8 +12,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image, ImageDraw, ImageFont
 
+from minicoulomb.pictures.axes import Axis, counted
 from minicoulomb.pictures.colours import FRAME, INK, NAVY, PAPER, RUST, diverging
-from minicoulomb.pictures.plane import Plane, Square, arrows_opacity, counted
+from minicoulomb.pictures.plane import Plane, Square, arrows_opacity
 
 # Cells along a side of the square: of the values, with interpolation between them, and of the arrows.
 CELLS, ARROWS = 200, 20
@@ -70,9 +71,10 @@ def field_map(
         middle = size + aside // 2
         places = [(middle - 70 * unit, 190 * unit), (middle, 290 * unit), (middle + 160 * unit, 430 * unit)]
     font, (x, y) = ImageFont.load_default(15 * unit), places[0]
+    axes = Axis(square.x, square.side), Axis(square.y, square.side)
     for colour, name, points in ((NAVY, "real", real), (RUST, "generated", generated)):
         draw.ellipse((x, y - 4 * unit, x + 8 * unit, y + 4 * unit), colour)
-        draw.text((x + 16 * unit, y), counted(points, name, square), INK, font, anchor="lm")
+        draw.text((x + 16 * unit, y), counted(points, name, *axes), INK, font, anchor="lm")
         y += 24 * unit
     _draw_bar(picture, draw, *places[1], unit, scale.limit, units[0])
     x, y = map(round, places[2])

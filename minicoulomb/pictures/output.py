@@ -2,7 +2,7 @@
 
 save              a PNG file
 save_animation    a GIF file
-export            samples as samples.png, a grid of images or a scatter plot of points;
+export            samples as samples.png, a grid of images or a picture of points (points.py);
                   as folder/000000.png, 000001.png, ..., one file for each image;
                   or as samples.npz, with `images` (n, h, w, c) uint8 or `x` (n, m), float32, of a file's points float64
 """
@@ -22,7 +22,7 @@ from minicoulomb.data.dataset import to_pixels
 from minicoulomb.errors import UserError, explained
 from minicoulomb.files import atomic_write, draft
 from minicoulomb.pictures.images import image_grid
-from minicoulomb.pictures.plane import scatter
+from minicoulomb.pictures.points import draw_points
 
 # In a larger grid the images are too small.
 LARGEST_GRID = 4096
@@ -67,10 +67,17 @@ def save_animation(frames: Iterable[Image.Image], path: Path, seconds: float = 0
         first.save(file, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
 
 
-def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target: Path, dtype: str = "<f4") -> None:
+def export(
+    blocks: Iterator[np.ndarray],
+    n: int,
+    shape: tuple[int, ...],
+    target: Path,
+    dtype: str = "<f4",
+    real: np.ndarray | None = None,
+) -> None:
     """Write n samples of `shape`, an iterator of blocks, to `target`, in the format of its name.
 
-    Points in a .npz file have the given dtype.
+    Points in a .npz file have the given dtype; in a picture they lie over `real` ones, if any.
 
     Raises UserError for an unknown format, a format that does not fit the samples, or an unwritable place.
     """
@@ -82,7 +89,7 @@ def export(blocks: Iterator[np.ndarray], n: int, shape: tuple[int, ...], target:
             raise UserError(f"{n} images: a grid has at most {LARGEST_GRID}; use -o FOLDER or a .npz file")
         check_memory(f"a picture of {n:,} points", n * POINT, "use a smaller -n, or a .npz file")
         x = np.concatenate(list(blocks))
-        save(image_grid(x) if is_image else scatter(None, x), target)
+        save(image_grid(x) if is_image else draw_points(real, x), target)
     elif target.suffix:
         raise UserError(f"{target}: samples are a .png or .npz file or a folder; use -o samples.png")
     elif not is_image:

@@ -18,13 +18,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from minicoulomb.errors import UserError
+from minicoulomb.pictures.axes import Axis, counted, draw_legend, range_about
 from minicoulomb.pictures.colours import FRAME, GREY, INK, PAPER, RULE, VERMILION
 
 # Arrows are drawn on this many times as many pixels, and averaged.
 FINE = 4
-# Coordinates of a picture are below this, so that their differences and squares are finite.
-LARGEST = 1e150
 
 
 class Square(NamedTuple):
@@ -36,30 +34,14 @@ class Square(NamedTuple):
 
 
 def square_about(points: np.ndarray, margin: float = 1.15) -> Square:
-    """The square around the first two coordinates of points (n, m), `margin` times as wide as the points.
+    """The square around points (n, 2), `margin` times as wide as all but few strays.
 
     UserError if they are not finite, or so large that their squares are not.
     """
-    points = in_plane(points)
-    low, high = points.min(axis=0), points.max(axis=0)
-    if not max(-low.min(), high.max()) < LARGEST:  # so that a NaN is told too
-        raise UserError("points that are not finite, or beyond 1e150: no picture shows them; use other points")
+    low, high = range_about(np.asarray(points, np.float64))
     side = margin * float((high - low).max()) or 1.0
     x, y = (low + high) / 2 - side / 2
     return Square(x, y, side)
-
-
-def in_plane(points: np.ndarray) -> np.ndarray:
-    """The first two coordinates (n, 2) of points (n, m); if m is 1, the second is 0."""
-    points = np.asarray(points, np.float64)
-    return points[:, :2] if points.shape[1] > 1 else np.hstack([points, np.zeros_like(points)])
-
-
-def counted(points: np.ndarray, name: str, square: Square) -> str:
-    """ "2,500 real (3 outside)": how many points (n, m) there are, and how many outside the square."""
-    places = (in_plane(points) - square[:2]) / square.side
-    outside = len(points) - int(_inside(places, 1).sum())
-    return f"{len(points):,} {name}" + (f" ({outside:,} outside)" if outside else "")
 
 
 class Plane:
@@ -70,7 +52,11 @@ class Plane:
 
     def __init__(self, square: Square, size: int = 800, title: str = "", unit: float | None = None):
         self.square, self.size, self.title, self.unit = square, size, title.strip(), unit or size / 800
-        self.left, self.right, self.bottom = (round(room * self.unit) for room in (52, 20, 38))
+        self.axes = Axis(square.x, square.side), Axis(square.y, square.side)
+        font = ImageFont.load_default(15 * self.unit)
+        across, up = ([font.getlength(label) for _, label in axis.ticks(1)] for axis in self.axes)
+        self.left = round(max(52 * self.unit, max(up) + 14 * self.unit))  # room for the longest label
+        self.right, self.bottom = round(max(20 * self.unit, across[-1] / 2)), round(38 * self.unit)
         self.top = round((84 if self.title else 52) * self.unit)
         self.side = size - self.left - self.right
         self.legend: list[tuple[tuple[int, int, int] | None, str]] = []
@@ -92,12 +78,11 @@ class Plane:
         self.ground = np.asarray(colours, np.float64)
 
     def discs(self, points: np.ndarray, colour, name: str, radius: float = 2.6, alpha: float = 0.5) -> None:
-        """Draw a disc at each point (n, m), by its first two coordinates; the legend counts the points outside."""
-        points = in_plane(points)
-        spots = self.pixels(points)
-        opacity = _opacity(spots, self.side, radius * self.unit, alpha)[..., None]  # (side, side, 1)
+        """Draw a disc at each point (n, 2); the legend counts the points outside."""
+        spots = self.pixels(np.asarray(points, np.float64))
+        opacity = disc_opacity(spots, self.side, radius * self.unit, alpha)[..., None]  # (side, side, 1)
         self.ground = (1 - opacity) * self.ground + opacity * colour
-        self.legend.append((colour, counted(points, name, self.square)))
+        self.legend.append((colour, counted(points, name, *self.axes)))
 
     def arrows(self, points: np.ndarray, lengths: np.ndarray) -> None:
         """Draw arrows centred at points (n, 2), of `lengths` (n, 2) in pixels, y up; dots where the length is 0."""
@@ -112,71 +97,41 @@ class Plane:
         page.paste(Image.fromarray(np.rint(self.ground).astype(np.uint8)), (left, top))
         draw = ImageDraw.Draw(page)
         font, bold = ImageFont.load_default(15 * unit), ImageFont.load_default(20 * unit)
-        for place, label in self._ticks(self.square.x):
+        for place, label in self.axes[0].ticks(side):
             draw.text((left + place, top + side + 9 * unit), label, INK, font, anchor="mt")
-        for place, label in self._ticks(self.square.y):
+        for place, label in self.axes[1].ticks(side):
             draw.text((left - 9 * unit, top + side - place), label, INK, font, anchor="rm")
         draw.rectangle((left, top, left + side, top + side), outline=FRAME)
-        bases = self._base(self.square.x), self._base(self.square.y)
+        bases = [axis.base for axis in self.axes]
         if any(bases):
             text = "axes: + ({:.10g}, {:.10g})".format(*bases)
             draw.text((left + side - 8 * unit, top + side - 8 * unit), text, INK, font, anchor="rs")
         if self.title:
             draw.text((left, 34 * unit), self.title, INK, bold, anchor="ls")
-        x: float = left
-        y = top - 20 * unit
-        for colour, label in self.legend:
-            if colour is not None:
-                draw.ellipse((x, y - 5 * unit, x + 10 * unit, y + 5 * unit), colour)
-                x += 18 * unit
-            draw.text((x, y), label, INK, font, anchor="lm")
-            x += font.getlength(label) + 32 * unit
+        draw_legend(draw, font, left, top - 20 * unit, self.legend, unit)
         return page
 
     def _ruled(self):
         """Paper with a line at each tick, (side, side, 3)."""
         paper = Image.new("RGB", (self.side, self.side), PAPER)
         draw = ImageDraw.Draw(paper)
-        for place, _ in self._ticks(self.square.x):
+        for place, _ in self.axes[0].ticks(self.side):
             draw.line((place, 0, place, self.side), RULE)
-        for place, _ in self._ticks(self.square.y):
+        for place, _ in self.axes[1].ticks(self.side):
             draw.line((0, self.side - place, self.side, self.side - place), RULE)
         return np.asarray(paper, np.float64)
 
-    def _ticks(self, start):
-        """3 to 7 pairs (pixels from the start, label), at multiples of 1, 2 or 5 times a power of ten.
 
-        Labels count from the axis's base.
-        """
-        span, step = self.square.side, self._step
-        numbers = range(math.ceil(start / step), math.floor((start + span) / step) + 1)
-        base = round(self._base(start) / step)
-        return [((k * step - start) * self.side / span, f"{(k - base) * step:.6g}") for k in numbers]
-
-    @property
-    def _step(self):
-        """The distance of ticks."""
-        power = 10.0 ** math.floor(math.log10(self.square.side / 4))
-        return power * max(k for k in (1, 2, 5) if k * power <= self.square.side / 4)
-
-    def _base(self, start):
-        """The multiple of 1000 ticks nearest to an axis: 0, but for axes far from the origin, whose labels are long."""
-        return 1000 * self._step * round((start + self.square.side / 2) / (1000 * self._step))
-
-
-def scatter(real: np.ndarray | None, generated: np.ndarray, title: str = "") -> Image.Image:
-    """Generated points (k, m) in colour over real points (n, m), if any, in grey.
+def scatter(real: np.ndarray | None, generated: np.ndarray, title: str = "", name: str = "generated") -> Image.Image:
+    """Generated points (k, 2) in colour over real points (n, 2), if any, in grey.
 
     The square lies around the real points, or without them around the generated ones; the legend counts the points
-    outside. If m > 2, the first two coordinates are drawn and the title says so.
+    outside.
     """
-    m = generated.shape[1]
-    if m != 2:
-        title = f"{title} (coordinates 1 and 2 of {m})" if m > 2 else f"{title} (1 coordinate)"
     plane = Plane(square_about(generated if real is None else real), title=title)
     if real is not None:
         plane.discs(real, GREY, "real")
-    plane.discs(generated, VERMILION, "generated")
+    plane.discs(generated, VERMILION, name)
     return plane.drawn()
 
 
@@ -210,7 +165,7 @@ def _inside(points, side):
     return ((points >= 0) & (points <= side)).all(axis=1)
 
 
-def _opacity(points, side, radius, alpha):
+def disc_opacity(points: np.ndarray, side: int, radius: float, alpha: float) -> np.ndarray:
     """1 - prod_i (1 - alpha c_i) of each pixel (side, side), with discs at `points` (n, 2) in pixels."""
     points = points[_inside(points, side)]
     reach = math.ceil(radius + 0.5)

@@ -4,18 +4,27 @@ import numpy as np
 from PIL import Image
 
 from minicoulomb.arrays.rng import rng_for
-from minicoulomb.data.dataset import Dataset
+from minicoulomb.data.dataset import ArrayDataset, Dataset
 from minicoulomb.pictures.images import image_grid
-from minicoulomb.pictures.plane import scatter
+from minicoulomb.pictures.points import draw_points
 from minicoulomb.training.checkpoint import Checkpoint
 
 IMAGES = 64
 
 
 def training_picture(checkpoint: Checkpoint, dataset: Dataset, x: np.ndarray) -> Image.Image:
-    """Generated points x (n, m) over n real ones, or a grid of the first 64 images of x (n, h, w, c)."""
+    """Generated points x (n, m) over at most n real ones, or a grid of the first 64 images of x (n, h, w, c)."""
     if x.ndim == 4:
         return image_grid(x[:IMAGES])
-    real = dataset.draw(rng_for(checkpoint.config.run.seed, "picture"), len(x))
-    located = checkpoint.space.located
-    return scatter(located(real), located(x), title=f"{dataset.name}, step {checkpoint.state.step:,}")
+    real = real_points(checkpoint, dataset, len(x))
+    title = f"{dataset.name}, step {checkpoint.state.step:,}"
+    return draw_points(real, checkpoint.space.located(x), title)
+
+
+def real_points(checkpoint: Checkpoint, dataset: Dataset, n: int) -> np.ndarray:
+    """All training points (n_train, m) if they are fewer than n, else n drawn at random, in the units of the data."""
+    if isinstance(dataset, ArrayDataset) and dataset.n_train < n:
+        (real,) = dataset.train_blocks(n)
+    else:
+        real = dataset.draw(rng_for(checkpoint.config.run.seed, "picture"), n)
+    return checkpoint.space.located(real)

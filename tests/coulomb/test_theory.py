@@ -3,6 +3,8 @@
 That particles in the field lose energy until they lie as the data do is in test_particles.py.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 from autodiff_cases import problem
@@ -146,3 +148,16 @@ def test_the_force_drawn_back_through_the_generator_climbs_the_potential():
     ).mean()
     slope = (mean(theta + 1e-6 * along) - mean(theta - 1e-6 * along)) / 2e-6
     assert slope == pytest.approx(along @ along, rel=1e-6)
+
+
+def test_a_mini_batch_s_force_on_its_own_samples_repels_them_by_1_of_n_too_little():
+    """E[grad Phi_hat(x_1)] = grad Phi_y(x_1) - (1 - 1/n) grad Phi_x(x_1), over all batches, as docs/beyond.md says."""
+    rng, d, eps, n = np.random.default_rng(0), 2.0, 0.7, 3
+    xs, ys = rng.standard_normal((4, 2)), rng.standard_normal((3, 2))  # p_x and p_y are uniform on these
+    batches = [
+        field(xs[:1], ys[list(y)], xs[[0, *others]], d, eps)
+        for others in itertools.product(range(len(xs)), repeat=n - 1)
+        for y in itertools.product(range(len(ys)), repeat=n)
+    ]
+    repelled_less = field(xs[:1], ys, xs, d, eps) + field(xs[:1], xs, xs[:1], d, eps) / n  # the self-force is 0
+    np.testing.assert_allclose(np.mean(batches, axis=0), repelled_less, rtol=1e-12)

@@ -1,6 +1,7 @@
 """What NumPy has saved becomes a data set, or is refused with the reason."""
 
 import io
+import re
 import tracemalloc
 import zipfile
 
@@ -65,7 +66,12 @@ def with_value(array, index, value):
         (np.zeros((2, 8, 8), np.int64), "int64"),
         (np.zeros((4, 8), np.uint8), "flat pixels"),
         (np.zeros((0, 8, 8, 3), np.uint8), "empty"),
-        (np.zeros(8), "shape"),
+        (np.array(8.0), "shape"),
+        (np.zeros((5, 2), bool), "dtype bool"),
+        (np.zeros((5, 2), complex), "dtype complex128"),
+        (np.zeros((5, 2), ">i4"), "dtype >i4: .* points native floats or integers"),
+        (np.zeros(5, [("x", float), ("y", float)]), r"dtype \[\('x', '<f8'\)"),
+        (np.zeros(5, np.uint8), r"flat pixels .* or x.astype\(float\) for points"),
         (np.zeros((2, 2, 2, 2, 1)), "shape"),
         (np.array([{}, {}]), "not a whole array"),
     ],
@@ -187,7 +193,7 @@ def test_points_elsewhere_and_of_another_size_are_the_same_after_normalisation(t
 def test_a_single_wrong_number_is_named_and_moves_neither_location_nor_scale(tmp_path, n):
     clean = array_dataset(saved(tmp_path, np.delete(moons(n), 3, axis=0), "clean.npy"))
     data = array_dataset(saved(tmp_path, with_value(moons(n), (3, 1), 1e5)))
-    assert clean.remark is None
+    assert "far" not in (clean.remark or "")
     assert (data.scale, data.location) == (pytest.approx(clean.scale), pytest.approx(clean.location))
     assert data.bound < 10 * data.scale
     assert "a.npy: 1 of the points lie far from all others, the first in row 3" in data.remark
@@ -204,7 +210,7 @@ def test_clusters_and_equal_points_are_no_wrong_numbers(tmp_path, share):
     points = np.where(np.arange(1000)[:, None] < 1000 * share, 0.0, moons(1000) + 50)
     for name, array in {"one.npy": points, "two.npy": np.hstack([moons(1000), points])}.items():
         data = array_dataset(saved(tmp_path, array, name))
-        assert data.remark is None
+        assert "far" not in (data.remark or "")
         assert data.scale == pytest.approx(np.sqrt(array.var(axis=0).mean()))
 
 
@@ -255,3 +261,29 @@ def test_a_member_that_is_no_array_or_unfolds_too_far_is_refused(tmp_path, monke
     np.savez_compressed(path, x=np.zeros((2**10, 32, 32), np.uint8))
     with pytest.raises(UserError, match=r"x\.npy: .* bytes would unfold to"):
         load_array(path)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint32, np.float16])
+@pytest.mark.parametrize("shape", [(500,), (500, 2)])
+def test_integers_and_a_single_coordinate_are_points(tmp_path, dtype, shape):
+    array = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+    data = array_dataset(saved(tmp_path, array))
+    assert isinstance(data.array, np.memmap)
+    assert data.shape == (shape[1:] or (1,))
+    assert data.scale == pytest.approx(array.astype(float).std(axis=0).mean(), rel=0.02)
+    assert (data.rows() + data.location == array.reshape(500, -1)).all()
+    assert data.draw(np.random.default_rng(0), 9).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        (moons(20), "20 points are few: samples may copy them"),
+        (np.random.default_rng(0).standard_normal((300, 101)), "101 coordinates are many"),
+        (moons() * [1, 1000], r"from 0.93 \(column 1\) to .* \(column 2\): .* divide each column by its own"),
+        (moons().round(0), "% of the points repeat others"),
+    ],
+)
+def test_what_training_can_do_little_about_is_told(tmp_path, points, said):
+    assert re.search(said, array_dataset(saved(tmp_path, points)).remark)
+    assert array_dataset(saved(tmp_path, moons() * [1, 19])).remark is None

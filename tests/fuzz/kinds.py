@@ -98,6 +98,7 @@ def kinds() -> dict[str, Kind]:
     return {
         "points.npy": train("points.npy"),
         "images.npy": train("images.npy"),
+        "points.csv": train("points.csv"),
         "points.npz": train("points.npz", layers=("zip",), checked=True),
         "images.npz": train("images.npz", layers=("zip",), checked=True),
         "png": image("png/a.png", layers=("png",)),
@@ -155,6 +156,7 @@ def make_world(world: Path) -> Path:
     points, images = rng.standard_normal((40, 2)), rng.integers(0, 256, (20, 8, 8, 1), np.uint8)
     np.save(world / "points.npy", points)
     np.save(world / "images.npy", images)
+    np.savetxt(world / "points.csv", points, delimiter=",", header="x,y", comments="")
     np.savez_compressed(world / "points.npz", x=points)
     np.savez(world / "images.npz", images=images, labels=np.arange(20))
     for suffix, form in {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "gif": "GIF"}.items():

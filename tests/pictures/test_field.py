@@ -34,6 +34,8 @@ from minicoulomb.pictures.field_values import (
     learned_force,
     learned_potential,
 )
+from minicoulomb.pictures.line import CELLS
+from minicoulomb.pictures.line_field import line_field
 from minicoulomb.pictures.maps import STEPS, arrow_lengths, zero_level
 from minicoulomb.presets import resolve
 from minicoulomb.training import checkpoint as checkpoints
@@ -332,10 +334,27 @@ def test_the_picture_is_the_same_where_the_arrays_are_on_a_device():
         assert (np.abs(pages[0] - pages[1]) > 1).mean() < 1e-4
 
 
-def test_only_the_plane_and_images_have_a_picture():
+def test_curves_on_a_line_are_phi_and_d():
+    dataset = ring()
+    dataset.shape, dataset.draw = (1,), lambda rng, n, held_out=False: rng.standard_normal((n, 1))
+    checkpoint = start(EXPERIMENTS["relative"][0].replace(data="points"), dataset, 5)
+    sources = charges(checkpoint, dataset, 40)
+    field = line_field(checkpoint, sources, "title")
+    a = np.linspace(field.axis.start, field.axis.start + field.axis.span, CELLS)[:, None]
+    np.testing.assert_allclose(field.curves[0].values, exact_potential(a, sources))
+    np.testing.assert_allclose(field.curves[1].values, learned_potential(a, checkpoint, sources.eps))
+    assert f"r2 {fit(sources, checkpoint):.2f}" in field.curves[1].name
+    assert field.scale == (-field.curves[0].values.min(), field.curves[0].values.max())
+    picture = field_picture(checkpoint, dataset, 40)
+    assert picture.size[1] > 2 * 320
+    baseline = checkpoint._replace(config=checkpoint.config.replace(objective="gan"))
+    assert len(line_field(baseline, sources, "title").curves) == 1
+
+
+def test_only_lines_planes_and_images_have_a_picture():
     dataset = ring()
     dataset.shape = (3,)
-    with pytest.raises(UserError, match=r"3 coordinates.*\(n, 2\)"):
+    with pytest.raises(UserError, match=r"3 coordinates.*\(n, 1\), \(n, 2\)"):
         field_picture(start(PLANE.replace(data="points"), dataset), dataset)
     with pytest.raises(UserError, match="101 rows.*100"):
         field_picture(start(IMAGES, digits()), digits(), 101)
