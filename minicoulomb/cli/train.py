@@ -9,6 +9,7 @@ import click
 from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, open_reference, run_directory
 from minicoulomb.cli.console import Console, say, showing, table, warn
 from minicoulomb.cli.options import config_options, flag, named
+from minicoulomb.data.source import Source
 from minicoulomb.data.sources import find
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import distance, fit, measure, measured, mode_metrics, parts_of
@@ -70,7 +71,8 @@ def train(preset, out, resume, init_from, until, yes, dry_run, **options):
             return
 
     found = found or find(config.data.data)
-    if found.kind == "images":  # check that their size fits the networks before they are decoded
+    warn(found.about)
+    if isinstance(found.decoded(config), Source):  # check that their size fits the networks before they are decoded
         build(config.networks, SampleSpace(found.shape(config)))
     cache = (run_directory(resume).parent if resume else out) / "cache"
     dataset = open_data(config, cache, found, checkpoint.space if resume else None, same=True)
