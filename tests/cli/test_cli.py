@@ -31,7 +31,7 @@ def trained_images(tmp_path_factory):
     """A finished run of 4 steps of a small convolutional pair on the digits."""
     out = tmp_path_factory.mktemp("runs")
     run("train", *SMALL_IMAGES, "--steps", 4, "--out", out)
-    return out / "00000-digits"
+    return out / "00000-digits-conv"
 
 
 # Training
@@ -96,6 +96,25 @@ def test_runs_are_numbered(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000-ring", "00001-ring"]
 
 
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--preset", "ring"], "ring"),
+        (["--data", "ring", "--preset", "ring"], "ring"),
+        (["--preset", "paper-grid"], "paper-grid"),
+        (["--preset", "grid", "--data", "ring"], "ring-grid"),
+        (["--data", "points.npy"], "points"),
+        (["--data", "points.npy", "--preset", "points"], "points"),
+        (["--data", "points.npy", "--preset", "ring"], "points-ring"),
+    ],
+)
+def test_a_run_is_named_by_its_data_and_by_a_preset_that_is_not_theirs(tmp_path, monkeypatch, options, name):
+    monkeypatch.chdir(tmp_path)
+    np.save("points.npy", np.random.default_rng(0).standard_normal((30, 2)))
+    run("train", *options, "--steps", 1, "--batch-size", 4, "--sample-every", 0, "--g-width", 2, "--d-width", 2)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [f"00000-{name}"]
+
+
 def test_a_dry_run_prints_the_resolved_configuration_and_writes_nothing(tmp_path):
     values = json.loads(run("train", "--preset", "grid", "--lr-g", 0.5, "--dry-run", "--out", tmp_path / "runs"))
     assert values["lr_g"] == 0.5
@@ -114,7 +133,7 @@ def test_the_algorithm_of_convolutions_changes_nothing_but_rounding(tmp_path):
     for algorithm in ("direct", "winograd"):
         options = ["--convolution", algorithm, "--dtype", "float64", "--steps", 1]
         run("train", *SMALL_IMAGES, *options, "--out", tmp_path / algorithm)
-        folder = tmp_path / algorithm / "00000-digits"
+        folder = tmp_path / algorithm / "00000-digits-conv"
         assert json.loads((folder / "config.json").read_text())["convolution"] == algorithm
         losses.append(json.loads((folder / "metrics.jsonl").read_text().splitlines()[0]))
     for name in ("loss_d", "loss_g", "mmd2"):
@@ -397,6 +416,14 @@ def test_the_networks_are_listed_with_shapes_and_parameters():
     assert "  BatchNorm, leaky_relu  16x16x128 " in output
 
 
+def test_the_columns_of_networks_of_any_size_stand_apart():
+    for line in run("models", "resnet", "--size", 1024).splitlines():
+        assert line.startswith(("generator", "discriminator")) or re.fullmatch(r"(  \S.*\S) +\S+  +[\d,]+|", line), line
+    lines = run("models", "my", "--size", 1024).splitlines()
+    rows = [line for line in lines if line.startswith("  ")]
+    assert all(len(re.split(r"  +", row.strip())) == 3 for row in rows)
+
+
 def test_gradients_are_checked(tmp_path):
     output = run("gradcheck", "--model", "mlp")
     assert "BatchNorm" in output
@@ -611,7 +638,7 @@ def test_the_command_line_imports_no_library_that_a_command_may_not_need():
 
 
 def test_the_help_lists_every_command_with_its_purpose():
-    listed = run("--help").split("Commands:\n")[1].splitlines()
+    listed = run("--help").split("Commands:\n")[1].partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in listed] == COMMANDS
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
     assert "No such command 'cli'" in run("cli", status=2)

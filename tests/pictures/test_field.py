@@ -462,7 +462,7 @@ def test_the_command_draws_a_run_a_checkpoint_and_a_preset(trained, tmp_path, mo
 def test_the_command_draws_forces_on_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("train", *SMALL_IMAGES, "--steps", 2, "--out", "runs")
-    run("field", "runs/00000-digits", "-n", 3, "-o", "force.png")
+    run("field", "runs/00000-digits-conv", "-n", 3, "-o", "force.png")
     assert np.abs(pixels("force.png").astype(int) - (213, 94, 0)).max(axis=2).min() == 0  # the frames of samples
 
 
