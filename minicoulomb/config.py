@@ -36,6 +36,16 @@ def _check(f, value):
         raise UserError(f"{f.name} {value!r:.80}: {rule}; {_flag(f.name)} is: {f.metadata['help']}")
 
 
+def fitting_side(side: int) -> int:
+    """The smallest side from `side` on that convolutional networks halve down to 4, 5, 6 or 7: one of these times 2**k.
+
+    >>> [fitting_side(side) for side in (5, 28, 30, 32, 33)]
+    [8, 28, 32, 32, 40]
+    """
+    step = 2 ** (max(side, 8).bit_length() - 3)
+    return max(8, -(-side // step) * step)
+
+
 def _flag(name):
     return f"--{name.replace('_', '-')}"
 
@@ -58,9 +68,12 @@ class Data(_Part):
         "grid",
         "data: grid, ring, digits, a folder, zip or tar of images, an LMDB, CIFAR-10, a .npy or .npz array, or .csv",
     )
-    size: int | None = setting(None, "side of the training images, 4 * 2**k pixels  [64; CIFAR-10: 32]", low=8)
+    size: int | None = setting(
+        None, "side of the training images: 4, 5, 6 or 7 times 2**k pixels  [that of small images; 32]", low=8
+    )
     crop: int | None = setting(None, "side of the central square cut from each image  [the largest]", low=1)
-    channels: int | None = setting(None, "3: colour images, 1: grey images  [3]", low=1, high=3)
+    pad: bool = setting(False, "put whole images on a square of the colour of their border instead of cutting")
+    channels: int | None = setting(None, "3: colour images, 1: grey images  [as the images are]", low=1, high=3)
     skip_bad: bool = setting(False, "skip images that cannot be read instead of stopping")
     hold_out_every: int = setting(10, "keep every n-th sample out of training, for evaluation; 0: none", low=0)
 

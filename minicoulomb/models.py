@@ -1,7 +1,8 @@
 """The paper's networks, for data of any size: Networks -> (generator, discriminator).
 
 For images of side 4 * 2**k the convolutional pairs have k layers of stride 2 between the image and 4x4; channels
-double towards 4x4. PAPER's 64x64 is k = 4: generator `my` from 4x4x1024, discriminator `my-big` up to 4x4x1024.
+double towards 4x4. PAPER's 64x64 is k = 4: generator `my` from 4x4x1024, discriminator `my-big` up to 4x4x1024. The
+smallest layer may have a side of 5, 6 or 7 as well: images of 28x28 end at 7x7.
 
     mlp     any shape     G  linear + activation, depth times; linear; bound tanh(scale h / bound)
                           D  x / scale; linear + activation, depth times; linear -> 1
@@ -34,10 +35,10 @@ the difference between the means of the two batches).
 
 from dataclasses import replace
 from itertools import pairwise
-from math import log2, prod
+from math import prod
 
 from minicoulomb.arguments import check_type
-from minicoulomb.config import Networks
+from minicoulomb.config import Networks, fitting_side
 from minicoulomb.errors import UserError
 from minicoulomb.layers import (
     ELU,
@@ -81,7 +82,8 @@ def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     Raises
     ------
     UserError
-        If a network is convolutional and samples are not square images of side 4 * 2**k, k >= 1; for other classes.
+        If a network is convolutional and samples are not square images of side 4 to 7 times 2**k, k >= 1; for other
+        classes.
 
     Examples
     --------
@@ -127,8 +129,10 @@ def _mlp(c_in, width, depth, activation, c_out):
 
 def _my_generator(networks, space):
     """`g_width` channels (128) before the last layer."""
-    widths = _doubling(networks.g_width or 128, space)[::-1]
-    layers = [Linear(networks.latent, 16 * widths[0], He("relu")), ReLU(), Reshape((4, 4, widths[0]))]
+    base, widths = _doubling(networks.g_width or 128, space)
+    widths = widths[::-1]
+    first = Linear(networks.latent, base**2 * widths[0], He("relu"))
+    layers = [first, ReLU(), Reshape((base, base, widths[0]))]
     layers += _extra_generator_layers(networks, widths[0])
     for c_in, c_out in pairwise(widths):
         layers += [ConvTranspose(c_in, c_out, **_MY, bias=False, init=He("relu")), BatchNorm(c_out, ReLU())]
@@ -137,12 +141,12 @@ def _my_generator(networks, space):
 
 def _my_discriminator(networks, space, width=64):
     """`d_width` channels (64, and 128 for my-big) after the first layer."""
-    widths = _doubling(networks.d_width or width, space)
+    base, widths = _doubling(networks.d_width or width, space)
     layers = []
     for c_in, c_out in zip([space.shape[-1], *widths], widths):
         layers += [Conv(c_in, c_out, **_MY, bias=False, init=He("leaky_relu")), BatchNorm(c_out, LeakyReLU())]
     layers += _extra_discriminator_layers(networks, widths[-1])
-    return [*layers, Reshape((16 * widths[-1],)), Linear(16 * widths[-1], 1)]
+    return [*layers, Reshape((base**2 * widths[-1],)), Linear(base**2 * widths[-1], 1)]
 
 
 def _my_big_discriminator(networks, space):
@@ -151,8 +155,9 @@ def _my_big_discriminator(networks, space):
 
 def _dcgan_generator(networks, space):
     """`g_width` channels (64) before the last layer: 512 at 4x4 for 64x64, as in TensorFlow's official code."""
-    widths = _doubling(networks.g_width or 64, space)[::-1]
-    first = ConvTranspose(networks.latent, widths[0], 4, bias=False, init=He("relu"))
+    base, widths = _doubling(networks.g_width or 64, space)
+    widths = widths[::-1]
+    first = ConvTranspose(networks.latent, widths[0], base, bias=False, init=He("relu"))
     layers = [Reshape((1, 1, networks.latent)), first, BatchNorm(widths[0], ReLU())]
     layers += _extra_generator_layers(networks, widths[0])
     for c_in, c_out in pairwise(widths):
@@ -162,17 +167,18 @@ def _dcgan_generator(networks, space):
 
 def _dcgan_discriminator(networks, space):
     """`d_width` channels (64) after the first layer."""
-    widths = _doubling(networks.d_width or 64, space)
+    base, widths = _doubling(networks.d_width or 64, space)
     layers = [Conv(space.shape[-1], widths[0], **_DCGAN, init=He("leaky_relu")), LeakyReLU()]
     for c_in, c_out in pairwise(widths):
         layers += [Conv(c_in, c_out, **_DCGAN, bias=False, init=He("leaky_relu")), BatchNorm(c_out, LeakyReLU())]
-    return [*layers, *_extra_discriminator_layers(networks, widths[-1]), Conv(widths[-1], 1, 4)]
+    return [*layers, *_extra_discriminator_layers(networks, widths[-1]), Conv(widths[-1], 1, base)]
 
 
 def _resnet_generator(networks, space):
     """`g_width` channels (64) before the last layer: 512 at 4x4 for 64x64."""
-    widths = _doubling(networks.g_width or 64, space)[::-1]
-    layers = [Linear(networks.latent, 16 * widths[0]), Reshape((4, 4, widths[0]))]
+    base, widths = _doubling(networks.g_width or 64, space)
+    widths = widths[::-1]
+    layers = [Linear(networks.latent, base**2 * widths[0]), Reshape((base, base, widths[0]))]
     layers += _extra_generator_layers(networks, widths[0])
     for c, o in pairwise([widths[0], *widths]):
         shortcut = Sequential(Conv(c, o, 1, bias=False), Upsample())
@@ -182,13 +188,13 @@ def _resnet_generator(networks, space):
 
 def _resnet_discriminator(networks, space):
     """`d_width` channels (64) after the first layer."""
-    widths = _doubling(networks.d_width or 64, space)
+    base, widths = _doubling(networks.d_width or 64, space)
     layers = [Conv(space.shape[-1], widths[0], 3, padding=1, bias=False)]
     for c, o in pairwise([*widths, 2 * widths[-1]]):
         shortcut = Sequential(AveragePool(), Conv(c, o, 1, bias=False))
         layers.append(Residual(*_resnet_branch(c, o, AveragePool()), shortcut=shortcut))
     layers += _extra_discriminator_layers(networks, 2 * widths[-1])
-    return [*layers, Reshape((32 * widths[-1],)), Linear(32 * widths[-1], 1)]
+    return [*layers, Reshape((2 * base**2 * widths[-1],)), Linear(2 * base**2 * widths[-1], 1)]
 
 
 def _resnet_branch(c, o, resample):
@@ -205,21 +211,19 @@ def _extra_discriminator_layers(networks, c):
 
 
 def _doubling(first, space):
-    """Channels of the layers between image and 4x4, from the image's side on: first, 2 first, 4 first, ..."""
+    """Side of the smallest layer; channels of the layers up to it, from the image's side on: first, 2 first, ..."""
     if len(space.shape) != 3 or space.shape[0] != space.shape[1]:
         raise UserError(
             f"samples of shape {space.shape}: convolutional networks take square images; use --generator mlp "
-            "and --discriminator mlp, or --size for a folder"
+            "and --discriminator mlp, or --size for images"
         )
-    side = space.shape[0]
-    k = log2(side / 4)
-    if k != int(k) or k < 1:
-        raise UserError(f"image side {side}: must be 4 * 2**k (8, 16, 32, 64, ...); use --size {_nearest_side(side)}")
-    return [first * 2**i for i in range(int(k))]
-
-
-def _nearest_side(side):
-    return 4 * 2 ** max(1, round(log2(max(side, 8) / 4)))
+    side, fitting = space.shape[0], fitting_side(space.shape[0])
+    if side != fitting:
+        raise UserError(
+            f"image side {side}: must be 4, 5, 6 or 7 times 2**k (28, 32, 40, 64, ...); use --size {fitting}"
+        )
+    k = side.bit_length() - 3
+    return side >> k, [first * 2**i for i in range(k)]
 
 
 GENERATORS = {"mlp": _mlp_generator, "my": _my_generator, "dcgan": _dcgan_generator, "resnet": _resnet_generator}

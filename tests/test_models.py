@@ -61,9 +61,9 @@ def test_biases_in_the_blocks_of_resnet_would_change_nothing():
         assert biased.size > network.size
 
 
-@pytest.mark.parametrize("side", [32, 64, 128])
+@pytest.mark.parametrize(("side", "smallest"), [(32, 4), (64, 4), (128, 4), (10, 5), (28, 7), (48, 6)])
 @pytest.mark.parametrize(("generator", "discriminator"), CONVOLUTIONAL)
-def test_networks_for_every_side_have_4x4_at_their_other_end(generator, discriminator, side):
+def test_networks_for_every_side_have_4x4_to_7x7_at_their_other_end(generator, discriminator, side, smallest):
     config = Config.of(generator=generator, discriminator=discriminator, latent=3, g_width=1, d_width=1)
     G, D = build(config.networks, SampleSpace((side, side, 3)))
     rng = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def test_networks_for_every_side_have_4x4_at_their_other_end(generator, discrimi
     assert np.isfinite(dtheta).all()
     assert all(view.any() for view in G.named_views(dtheta).values())
     for network in (G, D):
-        assert (4, 4) in [shape[:2] for _, shape, _ in network.summary()]
+        assert min(shape[0] for _, shape, _ in network.summary() if len(shape) == 3 and shape[0] > 1) == smallest
 
 
 def test_extra_layers_are_3x3_convolutions_at_4x4():
@@ -122,14 +122,16 @@ def test_an_mlp_generates_points_within_the_bound_and_of_the_data_s_size():
 
 @pytest.mark.parametrize("shape", [(60, 60, 3), (4, 4, 3), (32, 16, 3), (2,)])
 @pytest.mark.parametrize(("generator", "discriminator"), CONVOLUTIONAL)
-def test_images_that_do_not_halve_down_to_4x4_are_refused(shape, generator, discriminator):
-    with pytest.raises(UserError, match="4 \\* 2\\*\\*k|square images"):
+def test_images_that_do_not_halve_down_to_4x4_or_7x7_are_refused(shape, generator, discriminator):
+    with pytest.raises(UserError, match=r"7 times 2\*\*k|square images"):
         build(Config.of(generator=generator, discriminator=discriminator).networks, SampleSpace(shape))
 
 
-def test_the_remedy_for_a_wrong_side_is_the_nearest_right_one():
-    with pytest.raises(UserError, match="--size 64"):
-        build(Config.of(generator="my").networks, SampleSpace((60, 60, 3)))
+@pytest.mark.parametrize(("side", "right"), [(4, 8), (9, 10), (30, 32), (33, 40), (60, 64), (100, 112)])
+def test_the_remedy_for_a_wrong_side_is_the_next_right_one(side, right):
+    with pytest.raises(UserError, match=f"--size {right}$"):
+        build(Config.of(generator="my").networks, SampleSpace((side, side, 3)))
+    build(Config.of(generator="my", g_width=1).networks, SampleSpace((right, right, 3)))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from minicoulomb.arrays.threads import set_threads
 from minicoulomb.cli.console import showing, skipped, warn
 from minicoulomb.config import FILES, Config
 from minicoulomb.data.dataset import Dataset, check_shape
-from minicoulomb.data.sources import BUILT_IN, Found, find, open_dataset
+from minicoulomb.data.sources import BUILT_IN, Found, find, open_dataset, suit
 from minicoulomb.diagnostics import Diverged
 from minicoulomb.errors import UserError, printable
 from minicoulomb.files import check_place
@@ -77,9 +77,12 @@ def run_directory(path: Path) -> Path:
 def configure(preset: str | None, chosen: dict[str, Any]) -> tuple[Config, Found]:
     """The configuration of a preset with the chosen settings, and what `find` says of its data.
 
-    Without a preset the kind of the data determines it; the eps of "points" follows from their spread.
+    Without a preset the kind of the data determines it; the eps of "points" follows from their spread, and the size
+    and channels of "images" from a look at a few.
     """
     found = find(chosen.get("data") or resolve(preset).data.data)
+    if preset in (None, "images") and found.kind in ("images", "array"):
+        found, chosen = suit(found, chosen)
     return resolve(preset, found.kind, found.scale, **chosen | _absolute(chosen)), found
 
 
@@ -95,9 +98,10 @@ def open_data(
     """
     found = found or find(config.data.data)
     if space:
-        decoded = found.kind == "images" and len(space.shape) == 3  # an array has its own size
+        decoded = found.kind in ("images", "array") and len(space.shape) == 3
         size, _, channels = space.shape if decoded else (None, None, None)
-        config = config.replace(size=size, channels=channels, crop=config.data.crop if decoded else None)
+        cut = {"crop": config.data.crop, "pad": config.data.pad} if decoded else {"crop": None, "pad": False}
+        config = config.replace(size=size, channels=channels, **cut)
         check_shape(config.data.data, found.shape(config), space.shape)
     dataset = open_dataset(config, cache, showing("preparing"), skipped, found)
     warn(dataset.remark)

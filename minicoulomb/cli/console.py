@@ -28,9 +28,19 @@ LONGEST = 10**13
 FORMATS = {
     "loss_d": "loss_d {:.4f}",
     "loss_g": "loss_g {:+.4f}",
-    "mmd2": "mmd2 {:.5f}",
+    "mmd2": "batch mmd2 {:.5f}",
     "samples_per_second": "{:,.0f} samples/s",
     "r2": "r2 {:+.2f}",
+}
+# Of the samples in a picture.
+PICTURED = {
+    "sample_mmd2": "mmd2 {:.5f}",
+    "mmd2_floor": "floor {:.5f}",
+    "modes20": "modes20 {}",
+    "high_quality": "high quality {:.3f}",
+    "classes": "classes {}",
+    "d_correlation": "D's correlation {:.2f}",
+    "d_correlation_limit": "limit {:.2f}",
 }
 
 
@@ -57,8 +67,9 @@ class Console:
         step = metrics["step"]
         if "fid" in metrics:
             self.line(f"step {step}: FID {metrics['fid']:.3f}" + ", the lowest so far" * metrics["best"])
-        numbers = [form.format(metrics[name]) for name, form in FORMATS.items() if name in metrics]
-        left = self._seconds_left(step)
+        if pictured := _numbers(PICTURED, metrics):
+            self.line(f"samples at step {step}:  {'  '.join(pictured)}")
+        numbers, left = _numbers(FORMATS, metrics), self._seconds_left(step)
         if left is not None:
             numbers.insert(0, f"{timedelta(seconds=round(left))} left")
         text = "  ".join([f"step {step}/{self.steps}", *numbers])
@@ -80,6 +91,10 @@ class Console:
             if left > LONG:
                 self.line(f"about {in_words(left)} left" + f"; faster: {self.faster}" * bool(self.faster))
         return left
+
+
+def _numbers(formats, metrics):
+    return [form.format(metrics[name]) for name, form in formats.items() if name in metrics]
 
 
 def showing(what: str, unit: str = "images", patience: float = 0) -> Callable[[int, int], None]:

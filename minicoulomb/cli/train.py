@@ -2,7 +2,6 @@
 
 import sys
 from functools import partial
-from math import prod
 from pathlib import Path
 
 import click
@@ -10,14 +9,15 @@ import click
 from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, open_reference, run_directory
 from minicoulomb.cli.console import Console, say, showing, table, warn
 from minicoulomb.cli.options import Grouped, config_options, flag, named
+from minicoulomb.data.source import Source
 from minicoulomb.data.sources import find
 from minicoulomb.errors import UserError
-from minicoulomb.evaluation.evaluate import EVALUATED, SMALL, has_modes, mode_metrics
-from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
+from minicoulomb.evaluation.evaluate import distance, fit, measure, measured, mode_metrics, parts_of
+from minicoulomb.evaluation.verdict import verdict
 from minicoulomb.fid import compare
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.pictures import save
-from minicoulomb.pictures.training_picture import IMAGES, training_picture
+from minicoulomb.pictures.training_picture import training_picture
 from minicoulomb.presets import PRESETS, preset_of
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import train as train_run
@@ -78,7 +78,8 @@ def train(preset, out, resume, init_from, until, yes, dry_run, **options):
             return
 
     found = found or find(config.data.data)
-    if found.kind == "images":  # check that their size fits the networks before they are decoded
+    warn(found.about)
+    if isinstance(found.decoded(config), Source):  # check that their size fits the networks before they are decoded
         build(config.networks, SampleSpace(found.shape(config)))
     cache = (run_directory(resume).parent if resume else out) / "cache"
     dataset = open_data(config, cache, found, checkpoint.space if resume else None, same=True)
@@ -171,26 +172,36 @@ def _train(run, checkpoint, dataset, backend, until, fid, stop, faster):
         f"{run.path}: {dataset.name}, step {state.step} to {until}, "
         f"{backend.name}{', TF32' * backend.tf32}, {config.run.dtype}, seed {config.run.seed}"
     )
-    look = partial(_look, checkpoint, dataset)
+    seen = {}
+    look = partial(_look, checkpoint, dataset, seen)
     with stop:
         train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid and partial(fid, stop))
     if state.step < config.algorithm.steps:
         console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")
         sys.exit(128 + stop.signal if stop else 0)
-    if prod(dataset.shape) <= SMALL:
-        x = samples(checkpoint.G, state, EVALUATED, config.run.seed, config.run.batch_statistics)
-        for line in table(evaluate_samples(x, dataset, config)):
-            console.line(line)
+    x = samples(checkpoint.G, state, measured(dataset.shape), config.run.seed, config.run.batch_statistics)
+    metrics = measure(checkpoint, dataset, x, config.run.seed, d=seen)
+    for line in (*table(metrics), *verdict(metrics, parts_of(dataset), config)):
+        console.line(line)
     console.line(f"picture: {run.picture_path(state.step)}")
 
 
-def _look(checkpoint, dataset, path):
-    """Draw samples of the same z at every step, and return how they cover modes or classes."""
+def _look(checkpoint, dataset, seen, path):
+    """Draw samples of the same z at every step, and return what is quickly measured of them and of D, kept in `seen`.
+
+    The squared MMD of samples has another name than that of a mini-batch, mmd2.
+    """
     config, space, G, _, state = checkpoint
-    n = EVALUATED if len(space.shape) < 3 or has_modes(dataset) else IMAGES
+    n = measured(space.shape)
     x = samples(G, state, n, config.run.seed, config.run.batch_statistics)
     save(training_picture(checkpoint, dataset, x), path)
-    return mode_metrics(x, dataset)
+    if not state.step:  # before the first step nothing is logged
+        return {}
+    seen.clear()
+    seen.update(fit(checkpoint, dataset, n, config.run.seed))
+    found = mode_metrics(x, dataset) | distance(x, dataset, config) | seen
+    found.pop("reference_samples", None)
+    return {"sample_mmd2" if name == "mmd2" else name: value for name, value in found.items()}
 
 
 def _check_resumable(preset, init_from, chosen):

@@ -17,13 +17,15 @@ is 21 standard deviations away.
 
 import math
 import zipfile
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from minicoulomb.arrays.rng import rng_for
-from minicoulomb.data.dataset import ArrayDataset
+from minicoulomb.data.dataset import ArrayDataset, to_pixels
+from minicoulomb.data.source import Entry, Source
 from minicoulomb.data.tables import is_table, read_table
 from minicoulomb.errors import UserError, explained
 from minicoulomb.untrusted import array_in, opened
@@ -53,6 +55,27 @@ def array_dataset(path: Path) -> ArrayDataset:
         remarks.append(f"one in {_stride(array)} blocks of rows is checked now, the others when they are drawn")
     dataset.remark = f"{path}: {'; '.join(remarks)}" if remarks else None
     return dataset
+
+
+class Rows(Source):
+    """The images of an array, to be cut and resized like files."""
+
+    kind = "array"
+
+    def __init__(self, path, size, channels):
+        super().__init__(path)
+        self.size, self.channels = size, channels
+
+    def entries(self):
+        array = load_array(self.path)
+        for i in range(len(array)):
+            yield Entry(f"{i:012}", array[i].nbytes, [i])
+
+    @contextmanager
+    def reader(self):
+        array = load_array(self.path)
+        channels = 0 if self.channels == 1 else slice(None)  # Pillow's grey images are (h, w)
+        yield lambda entry: to_pixels(array[entry.where[0]][..., channels])
 
 
 def load_array(path: Path) -> np.ndarray:

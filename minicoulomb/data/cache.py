@@ -53,6 +53,7 @@ def prepare(
     size: int,
     crop: int | None = None,
     channels: int = 3,
+    pad: bool = False,
     skip_bad: bool = False,
     workers: int = 1,
     progress: Callable[[int, int], object] | None = None,
@@ -65,8 +66,9 @@ def prepare(
         the images, as data/sources.py finds them
     target
         the .npy file; its manifest and list are put beside it
-    size, crop, channels
-        the geometry of data/images.py: (size, size, channels) from the central crop x crop square
+    size, crop, channels, pad
+        the geometry of data/images.py: (size, size, channels) from the central crop x crop square, or from the whole
+        image on a square
     skip_bad
         leave out an image that cannot be decoded, instead of stopping
     workers
@@ -79,11 +81,12 @@ def prepare(
     UserError
         if the source or an image cannot be read, or the target cannot be written or is not a cache
     """
-    check_geometry(size, crop, channels)
+    check_geometry(size, crop, channels, pad)
     target = Path(target)
     if target.suffix != ".npy":
         raise UserError(f"{target}: the output is a .npy file; use {target.with_suffix('.npy')}")
     settings = {"version": VERSION, "size": size, "crop": crop, "channels": channels, "filter": FILTER.name}
+    settings |= {"pad": True} if pad else {}
     about = {"settings": settings, "source": {"kind": source.kind, "stamp": source.stamp()}}
     remedy = "free some space or choose another place, and run the same command again"
     with explained(f"{target}: cannot be written", remedy):
@@ -95,14 +98,14 @@ def prepare(
             if report := _reusable(source, target, about, skip_bad):  # another process has made it meanwhile
                 partial.discard()
                 return report
-            job = Job(source, partial.files, BATCH, size, crop, channels)
+            job = Job(source, partial.files, BATCH, size, crop, channels, pad)
             return _make(job, partial, target, about, skip_bad, workers, progress)
 
 
-def cache_path(source: Path, size: int, crop: int | None, channels: int, root: Path) -> Path:
+def cache_path(source: Path, size: int, crop: int | None, channels: int, root: Path, pad: bool = False) -> Path:
     """Where `root` keeps the cache of the data at `source` with these settings: root/name-hash.npy."""
     resolved = Path(source).resolve()
-    settings = os.fsencode(resolved) + repr((size, crop, channels)).encode()
+    settings = os.fsencode(resolved) + repr((size, crop, channels, *["pad"] * pad)).encode()
     return Path(root) / f"{resolved.name[:40]}-{hashlib.sha256(settings).hexdigest()[:12]}.npy"
 
 

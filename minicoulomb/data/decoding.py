@@ -53,6 +53,7 @@ class Job(NamedTuple):
     size: int
     crop: int | None
     channels: int
+    pad: bool = False
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[int], DecodedBatch]]:
@@ -69,7 +70,8 @@ class Job(NamedTuple):
                 if entry.size > LARGEST:
                     raise UserError(f"{entry.size:,} bytes: no image may have more than {LARGEST:,}; remove it")
                 with explained("cannot be decoded", "replace or remove it", Exception):
-                    pixels.append(decode_image(read(entry), self.size, self.crop, self.channels).tobytes())
+                    image = decode_image(read(entry), self.size, self.crop, self.channels, self.pad)
+                    pixels.append(image.tobytes())
             except UserError as error:
                 bad.append((entry.name, str(error)))
         return DecodedBatch(len(entries), b"".join(pixels), bad)

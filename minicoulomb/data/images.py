@@ -1,6 +1,6 @@
 """Image files -> uint8 pixels: turn upright, crop the centre, convert to grey or colour, resize.
 
-    decode_image(content, size, crop, channels)    (size, size, channels) uint8
+    decode_image(content, size, crop, channels, pad)    (size, size, channels) uint8
 
 Colour profiles are ignored: training sets are sRGB or untagged, and the same numbers must come out everywhere. Every
 pixel of a JPEG is decoded, then resized. Pillow's draft mode, in which the decoder shrinks by 2, 4 or 8, is faster for
@@ -13,6 +13,7 @@ import io
 import re
 import struct
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
@@ -32,9 +33,11 @@ FILTER = Image.Resampling.LANCZOS
 STRIP = 2**22
 # The head of a scan in a JPEG file. Each scan of a progressive file passes over all pixels.
 SCAN = re.compile(rb"\xff\xda\x00[\x08\x0a\x0c\x0e][\x01-\x04]")
+# Channels of a grey image that was stored in colour differ by rounding.
+ROUNDING = 8
 
 
-def check_geometry(size: int, crop: int | None, channels: int) -> None:
+def check_geometry(size: int, crop: int | None, channels: int, pad: bool = False) -> None:
     """Raise UserError unless images (size, size, channels) can be cut from squares of side `crop`."""
     if size < 1:
         raise UserError(f"image side {size}: must be at least 1; use --size 64")
@@ -42,16 +45,34 @@ def check_geometry(size: int, crop: int | None, channels: int) -> None:
         raise UserError(f"crop {crop}: must be at least 1; leave it out for the largest square")
     if channels not in (1, 3):
         raise UserError(f"{channels} channels: must be 1 (grey) or 3 (colour); use 3")
+    if crop and pad:
+        raise UserError(f"crop {crop} and pad: cut a part out, or keep the whole; drop one of them")
 
 
-def decode_image(content: bytes | np.ndarray, size: int, crop: int | None = None, channels: int = 3) -> np.ndarray:
+def look(content: bytes | np.ndarray) -> tuple[tuple[int, int], Callable[[], bool]]:
+    """(width, height) of an image as it is stored, and a function that decodes it and returns whether it is grey."""
+
+    def is_grey():
+        pixels = decode_image(content, 32).astype(int)
+        return bool(np.ptp(pixels, axis=-1).max() <= ROUNDING)
+
+    if isinstance(content, np.ndarray):
+        return (content.shape[1], content.shape[0]), is_grey
+    with Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image:
+        return image.size, is_grey
+
+
+def decode_image(
+    content: bytes | np.ndarray, size: int, crop: int | None = None, channels: int = 3, pad: bool = False
+) -> np.ndarray:
     """The centre of an image as pixels (size, size, channels), uint8; 1 channel is grey, 3 are RGB.
 
-    `content` is the content of a JPEG, PNG or WebP file, or pixels (h, w, 3) uint8. The central crop x crop square (by
-    default the largest square) of the upright image is resized to `size`. Transparent parts are laid over white.
-    UserError, without a name, if it is no whole image or smaller than `crop`.
+    `content` is the content of a JPEG, PNG or WebP file, or pixels (h, w, 3) or (h, w) uint8. The central crop x crop
+    square (by default the largest square) of the upright image is resized to `size`. With `pad` it is the smallest
+    square around the image of at least `size`, filled with the colour of the image's border. Transparent parts are
+    laid over white. UserError, without a name, if it is no whole image or smaller than `crop`.
     """
-    check_geometry(size, crop, channels)
+    check_geometry(size, crop, channels, pad)
     # Pillow warns of untidy metadata, and from 90 megapixels on; it refuses, as it should, from 179 on.
     with warnings.catch_warnings(action="ignore"):
         image = Image.fromarray(content) if isinstance(content, np.ndarray) else _read(content)
@@ -59,7 +80,8 @@ def decode_image(content: bytes | np.ndarray, size: int, crop: int | None = None
         if side > min(image.size):
             width, height = image.size
             raise UserError(f"{width}x{height} pixels, less than the crop of {crop}; use --crop {min(image.size)}")
-        square = _centre(image, side, size, "L" if channels == 1 else "RGB")
+        mode = "L" if channels == 1 else "RGB"
+        square = _padded(image, size, mode) if pad else _centre(image, side, size, mode)
     return np.array(square.resize((size, size), FILTER)).reshape(size, size, channels)
 
 
@@ -80,6 +102,17 @@ def _centre(image, side, size, mode):
         last = min(side, first + STRIP // side)
         narrow.paste(strip(first, last).resize((size, last - first), FILTER), (0, first))
     return narrow
+
+
+def _padded(image, size, mode):
+    """The whole image in a mode, in the middle of a square of the median colour of its border."""
+    image = _opaque(image).convert(mode)
+    pixels = np.array(image).reshape(image.height, image.width, -1)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    side = max(*image.size, size)
+    square = Image.new(mode, (side, side), tuple(np.median(border, axis=0).astype(int).tolist()))
+    square.paste(image, tuple((side - length) // 2 for length in image.size))
+    return square
 
 
 def _read(content):

@@ -43,11 +43,13 @@ class Source(ABC):
 
     kind      the format in a word, for the manifest
     size      side of the decoded images by default
+    channels  their channels by default
     forward   reading is quick only in the order of `where`, not in the order of names
     """
 
     kind: str
     size = 64
+    channels = 3
     forward = False
 
     def __init__(self, path: Path):

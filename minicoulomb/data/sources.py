@@ -7,12 +7,12 @@ first bytes of a file, the first names in an archive. Only a table is one by its
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minicoulomb.arrays.threads import available_cores
-from minicoulomb.config import Config
+from minicoulomb.config import Config, fitting_side
 from minicoulomb.data.archives import BLOCK, COMPRESSED, ZSTANDARD, Tar, Zip, is_tar, zip_names
-from minicoulomb.data.arrays import array_dataset, load_array
+from minicoulomb.data.arrays import Rows, array_dataset, load_array
 from minicoulomb.data.cache import cache_path, prepare
 from minicoulomb.data.cifar import Cifar, batches_folder, check_no_cifar_100, holds_batches
 from minicoulomb.data.dataset import ArrayDataset, Dataset
@@ -21,11 +21,15 @@ from minicoulomb.data.folder import Folder
 from minicoulomb.data.lsun import Lmdb, is_lmdb
 from minicoulomb.data.mixtures import grid, ring
 from minicoulomb.data.source import Source
+from minicoulomb.data.survey import Survey, survey
 from minicoulomb.errors import UserError, explained
 
 BUILT_IN = {"grid": grid, "ring": ring, "digits": digits}
-# Images become colour images by default, as in the paper.
-CHANNELS = 3
+CHANNELS = Source.channels
+# The largest side that images of one size keep; all others get it.
+SIDE = 32
+# Images are padded, not enlarged, to a side that is larger by at most this factor.
+PADDED = 1.25
 # How many names of an archive are read to see what it holds.
 FIRST = 16
 FORMS = "a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy / .npz / .csv / .tsv file"
@@ -45,10 +49,11 @@ OTHERS = {
 
 
 class Found(NamedTuple):
-    """What `--data` names: a data set, or a source whose images must still be decoded."""
+    """What `--data` names: a data set, or a source whose images must still be decoded; a line `about` images."""
 
     data: str
     content: Dataset | Source
+    about: str | None = None
 
     @property
     def kind(self) -> str:
@@ -66,10 +71,59 @@ class Found(NamedTuple):
 
     def shape(self, config: Config) -> tuple[int, ...]:
         """Shape of one sample; images to decode are (size, size, channels) as configured."""
-        if not isinstance(self.content, Source):
-            return self.content.shape
-        size = config.data.size or self.content.size
-        return size, size, config.data.channels or CHANNELS
+        decoded = self.decoded(config)
+        if isinstance(decoded, Dataset):
+            return decoded.shape
+        size = config.data.size or decoded.size
+        return size, size, config.data.channels or decoded.channels
+
+    def decoded(self, config: Config) -> Dataset | Source:
+        """The content; for an array of images that must change, their source."""
+        if isinstance(self.content, Source) or self.kind != "array":
+            return self.content
+        height, width, channels = self.content.shape
+        size, wanted = config.data.size, config.data.channels or channels
+        if (size or height, size or width, wanted) == (height, width, channels) and not config.data.crop:
+            return self.content
+        return Rows(Path(self.data), min(height, width), channels)
+
+
+def suit(found: Found, chosen: dict[str, Any]) -> tuple[Found, dict[str, Any]]:
+    """What was found with a line about it, and the chosen settings with size, channels and padding that suit.
+
+    Images of one size that have at most SIDE pixels a side keep it, on the next larger square that convolutional
+    networks take. All others get SIDE, but arrays of a fitting size stay as they are. What is chosen comes first.
+    """
+    largest = SIDE
+    if isinstance(found.content, ArrayDataset):
+        height, width, channels = found.content.shape
+        images = Survey(len(found.content.array), [(width, height)], channels == 1)
+        largest = width if width == height == fitting_side(width) else SIDE
+    else:
+        assert isinstance(found.content, Source)
+        images = survey(found.content)
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    takes_any_shape = chosen.get("generator") == chosen.get("discriminator") == "mlp" and found.kind == "array"
+    if not images.sizes or takes_any_shape:
+        return found, chosen
+    crop = chosen.get("crop")
+    sizes = [(crop, crop)] if crop else images.sizes
+    alike, side = len(set(sizes)) == 1, max(sizes[0])
+    size = chosen.get("size") or (fitting_side(side) if alike and side <= largest else SIDE)
+    pad = alike and not crop and side <= size <= PADDED * side and sizes[0] != (size, size)
+    settings = {"size": size, "channels": 1 if images.grey else 3, "pad": pad} | chosen
+    return found._replace(about=_about(images, settings, "size" in chosen)), settings
+
+
+def _about(images, settings, is_chosen):
+    """A line about images, what becomes of them, and the options that change it."""
+    n, size = f"{images.n:,} image{'s' * (images.n > 1)}" if images.n else "images", settings["size"]
+    width, height = max(images.sizes, key=images.sizes.count)
+    others = " and other sizes" * (len(set(images.sizes)) > 1)
+    made = f"{size}x{size} {'grey' if settings['channels'] == 1 else 'colour'}{', padded' * settings['pad']}"
+    larger = "--size 64 for larger ones, " * (size < (settings.get("crop") or min(width, height)) and not is_chosen)
+    options = f"{larger}--preset paper-images for the paper's networks"
+    return f"{Path(settings['data']).name}: {n} of {width}x{height}{others} -> {made}; {options}"
 
 
 def find(data: str) -> Found:
@@ -144,17 +198,19 @@ def open_dataset(
         if the data cannot be read, or do not have the configured size or channels
     """
     found = found or find(config.data.data)
-    if isinstance(found.content, Source):
-        return _decode(config, found, cache, progress, skipped)
-    _check_shape(config, found.content.shape)
-    return found.content.holding_out(config.data.hold_out_every)
+    images = found.decoded(config)
+    if isinstance(images, Source):
+        return _decode(config, images, found.shape(config), cache, progress, skipped)
+    if found.kind != "array":
+        _check_shape(config, images.shape)
+    return images.holding_out(config.data.hold_out_every)
 
 
-def _decode(config, found, cache, progress, skipped):
-    path, (size, _, channels) = Path(found.data).resolve(), found.shape(config)
-    settings = {"size": size, "crop": config.data.crop, "channels": channels}
+def _decode(config, source, shape, cache, progress, skipped):
+    path, (size, _, channels) = source.path.resolve(), shape
+    settings = {"size": size, "crop": config.data.crop, "channels": channels, "pad": config.data.pad}
     report = prepare(
-        found.content,
+        source,
         cache_path(path, **settings, root=cache),
         **settings,
         skip_bad=config.data.skip_bad,
@@ -169,12 +225,13 @@ def _decode(config, found, cache, progress, skipped):
 
 def _check_shape(config, shape):
     data, size, channels = config.data.data, config.data.size, config.data.channels
-    if config.data.crop:
-        raise UserError(f"crop {config.data.crop}: {data} holds no image files; leave --crop out")
+    for option, value in (("crop", config.data.crop), ("pad", config.data.pad)):
+        if value:
+            raise UserError(f"{option} {value}: {data} holds no image files; leave --{option} out")
     if len(shape) != 3:
         if size or channels:
             raise UserError(f"{data}: holds points, not images; leave --size and --channels out")
         return
     for option, value, actual in (("size", size, shape[0]), ("channels", channels, shape[2])):
         if value not in (None, actual):
-            raise UserError(f"{option} {value}: {data} holds images {shape}; leave --{option} out, or prepare again")
+            raise UserError(f"{option} {value}: {data} holds images {shape}; leave --{option} out")

@@ -99,7 +99,7 @@ def open_reference(
     if isinstance(reference, str):
         found, config = find(reference), config.replace(data=reference)
         if found.kind != "images":  # an array has its own size
-            config = config.replace(size=None, crop=None, channels=None)
+            config = config.replace(size=None, crop=None, pad=False, channels=None)
         reference = open_data(config, found)
     return dataset_statistics(reference, network, KEPT if "kid" in metrics else 0, progress)
 

@@ -63,6 +63,21 @@ def test_the_end_of_a_run_tells_its_quality_and_where_the_picture_is(tmp_path):
     assert "step 5/5" in log
 
 
+def test_every_run_ends_with_its_metrics_and_what_they_mean_also_of_large_images(tmp_path):
+    """Samples of more than 512 numbers had none; now fewer of them are measured, and the line says how many."""
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "photos.npy", rng.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8))
+    small = ["--generator", "dcgan", "--discriminator", "dcgan", "--g-width", 4, "--d-width", 4, "--batch-size", 8]
+    output = run("train", "--data", tmp_path / "photos.npy", *small, "--steps", 2, "--out", tmp_path)
+    assert re.search(r"samples +416\n", output)
+    numbers = ("mmd2", "mmd2_floor", "nearest_ratio", "d_correlation", "d_correlation_limit", "d_r2")
+    assert all(re.search(rf"\n  {name} +-?\d", output) for name in numbers)
+    assert re.search(r"\nmmd2 is [\d.]+ times its floor: ", output)
+    assert "samples at step 2:  mmd2 0." in output
+    assert output.splitlines()[-1].startswith("picture: ")
+    assert (tmp_path / "00000-photos/log.txt").read_text().splitlines()[-2:] == output.splitlines()[-2:]
+
+
 def test_auto_tells_what_it_chose_and_numpy_and_cupy_may_take_turns(tmp_path):
     output = run("train", *SMALL, "--steps", 4, "--until", 2, "--backend", "auto", "--tf32", "--out", tmp_path)
     path = tmp_path / "00000-ring"
@@ -147,7 +162,10 @@ def metrics_of(path):
 
 @pytest.mark.parametrize(
     ("options", "counts"),
-    [(SMALL, {"modes", "modes20", "high_quality", "reverse_kl"}), (SMALL_IMAGES, {"classes", "entropy"})],
+    [
+        (SMALL, {"modes", "modes20", "high_quality", "reverse_kl", "mmd2_floor", "d_correlation", "d_r2"}),
+        (SMALL_IMAGES, {"classes", "entropy", "mmd2_floor", "d_correlation", "d_r2_real"}),
+    ],
     ids=lambda value: value[1] if isinstance(value, list) else "",
 )
 def test_modes_are_logged_with_each_picture_and_so_by_a_resumed_run(tmp_path, options, counts):
@@ -163,10 +181,20 @@ def test_modes_are_logged_with_each_picture_and_so_by_a_resumed_run(tmp_path, op
     assert {name: metrics_of(whole)[-1][name] for name in counts} == {name: measured[name] for name in counts}
 
 
-def test_data_without_modes_or_classes_are_logged_as_ever(tmp_path):
+@pytest.mark.parametrize("held_out", [10, 0])
+def test_pictures_log_the_distance_of_fresh_samples_to_data_without_modes(tmp_path, held_out):
+    """There is none where training has all data."""
     np.save(tmp_path / "points.npy", np.random.default_rng(0).standard_normal((300, 2)))
-    run("train", "--data", tmp_path / "points.npy", "--steps", 6, "--sample-every", 3, "--out", tmp_path)
-    assert [line["step"] for line in metrics_of(tmp_path / "00000-points")] == [1, 6]
+    schedule = ["--steps", 6, "--sample-every", 3, "--hold-out-every", held_out]
+    run("train", "--data", tmp_path / "points.npy", *schedule, "--out", tmp_path)
+    lines = metrics_of(tmp_path / "00000-points")
+    assert [line["step"] for line in lines] == [1, 3, 6]
+    names = {"sample_mmd2", "mmd2_floor"} if held_out else set()
+    assert all(names | {"d_correlation", "d_correlation_limit"} <= set(line) for line in lines[1:])
+    assert not (names or {"sample_mmd2"}) & set(lines[0])
+    found = json.loads(run("evaluate", tmp_path / "00000-points", "--json"))
+    assert found.get("mmd2") == lines[-1].get("sample_mmd2")
+    assert ("mmd2_floor" in found) == bool(held_out)
 
 
 def test_with_constant_schedules_a_finished_run_can_be_extended(tmp_path):

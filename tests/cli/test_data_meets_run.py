@@ -204,7 +204,7 @@ EDITS = {
     "lr_g 0.5 (there 0.004)": lambda text: text.replace('"lr_g": 0.004', '"lr_g": 0.5'),
     "steps 'many' (there 20)": lambda text: text.replace('"steps": 20', '"steps": "many"'),
     "stops 20 (there None)": lambda text: text.replace('"steps"', '"stops"'),
-    "cannot be read (Unterminated string": lambda text: text[:100],
+    "cannot be read (Unterminated string": lambda text: text[: text.index("channels")],
     "cannot be read (cannot convert": lambda text: "[1, 2]",
     "cannot be read (maximum recursion": lambda text: "[" * 100_000,
     "cannot be read (Expecting value": lambda text: "",

@@ -110,7 +110,7 @@ def test_training_takes_every_form_directly(tmp_path, form):
     run("evaluate", tmp_path / "runs" / "00000-faces", "-n", 4)
 
 
-def test_a_folder_is_recognised_and_listed_once_before_training_starts(tmp_path, monkeypatch):
+def test_a_folder_is_recognised_once_and_listed_to_look_at_it_and_to_decode_it(tmp_path, monkeypatch):
     folder, listed, recognised = write_folder(tmp_path / "faces", contents(9)), [], []
     monkeypatch.setattr(sources, "image_source", lambda path: recognised.append(path) or image_source(path))
 
@@ -123,13 +123,16 @@ def test_a_folder_is_recognised_and_listed_once_before_training_starts(tmp_path,
     for name in ("scandir", "listdir"):  # pathlib lists by one of these, too
         monkeypatch.setattr(os, name, partial(watched, getattr(os, name)))
     options = ["--size", 8, "--g-width", 4, "--d-width", 4, "--batch-size", 4, "--steps", 1, "--out", tmp_path / "runs"]
-    run("train", "--data", folder, "--dry-run")
+    run("train", "--data", folder, "--preset", "paper-images", "--dry-run")
     assert (listed, recognised) == ([], [folder])
+    recognised.clear()
+    run("train", "--data", folder, "--dry-run")
+    assert (listed, recognised) == (["faces", "img_align_celeba"], [folder])
     for _ in ("decoded", "reused from the cache"):
         listed.clear()
         recognised.clear()
         run("train", "--data", folder, *options)
-        assert (listed, recognised) == (["faces", "img_align_celeba"], [folder])
+        assert (listed, recognised) == (2 * ["faces", "img_align_celeba"], [folder])
 
 
 @pytest.mark.parametrize("form", ["bin", "py"])

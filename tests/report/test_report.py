@@ -112,6 +112,10 @@ def test_a_page_has_all_that_is_known_of_a_run(ring_report, ring):
     metrics = json.loads(run("evaluate", ring, "--json"))
     assert f"{metrics['modes']} of 8" in seen.text
     assert f"{100 * metrics['high_quality']:.1f}%" in seen.text
+    said = [line for line in run("evaluate", ring).splitlines() if line.startswith(("mmd2 is ", "D "))]
+    assert len(said) == 2
+    assert all(sentence in seen.texts for sentence in said)
+    assert {"its floor", "correlation of D", "its limit"} <= set(seen.texts)
     assert f"minicoulomb train --resume {ring.parent.name}/{ring.name}" in seen.text
     config = json.loads((ring / "config.json").read_text())
     assert set(config) <= set(seen.texts)
@@ -177,6 +181,22 @@ def test_text_can_be_read_in_both_schemes(ring_report):
                 assert all(
                     contrast(colours[name], colours[ground]) >= 4.5 for name in ("ink", "muted", "line", "accent")
                 )
+
+
+def test_no_caption_claims_that_what_d_cannot_do_late_is_chance_alone(ring_report):
+    """The potential of a mini-batch is not chance alone where D lags behind; the limit beside D's correlation tells."""
+    assert "no discriminator can predict, and" not in ring_report[1].text
+    assert "limit is that of a perfect discriminator" in " ".join(ring_report[1].text.split())
+    assert "Distance to the data: must fall to the floor" in ring_report[1].texts
+
+
+def test_large_images_have_metrics_too(draws, tmp_path):
+    np.save(tmp_path / "photos.npy", np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8))
+    small = ["--generator", "dcgan", "--discriminator", "dcgan", "--g-width", 4, "--d-width", 4, "--batch-size", 8]
+    run("train", "--data", tmp_path / "photos.npy", *small, "--steps", 1, "--sample-every", 0, "--out", tmp_path)
+    seen = reported(tmp_path / "00000-photos", tmp_path)
+    assert "Of 416 samples, measured as by minicoulomb evaluate." in seen.texts
+    assert {"squared MMD", "its floor", "nearest neighbours", "correlation of D"} <= set(seen.texts)
 
 
 def test_equal_facts_give_equal_bytes(few_facts):
