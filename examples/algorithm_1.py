@@ -6,8 +6,11 @@ Expect 8 of 8 modes and 91% to 97% of the samples within 3 standard deviations o
 `minicoulomb train --preset ring` does the same with logging, checkpoints and pictures.
 """
 
+import os
 import sys
 from itertools import pairwise
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: its threads would wait for each other
 
 import numpy as np
 

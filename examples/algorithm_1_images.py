@@ -29,7 +29,10 @@ Expect the squared MMD of 1,000 real and 1,000 generated digits to fall from 0.1
 sets of 1,000 real digits it is 0.0016. Most images of the picture are digits that one can name.
 """
 
+import os
 import sys
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: its threads would wait for each other
 
 import numpy as np
 

@@ -25,9 +25,12 @@ ring, on the grid, and on the digits from a normal start.
 """
 
 import json
+import os
 import time
 from itertools import product
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: its threads would wait for each other
 
 import click
 import numpy as np

@@ -8,7 +8,10 @@ Theorem 1 of the paper is about such particles, for d <= m - 2; in the plane (m 
 proven. `minicoulomb particles` does the same for any data, with pictures, momentum and Adam.
 """
 
+import os
 import sys
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: its threads would wait for each other
 
 import numpy as np
 

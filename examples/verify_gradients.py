@@ -9,7 +9,10 @@ Adam's first step divides each number of a gradient by its size, so small number
 For another layer:  errors_of_layer(Conv(3, 8, 5, stride=2), (9, 9, 3), open_oracle("jax")).
 """
 
+import os
 import sys
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: its threads would wait for each other
 
 import numpy as np
 

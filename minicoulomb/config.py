@@ -10,10 +10,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from math import inf, log
 from typing import Any
 
+from minicoulomb.arrays.backend import LOG_MAX
 from minicoulomb.errors import UserError
-
-# The natural logarithms of the dtypes' largest numbers.
-LOG_MAX = {"float32": 88.72, "float64": 709.78}
 
 
 def setting(default, help: str, choices=None, *, low=-inf, above=-inf, high=inf) -> Any:
@@ -94,8 +92,8 @@ class Networks(_Part):
     generator: str = setting("mlp", "generator network", ("mlp", "my", "dcgan", "resnet"))
     discriminator: str = setting("mlp", "discriminator network", ("mlp", "my", "my-big", "dcgan", "resnet"))
     latent: int = setting(2, "dimension of z ~ N(0, I)", low=1)
-    g_width: int | None = setting(None, "units of G's hidden layers (mlp), or channels before its last layer", low=1)
-    d_width: int | None = setting(None, "units of D's hidden layers (mlp), or channels of its first layer", low=1)
+    g_width: int | None = setting(None, "units of G's layers, or channels before its last  [64; my: 128]", low=1)
+    d_width: int | None = setting(None, "units of D's layers, or channels of its first  [64; mlp, my-big: 128]", low=1)
     g_depth: int = setting(4, "hidden layers of G (mlp)", low=1, high=1000)
     d_depth: int = setting(3, "hidden layers of D (mlp)", low=1, high=1000)
     extra_layers: int = setting(0, "3x3 convolutions to add at 4x4 pixels; 0 in the paper", low=0, high=1000)
@@ -277,6 +275,9 @@ for _part in (Data, Networks, Algorithm, Run):
         _kind = _choices if _f.metadata["choices"] else getattr(_f.type, "__name__", _f.type)
         _rows += [f"{_f.name} : {_kind}, default {_f.default!r}", f"    {_f.metadata['help']}"]
     _part.__doc__ = "\n".join([f"{_part.__doc__}", *_rows])
+
+# The settings that name files.
+FILES = ("data", "inception", "fid_reference")
 
 # Each setting's field, by name.
 SETTINGS = {f.name: f for part in (Data, Networks, Algorithm, Run) for f in fields(part)}

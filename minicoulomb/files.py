@@ -4,6 +4,7 @@ atomic_write(path)                     writes a draft, syncs it to disk, then re
 check_place(path)                      refuses a place that cannot be written, before a long computation
 draft(path), remove_drafts(...)        drafts, and the end of those that killed processes left
 one_process(path, what)                a context for one process at a time; the file says which
+check_space(path, what, bytes, remedy) refuses what does not fit on the disk
 check_unfolded(what, bytes, stored)    refuses what would unfold to far more bytes than the file has
 
 The draft of `a.npz` is `.a.npz.PID.tmp`, locked by its process. The system releases a lock when its process ends,
@@ -21,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from minicoulomb.errors import UserError, explained
+from minicoulomb.errors import UserError, explained, printable
 
 try:
     import fcntl
@@ -30,6 +31,8 @@ except ImportError:  # Windows
 
 # What a small file may unfold to, in bytes, and how many times its size a large one may.
 UNFOLDED, TIMES = 2**28, 64
+# Larger numbers are not shown.
+MOST = 10**18
 # Windows keeps others from reading a locked byte, so it is one behind the text of the file.
 LOCKED_BYTE = 2**16
 
@@ -50,6 +53,16 @@ def check_place(path: Path) -> None:
         raise UserError(f"{path}: cannot be written (the folder {path.parent} does not exist); create it")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"{path}: cannot be written (the folder is read-only); choose another place")
+
+
+def check_space(path: Path, what: str, wanted: int, remedy: str) -> None:
+    """UserError if the disk of `path` has not so many bytes free; call it before they are written."""
+    with suppress(OSError):  # the writing itself says what is wrong with the place
+        free = shutil.disk_usage(path.parent).free
+        if wanted > free > 0:  # 0 on file systems that are no disk
+            unit, name = (10**9, "GB") if wanted >= 10**9 else (10**6, "MB")
+            needs, has = (f"{min(size, MOST) / unit:,.1f} {name}" for size in (wanted, free))
+            raise UserError(f"{path}: {what} need {needs}, {has} are free; {remedy}")
 
 
 @contextmanager
@@ -108,7 +121,7 @@ def one_process(path: Path, what: str) -> Iterator[bool]:
         with file:
             if (is_locked := _lock(file.fileno())) is False:
                 file.seek(0)
-                holder = "".join(filter(str.isprintable, file.readline(200))) or "another process"
+                holder = printable(file.readline(200).rstrip("\n")) or "another process"
                 raise UserError(f"{what}: in use by {holder}; wait until it ends, or stop it")
             if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
                 continue  # the process before has removed it

@@ -34,6 +34,7 @@ from minicoulomb.errors import UserError
 # The small experiments share Adam without momentum, and high learning rates that decay.
 _SMALL = {"lr_g": 4e-3, "lr_d": 4e-3, "beta1_g": 0.0, "beta1_d": 0.0, "beta2": 0.99, "average": 0.99}
 _PLANE = {"potential_scale": 10.0, "relative_potential": True, "g_width": 64, "d_width": 128, "lr_decay": 0.003}
+_PLANE["keep_checkpoints"] = 50  # of 0.6 MB each, for an animation of the whole training
 _GRID = {**_SMALL, **_PLANE, "eps": 3.0, "eps_end": 2.0, "steps": 40_000, "sample_every": 4000}
 _PIXELS = {**_SMALL, "d": 1.0, "eps": 1.0, "potential_scale": 30.0, "latent": 16}
 _DIGITS = {**_PIXELS, "data": "digits"}
@@ -45,7 +46,7 @@ _PAPER_IMAGES = {**_IMAGES, "lr_g": 1e-4, "lr_d": 5e-5, "l2": 1e-7, "sample_ever
 
 PRESETS: dict[str, dict[str, Any]] = {
     "grid": {**_GRID, "data": "grid"},
-    "ring": {**_SMALL, **_PLANE, "data": "ring", "eps": 0.6, "eps_end": 0.4, "steps": 8000},
+    "ring": {**_SMALL, **_PLANE, "data": "ring", "eps": 0.6, "eps_end": 0.4, "steps": 8000, "checkpoint_every": 500},
     "digits": {
         **_DIGITS,
         "g_width": 256,
@@ -116,7 +117,7 @@ def resolve(name: str | None = None, kind: str | None = None, scale: float | Non
     >>> resolve(data="digits") == resolve("digits")
     True
     """
-    name = name or ("images" if kind == "array" else kind) or chosen.get("data", "grid")
+    name = name or preset_of(kind) or chosen.get("data", "grid")
     if name not in PRESETS:
         raise UserError(f"preset {name!r}: must be one of {', '.join(PRESETS)}")
     settings = {**PRESETS[name], **chosen}
@@ -131,6 +132,11 @@ def resolve(name: str | None = None, kind: str | None = None, scale: float | Non
         unit = scale / grid().scale
         settings |= {setting: _GRID[setting] * unit for setting in ("eps", "eps_end") if setting not in chosen}
     return Config.of(**settings)
+
+
+def preset_of(kind: str | None) -> str | None:
+    """The preset that suits the kind of the data."""
+    return "images" if kind == "array" else kind
 
 
 def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:

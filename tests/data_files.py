@@ -9,6 +9,8 @@ import zipfile
 import numpy as np
 from PIL import Image
 
+from minicoulomb.errors import UserError
+
 
 def picture(i, side=(20, 30)):
     """The i-th picture: of grey level 10 i, so that rows can be told apart; no two have the same size in bytes."""
@@ -131,3 +133,23 @@ def cifar_files(form, n=6, batches=5):
     files["batches.meta" + ".txt" * (form == "bin")] = pickle.dumps({"label_names": ["airplane"]}, 2)
     files["readme.html"] = b"<html>"
     return {f"cifar-10-batches-{form}/{name}": content for name, content in files.items()}, np.concatenate(training)
+
+
+def check_flips(path, bits, read, check):
+    """Assert that the file with one of these bits flipped is refused, or that what `read` finds passes `check`.
+
+    Both must occur.
+    """
+    whole, counts = path.read_bytes(), {True: 0, False: 0}
+    for bit in bits:
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            found = read(path)
+        except UserError:
+            counts[False] += 1
+        else:
+            counts[True] += 1
+            check(found)
+    assert all(counts.values())

@@ -229,7 +229,7 @@ def test_a_setting_that_the_objective_does_not_have_is_refused(objective, settin
 @pytest.mark.host
 @pytest.mark.parametrize(("objective", "absent"), [("gan", {"r2"}), ("field", {"r2", "loss_d", "lr_d"})])
 def test_a_run_tells_what_its_objective_has_and_goes_on_bit_for_bit(tmp_path, objective, absent):
-    for settings, name in ((SMALL, "ring"), (SMALL_IMAGES, "digits")):
+    for settings, name in ((SMALL, "ring"), (SMALL_IMAGES, "digits-conv")):
         options = [*settings, "--objective", objective, "--steps", 6, "--log-every", 3, "--out", tmp_path / name]
         output = run_command("train", *options)
         halves = tmp_path / name / f"00001-{name}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minicoulomb.cli.common import configure
-from minicoulomb.config import LOG_MAX, SETTINGS, Algorithm, Config, Data, Networks, Run
+from minicoulomb.config import SETTINGS, Algorithm, Config, Data, Networks, Run
 from minicoulomb.conv.winograd_plan import ALGORITHMS
 from minicoulomb.data.mixtures import grid
 from minicoulomb.errors import UserError
@@ -213,8 +213,9 @@ def test_scales_beyond_the_dtype_s_range_are_refused(settings):
 def test_the_range_is_that_of_the_dtype():
     assert Config.of(d=100.0, dtype="float64").algorithm.d == 100
     assert Config.of(d=1000.0, eps=1.0).algorithm.d == 1000
-    assert {name: pytest.approx(np.log(np.finfo(name).max), abs=0.01) for name in ("float32", "float64")} == LOG_MAX
-    assert all(LOG_MAX[name] <= np.log(np.finfo(name).max) for name in LOG_MAX)
+    assert Config.of(d=42.0, eps=7.5).algorithm.eps == 7.5  # 44 log 7.5 = 88.66, and float32's limit is 88.72
+    with pytest.raises(UserError, match="within the range of float32"):
+        Config.of(d=42.0, eps=7.52)  # 88.77
 
 
 def test_a_part_of_another_class_is_refused():

@@ -1,6 +1,8 @@
 """The docstrings' examples and the pages: what they show runs, and what they name exists."""
 
 import doctest
+import json
+import math
 import re
 import shlex
 from functools import cache
@@ -9,9 +11,13 @@ from pathlib import Path
 
 import click
 import pytest
+from cli_cases import SMALL, run
 
 import minicoulomb
 from minicoulomb.cli.main import main
+from minicoulomb.evaluation.verdict import AT_FLOOR, CHANCE, CLOSE, FINDINGS, FOLLOWS, PARTLY
+from minicoulomb.pictures.metric_panels import PANELS
+from minicoulomb.report.numbers import MEANINGS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minicoulomb"
@@ -102,6 +108,27 @@ def test_links_and_files_of_a_page_exist(path):
 def test_every_page_is_in_the_contents():
     contents = "".join(blocks(ROOT / "docs/index.md", r"\{toctree\}")).split()
     assert {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} <= set(contents)
+
+
+def test_the_page_on_reading_a_run_has_every_number_of_a_run_and_the_thresholds_of_its_verdict(tmp_path):
+    page, glossary = ((ROOT / "docs" / name).read_text() for name in ("how_to_read.md", "glossary.md"))
+    run("train", *SMALL, "--steps", 2, "--out", tmp_path / "runs")
+    logged = [json.loads(line) for line in (tmp_path / "runs/00000-ring/metrics.jsonl").read_text().splitlines()]
+    names = {name for line in logged for name in line} | set(MEANINGS) - {"batch_mmd2", "fid"}
+    assert sorted(name for name in names if f"`{name}`" not in page) == []
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    for finding in FINDINGS[1:]:
+        limit = f"below {finding.low}" if finding.high == math.inf else f"above {finding.high}"
+        name = "log(classes) - `entropy`" if finding.metric == "uneven" else f"`{finding.metric}`"
+        assert [row for row in rows if name in row and limit in row], finding
+    assert f"at most {AT_FLOOR}" in page
+    assert f"at most {CLOSE:g}" in page
+    assert f"below {CHANCE}: mostly chance" in page
+    assert f"below {FOLLOWS}: D follows in part; below {PARTLY}: D does not follow" in page
+    titles = [panel.title.partition(":")[0] for panel in PANELS]
+    assert [title for title in titles if title not in page] == []
+    words = re.findall(r"^\*\*(.+?)\*\*", glossary, re.MULTILINE)
+    assert words == sorted(words, key=lambda word: word.lower().partition(",")[0].replace("²", "2"))
 
 
 def test_the_reference_has_the_whole_study_api():

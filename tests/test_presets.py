@@ -44,7 +44,7 @@ def experiment(tmp_path, preset, n, steps, *options):
     # The prepared array and no interruption give the same run.
     run("train", *settings, "--data", tmp_path / "photos.npy", "--out", tmp_path / "whole")
     last = f"checkpoints/step-{steps:07d}.npz"
-    with np.load(path / last) as halves, np.load(tmp_path / "whole" / "00000-photos" / last) as whole:
+    with np.load(path / last) as halves, np.load(tmp_path / "whole" / path.name / last) as whole:
         for name in ("theta", "w", "moments_g", "moments_d", "statistics"):
             np.testing.assert_array_equal(halves[name], whole[name])
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -34,28 +35,38 @@ def test_1500_steps_find_the_modes_of_the_grid(tmp_path):
     assert metrics["forward_kl"] <= 0.05
 
 
+# The largest and smallest that the median of five seeds may be; a single seed may be a quarter worse. The measure of
+# mmd2 has each preset's last eps.
+TARGETS = {
+    "ring": {"mmd2": (0, 0.004), "high_quality": (0.92, 1), "spread": (0.85, 1.3), "reverse_kl": (0, 0.005)},
+    "grid": {"mmd2": (0, 0.002), "high_quality": (0.90, 1), "reverse_kl": (0, 0.01)},
+    "ring --field-share 0.2": {"mmd2": (0, 0.0012), "high_quality": (0.93, 1), "spread": (1.0, 1.25)},
+    "grid --field-share 0.2": {
+        "mmd2": (0, 0.0010),
+        "high_quality": (0.92, 1),
+        "spread": (1.0, 1.25),
+        "reverse_kl": (0, 0.008),
+    },
+}
+MODES = {"ring": 8, "grid": 25}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
-def test_the_grid_is_covered_and_its_modes_are_sharp(tmp_path, seed):
-    metrics = trained("grid", seed, tmp_path)
-    assert (metrics["modes"], metrics["modes20"]) == (25, 25)
-    assert metrics["high_quality"] >= 0.91
-    assert metrics["reverse_kl"] <= 0.01
-    assert 0.9 <= metrics["spread"] <= 1.3
+@pytest.mark.parametrize("command", TARGETS)
+def test_the_mixtures_are_learned(tmp_path, command):
+    preset, *options = command.split()
+    runs = [trained(preset, seed, tmp_path / str(seed), *options) for seed in range(5)]
+    assert {run[name] for run in runs for name in ("modes", "modes20")} == {MODES[preset]}
+    for name, (low, high) in TARGETS[command].items():
+        values = [run[name] for run in runs]
+        assert low <= np.median(values) <= high, (name, values)
+        assert low / 1.25 <= min(values), (name, values)
+        assert max(values) <= 1.25 * high, (name, values)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_the_ring_is_covered_and_its_modes_are_sharp(tmp_path, seed):
-    metrics = trained("ring", seed, tmp_path)
-    assert (metrics["modes"], metrics["modes20"]) == (8, 8)
-    assert metrics["high_quality"] >= 0.93
-    assert max(metrics["reverse_kl"], metrics["forward_kl"]) <= 0.003
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("preset", "frechet"), [("digits", 0.45), ("digits-conv", 0.6)])
+@pytest.mark.parametrize(("preset", "frechet"), [("digits", 0.45), ("digits-conv", 0.25)])
 def test_digits_of_every_class_come_close_to_the_data(tmp_path, preset, frechet, seed):
     metrics = trained(preset, seed, tmp_path)
     assert metrics["classes"] == 10

@@ -12,6 +12,7 @@ import re
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
+from math import log
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +26,8 @@ Array = Any
 
 # The dtypes of all numbers that layers and networks compute with, in the machine's byte order.
 FLOATS = frozenset(map(np.dtype, ("float32", "float64")))
+# The natural logarithms of their largest numbers.
+LOG_MAX = {dtype.name: log(np.finfo(dtype).max) for dtype in FLOATS}
 
 # The names of the extras in pyproject.toml; their [ctk] brings NVRTC, cuBLAS and the headers, which CuPy's wheels lack.
 INSTALL_LINE = "pip install 'minicoulomb[cupy-cuda12x]' (or cupy-cuda13x, as nvidia-smi's CUDA version says)"

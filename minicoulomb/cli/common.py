@@ -15,7 +15,7 @@ import numpy as np
 from minicoulomb.arrays.backend import Backend, open_backend
 from minicoulomb.arrays.threads import set_threads
 from minicoulomb.cli.console import showing, skipped, warn
-from minicoulomb.config import Config
+from minicoulomb.config import FILES, Config
 from minicoulomb.data.dataset import Dataset, check_shape
 from minicoulomb.data.sources import BUILT_IN, Found, find, open_dataset, suit
 from minicoulomb.diagnostics import Diverged
@@ -51,8 +51,6 @@ class UserPath(click.Path):
 
 
 PATH = UserPath(path_type=Path)
-# The settings that name files.
-FILES = ("data", "inception", "fid_reference")
 
 
 class Output(UserPath):

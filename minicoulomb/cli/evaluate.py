@@ -10,8 +10,8 @@ from minicoulomb.arrays.threads import watching
 from minicoulomb.cli.common import PATH, UserPath, load, open_data, open_reference, run_directory
 from minicoulomb.cli.console import PATIENCE, say, showing, table, warn
 from minicoulomb.cli.options import config_options, named
-from minicoulomb.evaluation.evaluate import EVALUATED
-from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
+from minicoulomb.evaluation.evaluate import EVALUATED, measure, parts_of
+from minicoulomb.evaluation.verdict import verdict
 from minicoulomb.fid import compare
 from minicoulomb.training.sampling import samples
 
@@ -30,7 +30,7 @@ def evaluate(run, n, metric, reference, seed, as_json, **options):
     The reference is the run's data, or with --metric also --reference.
     """
     backend, checkpoint = load(run, named(options))
-    config, cache = checkpoint.config, run_directory(run).parent / "cache"
+    config, cache, said = checkpoint.config, run_directory(run).parent / "cache", []
     if metric:
         n = n or compare.SAMPLES
         metrics = _compare(checkpoint, backend, compare.parse_metrics(metric), reference, n, seed, cache)
@@ -43,9 +43,10 @@ def evaluate(run, n, metric, reference, seed, as_json, **options):
         progress = showing("samples", "samples", PATIENCE)
         x = samples(checkpoint.G, checkpoint.state, n, seed, config.run.batch_statistics, progress)
         with watching(showing("distances, part", "parts", PATIENCE)):
-            metrics = evaluate_samples(x, dataset, config)
+            metrics = measure(checkpoint, dataset, x, seed, search=True)
+        said = verdict(metrics, parts_of(dataset), config)
     metrics = {"step": checkpoint.state.step, **metrics}
-    say(*([json.dumps(metrics)] if as_json else table(metrics)))
+    say(*([json.dumps(metrics)] if as_json else [*table(metrics), *said]))
 
 
 def _compare(checkpoint, backend, metrics, reference, n, seed, cache):

@@ -24,6 +24,16 @@ import click
 from minicoulomb import __version__
 from minicoulomb.cli.common import CONTEXT, PrintsErrors
 
+# \b keeps click from joining the lines below.
+COMPLETION = """
+To complete commands, options and paths, add the line of your shell to ~/.bashrc, ~/.zshrc, or
+~/.config/fish/config.fish:
+
+\b
+  eval "$(_MINICOULOMB_COMPLETE=bash_source minicoulomb)"
+  eval "$(_MINICOULOMB_COMPLETE=zsh_source minicoulomb)"
+  _MINICOULOMB_COMPLETE=fish_source minicoulomb | source
+"""
 COMMANDS = "train sample evaluate field particles plot report stats prepare models gradcheck info".split()
 
 
@@ -34,10 +44,14 @@ class Files(PrintsErrors, click.Group):
         return COMMANDS
 
     def get_command(self, ctx, name):
-        return getattr(import_module(f"minicoulomb.cli.{name}"), name) if name in COMMANDS else None
+        if name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"minicoulomb.cli.{name}"), name)
+        command.short_help = command.help.partition("\n")[0]  # click cuts its own at one line
+        return command
 
 
-@click.group(cls=Files, context_settings=CONTEXT)
-@click.version_option(__version__)
+@click.group(cls=Files, context_settings=CONTEXT, epilog=COMPLETION)
+@click.version_option(__version__, "-V", "--version")
 def main():
     """Coulomb GANs without a framework (Unterthiner et al., ICLR 2018)."""

@@ -28,6 +28,8 @@ def models(names, size, channels, latent):
 
 def _print_network(title, network):
     say(f"{title}: {'x'.join(map(str, network.input_shape))}, {network.size:,} parameters")
-    for layer, shape, parameters in network.summary():
-        say(f"  {layer:<23}{'x'.join(map(str, shape)) or '1':<14}{parameters:>12,}")
+    rows = [(name, "x".join(map(str, shape)) or "1", f"{n:,}") for name, shape, n in network.summary()]
+    first, second, third = (max(map(len, column)) for column in zip(*rows))
+    for name, shape, n in rows:
+        say(f"  {name:<{first}}  {shape:<{second}}  {n:>{third}}")
     say()

@@ -2,24 +2,23 @@
 
 import sys
 from functools import partial
-from math import prod
 from pathlib import Path
 
 import click
 
 from minicoulomb.cli.common import PATH, compute_on, configure, load, open_data, open_reference, run_directory
 from minicoulomb.cli.console import Console, say, showing, table, warn
-from minicoulomb.cli.options import config_options, flag, named
+from minicoulomb.cli.options import Grouped, config_options, flag, named
 from minicoulomb.data.source import Source
 from minicoulomb.data.sources import find
 from minicoulomb.errors import UserError
-from minicoulomb.evaluation.evaluate import EVALUATED, SMALL, has_modes, mode_metrics
-from minicoulomb.evaluation.evaluate import evaluate as evaluate_samples
+from minicoulomb.evaluation.evaluate import distance, fit, measure, measured, mode_metrics, parts_of
+from minicoulomb.evaluation.verdict import verdict
 from minicoulomb.fid import compare
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.pictures import save
-from minicoulomb.pictures.training_picture import IMAGES, training_picture
-from minicoulomb.presets import PRESETS
+from minicoulomb.pictures.training_picture import training_picture
+from minicoulomb.presets import PRESETS, preset_of
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import train as train_run
 from minicoulomb.training.run import RunDirectory, find_checkpoint
@@ -27,14 +26,21 @@ from minicoulomb.training.run import load as load_checkpoint
 from minicoulomb.training.sampling import samples
 from minicoulomb.training.signals import StopRequest
 
+# Values that make a run faster, if they are below its own.
+FASTER = {"batch_size": 64, "g_width": 32, "d_width": 32, "size": 32}
 # The settings that a resumed run may change; all others identify the run.
 RESUMABLE = {"steps", "data", "backend", "device", "tf32", "threads", "batch_statistics"}
 RESUMABLE |= {"log_every", "sample_every", "checkpoint_every", "keep_checkpoints"}
 RESUMABLE |= {"fid_every", "fid_samples", "fid_reference", "inception"}
 
 
-@click.command()
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="settings to start from  [grid, or as fits --data]")
+@click.command(cls=Grouped)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    metavar="NAME",
+    help=f"settings to start from: {', '.join(PRESETS)}  [grid, or as fits --data]",
+)
 @click.option("--out", type=PATH, default=Path("runs"), help="folder for the numbered run directory  [runs]")
 @click.option("--resume", type=PATH, metavar="RUN", help="continue a run, exactly as if it had not stopped")
 @click.option("--init-from", type=PATH, metavar="CKPT", help="start a new run from the weights of a checkpoint or run")
@@ -45,7 +51,7 @@ RESUMABLE |= {"fid_every", "fid_samples", "fid_reference", "inception"}
 def train(preset, out, resume, init_from, until, yes, dry_run, **options):
     """Train a Coulomb GAN, by default on 25 Gaussians in the plane.
 
-    The default takes about two minutes. Brackets hold the defaults of settings that the preset does not change.
+    The default takes about two minutes. Brackets hold its settings; --help beside --preset or --data shows theirs.
     """
     chosen, found = named(options), None
     if resume:
@@ -87,17 +93,25 @@ def train(preset, out, resume, init_from, until, yes, dry_run, **options):
             source = load_checkpoint(init_from).to(backend.xp)
             checkpoints.copy_weights(source, checkpoint, str(find_checkpoint(init_from)))
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
-        run = RunDirectory.create(out, dataset.name, checkpoint)
+        run = RunDirectory.create(out, _name(preset, found, dataset), checkpoint)
         _hold(run)
     stop = StopRequest()
     try:
-        _train(run, checkpoint, dataset, backend, until, fid, stop)
+        faster = "" if resume else _faster(config, dataset, found.kind == "images")
+        _train(run, checkpoint, dataset, backend, until, fid, stop, faster)
     except OSError as error:  # of a closed or full output; the state is saved
         if stop:  # the terminal of a SIGHUP is gone
             sys.exit(128 + stop.signal)
         what = f"{error.filename or 'output'}: cannot be written ({error.strerror}): saved at step"
         again = f"continue with: minicoulomb train --resume {run.path}"
         raise UserError(f"{what} {checkpoint.state.step}; {again}") from error
+
+
+def _name(preset, found, dataset):
+    """The name of the data, and that of the preset unless it suits them by itself."""
+    if preset in (None, preset_of(found.kind)):
+        return dataset.name
+    return preset if PRESETS[preset].get("data") == found.data else f"{dataset.name}-{preset}"
 
 
 def _hold(run):
@@ -139,35 +153,55 @@ def _periodic_fid(checkpoint, backend, dataset, cache):
     return fid
 
 
-def _train(run, checkpoint, dataset, backend, until, fid, stop):
+def _faster(config, dataset, is_decoded):
+    """Options with which a new run of the same data would take less time."""
+    values = config.settings() | {"size": dataset.shape[0] if is_decoded else 0}
+    if config.algorithm.objective == "field":
+        values["d_width"] = 0
+    # Where a width is None, that of the network is larger.
+    lower = [f"{flag(n)} {value}" for n, value in FASTER.items() if values[n] is None or values[n] > value]
+    return ", ".join(["fewer --steps", *lower])
+
+
+def _train(run, checkpoint, dataset, backend, until, fid, stop, faster):
     state, config = checkpoint.state, checkpoint.config
-    console = Console(run, state.step, until)
+    console = Console(run, state.step, until, faster)
     if backend.choice:
         run.log(backend.choice)
     console.line(
         f"{run.path}: {dataset.name}, step {state.step} to {until}, "
         f"{backend.name}{', TF32' * backend.tf32}, {config.run.dtype}, seed {config.run.seed}"
     )
-    look = partial(_look, checkpoint, dataset)
+    seen = {}
+    look = partial(_look, checkpoint, dataset, seen)
     with stop:
         train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid and partial(fid, stop))
     if state.step < config.algorithm.steps:
         console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")
         sys.exit(128 + stop.signal if stop else 0)
-    if prod(dataset.shape) <= SMALL:
-        x = samples(checkpoint.G, state, EVALUATED, config.run.seed, config.run.batch_statistics)
-        for line in table(evaluate_samples(x, dataset, config)):
-            console.line(line)
+    x = samples(checkpoint.G, state, measured(dataset.shape), config.run.seed, config.run.batch_statistics)
+    metrics = measure(checkpoint, dataset, x, config.run.seed, d=seen)
+    for line in (*table(metrics), *verdict(metrics, parts_of(dataset), config)):
+        console.line(line)
     console.line(f"picture: {run.picture_path(state.step)}")
 
 
-def _look(checkpoint, dataset, path):
-    """Draw samples of the same z at every step, and return how they cover modes or classes."""
+def _look(checkpoint, dataset, seen, path):
+    """Draw samples of the same z at every step, and return what is quickly measured of them and of D, kept in `seen`.
+
+    The squared MMD of samples has another name than that of a mini-batch, mmd2.
+    """
     config, space, G, _, state = checkpoint
-    n = EVALUATED if len(space.shape) < 3 or has_modes(dataset) else IMAGES
+    n = measured(space.shape)
     x = samples(G, state, n, config.run.seed, config.run.batch_statistics)
     save(training_picture(checkpoint, dataset, x), path)
-    return mode_metrics(x, dataset)
+    if not state.step:  # before the first step nothing is logged
+        return {}
+    seen.clear()
+    seen.update(fit(checkpoint, dataset, n, config.run.seed))
+    found = mode_metrics(x, dataset) | distance(x, dataset, config) | seen
+    found.pop("reference_samples", None)
+    return {"sample_mmd2" if name == "mmd2" else name: value for name, value in found.items()}
 
 
 def _check_resumable(preset, init_from, chosen):

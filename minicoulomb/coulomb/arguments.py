@@ -4,11 +4,8 @@ from math import log
 
 import numpy as np
 
-from minicoulomb.arrays.backend import FLOATS, is_array
+from minicoulomb.arrays.backend import FLOATS, LOG_MAX, is_array
 from minicoulomb.errors import UserError
-
-# The natural logarithm of each dtype's largest number.
-LOG_MAX = {dtype: log(np.finfo(dtype).max) for dtype in FLOATS}
 
 
 def checked(d, eps, *arrays):
@@ -42,7 +39,7 @@ def checked_kernel(d, eps, dtype) -> tuple[float, float]:
         raise UserError(f"d = {d:g}: the kernel's exponent is -d/2 with d > 0; use d = 1 for images, 2 for the plane")
     if not 0 <= eps < np.inf:
         raise UserError(f"eps = {eps:g}: the kernel's width must be >= 0; use the distance at which forces should fade")
-    if eps and abs((d + 2) * log(eps)) > LOG_MAX[dtype]:
+    if eps and abs((d + 2) * log(eps)) > LOG_MAX[dtype.name]:
         rule = f"eps^(d+2), the kernel's scale, is beyond the range of {dtype}"
         raise UserError(
             f"eps = {eps:g} with d = {d:g}: {rule}; choose units in which eps is nearer to 1, or a smaller d"

@@ -230,7 +230,7 @@ class Tar(Source):
     def members(self, archive):
         """A Member for each, in their order."""
         with self.readable():
-            at, told, headers = 0, {}, 0
+            at, extended, headers = 0, {}, 0
             # Zeros must mark the end.
             while (block := self._read(archive, at, BLOCK)) != bytes(BLOCK):
                 if not is_tar(block):
@@ -241,14 +241,14 @@ class Tar(Source):
                     if headers > LONGEST_HEADERS:
                         raise ValueError(f"{headers:,} bytes of headers for one file: at most {LONGEST_HEADERS:,}")
                     content = self._read(archive, position, size)
-                    told |= {b"path": content} if kind == LONG_NAME else _records(content)
+                    extended |= {b"path": content} if kind == LONG_NAME else _records(content)
                 elif kind not in IGNORED:
-                    size = _positive(told[b"size"]) if b"size" in told else size
-                    if kind == SPARSE or any(key.startswith(b"GNU.sparse") for key in told):
+                    size = _positive(extended[b"size"]) if b"size" in extended else size
+                    if kind == SPARSE or any(key.startswith(b"GNU.sparse") for key in extended):
                         raise ValueError("it holds sparse files; make it again without them")
                     size *= kind not in WITHOUT_CONTENT
-                    yield Member(_tar_name(block, told), size, position, kind)
-                    told, headers = {}, 0
+                    yield Member(_tar_name(block, extended), size, position, kind)
+                    extended, headers = {}, 0
                 at = position + -(-size // BLOCK) * BLOCK
             while self.forward and self._read(archive, at, LONGEST_HEADERS):  # to the checksum of what was compressed
                 at += LONGEST_HEADERS
@@ -291,12 +291,12 @@ def _records(content):
     return records
 
 
-def _tar_name(block, told):
+def _tar_name(block, extended):
     """The name of a member: from the headers before it, or from the two fields of its own."""
     name, prefix = (block[first:last].partition(b"\0")[0] for first, last in ((0, 100), (345, 500)))
     if prefix and block[257:263] == b"ustar\0":
         name = prefix + b"/" + name
-    return told.get(b"path", name).partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return extended.get(b"path", name).partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 def _tar_refusal(kind):

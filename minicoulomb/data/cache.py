@@ -19,7 +19,6 @@ was not made here, so it is never overwritten.
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -33,7 +32,7 @@ from minicoulomb.data.listing import by_position, in_order, read_listing, withou
 from minicoulomb.data.partial import Partial
 from minicoulomb.data.source import Source, file_stamp
 from minicoulomb.errors import UserError, explained
-from minicoulomb.files import atomic_write
+from minicoulomb.files import atomic_write, check_space
 
 VERSION = 2
 
@@ -123,7 +122,8 @@ def _make(job, partial, target, about, skip_bad, workers, progress):
 
     row_bytes = job.size**2 * job.channels
     partial.begin({**about, "batch": BATCH}, row_bytes)
-    _check_space(target.parent, ((1 + source.forward) * listing.n - partial.rows) * row_bytes)
+    wanted = ((1 + source.forward) * listing.n - partial.rows) * row_bytes
+    check_space(target, f"{listing.n:,} images", wanted, "free some space or use a smaller --size")
     _decode(job, partial, listing, skip_bad, workers, progress)
 
     path, digest = partial.finish(shape, source.forward)
@@ -189,10 +189,3 @@ def _sorted(source, target):
 
 def _beside(target, suffix):
     return target.with_name(target.name + suffix)
-
-
-def _check_space(folder, needed):
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        room = f"the cache needs {needed / 1e6:.1f} MB and {free / 1e6:.1f} MB are free"
-        raise UserError(f"{folder}: {room}; free some space or use a smaller --size")

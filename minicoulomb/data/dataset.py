@@ -52,7 +52,7 @@ class Dataset(ABC):
     name       what a run directory is called after
     shape      of one sample: (m,) for points, (height, width, channels) for images
     scale      the typical size of a coordinate: 1 for images in [-1, 1], the standard deviation for points
-    bound      every coordinate lies within [-bound, bound], but for points that `remark` tells of
+    bound      every coordinate lies within [-bound, bound], except points that `remark` names
     location   what is subtracted from samples: a number for each coordinate of a file's points, else 0
     remark     what the user should know about the data, if anything
     """

@@ -86,13 +86,13 @@ def _values(file):
         page = file.read(page_bytes)
         if len(page) < page_bytes:
             raise ValueError(f"page {number} lies behind its end: it is cut short")
-        told, _, kind, stop, _ = HEAD.unpack_from(page)
+        declared, _, kind, stop, _ = HEAD.unpack_from(page)
         nodes = struct.unpack_from(f"<{(stop - HEAD.size) // 2}H", page, HEAD.size)
-        if told == number and kind & BRANCH:
+        if declared == number and kind & BRANCH:
             halves = (NODE.unpack_from(page, at) for at in reversed(nodes))
             pages += [low | high << 16 | top << 32 for low, high, top, _ in halves]
             continue
-        if told != number or not kind & LEAF:
+        if declared != number or not kind & LEAF:
             raise ValueError(f"page {number} is damaged")
         for at in nodes:
             low, high, flags, key_bytes = NODE.unpack_from(page, at)

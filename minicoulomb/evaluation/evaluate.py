@@ -4,29 +4,41 @@ Mixtures         modes, modes20, high_quality, spread, reverse_kl, forward_kl (m
 Finite sets      mmd2 and its floor, the nearest-neighbour ratio, for small images the Frechet distance of the
                  pixels, and with labels the classes and their entropy
 
-mmd2 (coulomb.mmd2) compares samples with real ones kept out of training; its floor compares as many real training
-samples with the same ones. Both are in the units of training's mmd2. The nearest-neighbour ratio is the median
-distance from a sample to the nearest training sample, over the same median for held-out real samples: about 1 for
-fresh samples, towards 0 for copies.
+mmd2 (coulomb.mmd2) compares n samples with m real ones that are new to training. It is above 0 even where both come
+from one distribution, because a sample has no distance from itself. Its mean over all draws of n and m real samples is
+the floor, in closed form
+
+    floor = (1/n + 1/m) (eps^-d - E k(y, y')),      y, y' two different real samples
+
+so that no draw is a lucky one. Both are in the units of training's mmd2, with the eps of the last step. The
+nearest-neighbour ratio is the median distance from a sample to the nearest training sample, over the same median for
+held-out real samples: about 1 for fresh samples, towards 0 for copies.
+
+`measure` adds how well D follows the potential (field_values.py).
 """
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.config import Config
-from minicoulomb.coulomb import mmd2
+from minicoulomb.coulomb import mean_self_kernel, mmd2
 from minicoulomb.data.dataset import ArrayDataset, Dataset, check_shape, decode
 from minicoulomb.data.mixtures import Mixture
 from minicoulomb.errors import UserError
-from minicoulomb.evaluation import metrics
+from minicoulomb.evaluation import field_values, metrics
 from minicoulomb.gan import potential_unit
+from minicoulomb.training.checkpoint import Checkpoint
 
 # Number of samples by default.
 EVALUATED = 2500
-# Samples of at most so many numbers are evaluated within seconds.
-SMALL = 512
+# Numbers in all samples at the end of training, and in the training samples then searched for nearest neighbours: both
+# take seconds.
+NUMBERS, SEARCHED = EVALUATED * 512, 2**27
+# Real samples among which E k(y, y') is estimated, within 1%.
+PAIRED = 1000
 # A covariance matrix of more pixels needs more samples than anybody draws.
 FRECHET_DIMENSIONS = 512
 # Training samples compared at a time.
@@ -35,17 +47,43 @@ BLOCK = 1024
 NEIGHBOUR_NUMBERS = 2**22
 
 
-def evaluate(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, Any]:
-    """Metrics of samples x (n, *shape) by name; the configured seed chooses the real samples to compare with."""
+def measured(shape: tuple[int, ...]) -> int:
+    """How many samples of a shape are measured within seconds: 2,500 of up to 512 numbers, at least a picture's 64."""
+    return max(64, min(EVALUATED, NUMBERS // prod(shape)))
+
+
+def measure(
+    checkpoint: Checkpoint, dataset: Dataset, x: np.ndarray, seed: int = 0, search: bool = False, d: dict | None = None
+) -> dict[str, Any]:
+    """Metrics of a checkpoint by name: of its samples x (n, *shape), and of its D.
+
+    search   for nearest neighbours even where it takes longer than seconds
+    d        what `fit` gave, if it is known
+    """
+    short = isinstance(dataset, ArrayDataset) and dataset.n_train * prod(dataset.shape) <= SEARCHED
+    found = evaluate(x, dataset, checkpoint.config, search or short)
+    return found | (fit(checkpoint, dataset, min(len(x), measured(x.shape[1:])), seed) if d is None else d)
+
+
+def fit(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> dict[str, float]:
+    """How well D follows the potential of n generated and n real charges; empty where D regresses nothing."""
+    if not field_values.regresses(checkpoint):
+        return {}
+    return field_values.follows(field_values.charges(checkpoint, dataset, n, seed), checkpoint)
+
+
+def evaluate(x: np.ndarray, dataset: Dataset, config: Config, search: bool = True) -> dict[str, Any]:
+    """Metrics of samples x (n, *shape) by name; the configured seed chooses the real samples to compare with.
+
+    search   for the nearest neighbours, among all training samples
+    """
     check_shape(dataset.name, dataset.shape, x.shape[1:])
     if isinstance(dataset, Mixture):
-        return {"samples": len(x), **mode_metrics(x, dataset), **_mmd2(x, dataset, config)}
+        return {"samples": len(x), **mode_metrics(x, dataset), **distance(x, dataset, config)}
     assert isinstance(dataset, ArrayDataset)
-    result: dict[str, Any] = {"samples": len(x)}
-    if dataset.n_held_out:
-        result |= _mmd2(x, dataset, config)
-        if (ratio := nearest_ratio(x, dataset)) is not None:
-            result["nearest_ratio"] = ratio
+    result: dict[str, Any] = {"samples": len(x), **distance(x, dataset, config)}
+    if dataset.n_held_out and search and (ratio := nearest_ratio(x, dataset)) is not None:
+        result["nearest_ratio"] = ratio
     if np.prod(dataset.shape) <= FRECHET_DIMENSIONS:
         result["frechet"] = metrics.frechet_distance(x, decode(np.asarray(dataset.rows()), np.dtype(np.float64)))
     return result | mode_metrics(x, dataset)
@@ -63,9 +101,39 @@ def mode_metrics(x: np.ndarray, dataset: Dataset) -> dict[str, float]:
     return {}
 
 
-def has_modes(dataset: Dataset) -> bool:
-    """Whether the data have modes or classes."""
-    return not isinstance(dataset, ArrayDataset) or dataset.labels is not None
+def parts_of(dataset: Dataset) -> int | None:
+    """The number of the data's modes or classes; None for data without."""
+    if isinstance(dataset, Mixture):
+        return len(dataset.modes)
+    labels = getattr(dataset, "labels", None)
+    return None if labels is None else int(labels.max()) + 1
+
+
+def distance(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, float]:
+    """Squared MMD of samples x (n, *shape) and real ones that are new to training, and its floor.
+
+    Empty where training has all real samples. 2,500 points take a twentieth of a second, so training can log it.
+    """
+    d, eps = config.algorithm.d, config.algorithm.eps_end or config.algorithm.eps
+    n, paired = len(x), min(PAIRED, measured(dataset.shape))
+    rng = [rng_for(config.run.seed, "evaluate", number) for number in (0, 1)]
+    if isinstance(dataset, ArrayDataset):
+        if not dataset.n_held_out:
+            return {}
+        n = min(n, dataset.n_train)
+        reference = dataset.rows(dataset.held_out_index(np.arange(min(n, dataset.n_held_out))))
+        rows = rng[1].choice(dataset.n_train, min(dataset.n_train, paired), replace=False)
+        real = dataset.rows(dataset.train_index(rows))
+    else:
+        reference, real = dataset.draw(rng[0], n), dataset.draw(rng[1], paired)
+    reference, real = (decode(stored, np.dtype(np.float64)) for stored in (reference, real))
+    others = (len(real) * float(mean_self_kernel(real, d, eps)) - eps**-d) / (len(real) - 1)
+    unit = potential_unit(config.algorithm, eps)
+    return {
+        "reference_samples": len(reference),
+        "mmd2": unit * mmd2(x[:n], reference, d, eps),
+        "mmd2_floor": unit * (1 / n + 1 / len(reference)) * (eps**-d - others),
+    }
 
 
 def nearest_ratio(x: np.ndarray, dataset: ArrayDataset) -> float | None:
@@ -95,23 +163,3 @@ def nearest_training(x: np.ndarray, dataset: ArrayDataset, k: int) -> tuple[np.n
     images = dataset.rows(dataset.train_index(index))  # (n, k, *shape)
     offsets = (x[:, None] - decode(images, np.dtype(np.float64))).reshape(*index.shape, -1)
     return images, np.sqrt((offsets * offsets).sum(axis=-1))
-
-
-def _mmd2(x, dataset, config):
-    """Squared MMD of samples and fresh or held-out real ones, and of equally many other real ones and the same."""
-    eps = config.algorithm.eps_end or config.algorithm.eps
-    n = len(x)
-    if isinstance(dataset, ArrayDataset):
-        n = min(n, dataset.n_train)
-        reference = dataset.rows(dataset.held_out_index(np.arange(min(n, dataset.n_held_out))))
-        rows = rng_for(config.run.seed, "evaluate", 1).choice(dataset.n_train, n, replace=False)
-        real = dataset.rows(dataset.train_index(rows))
-    else:
-        reference = dataset.draw(rng_for(config.run.seed, "evaluate", 0), n)
-        real = dataset.draw(rng_for(config.run.seed, "evaluate", 1), n)
-    reference, real = (decode(stored, np.dtype(np.float64)) for stored in (reference, real))
-    unit = potential_unit(config.algorithm, eps)
-    return {
-        "mmd2": unit * mmd2(x[:n], reference, config.algorithm.d, eps),
-        "mmd2_floor": unit * mmd2(real, reference, config.algorithm.d, eps),
-    }

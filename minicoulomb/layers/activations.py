@@ -31,7 +31,8 @@ def relu(x: Array) -> Array:
 
 def relu_gradient(y: Array, dy: Array) -> Array:
     """dx = dy [y > 0]."""
-    return floats(dy, y).multiply(dy, y > 0)
+    floats(dy, y)
+    return dy * (y > 0)
 
 
 def leaky_relu(x: Array, slope: float = 0.2) -> Array:

@@ -9,7 +9,7 @@ forces.py             force_rows: forces on images
 energy_curve.py       with_curve: the energy of particles below a picture of them
 output.py             save, save_animation, export: files, whole or not at all
 training_picture.py   the samples of a run that trains
-field_picture.py      the field of a run; field_values.py computes it
+field_picture.py      the field of a run; evaluation/field_values.py computes it
 metric_curves.py      curves of metrics.jsonl, by matplotlib, of metric_series.py in metric_panels.py
 """
 

@@ -1,4 +1,4 @@
-"""An axis, its ticks and their labels, and the legend above a picture of points.
+"""An axis, its ticks and their labels, and what pictures of points share.
 
 Far from the origin labels would be long, so they count from a base, which the picture tells: + 1000000.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicoulomb.errors import UserError
-from minicoulomb.pictures.colours import INK
+from minicoulomb.pictures.colours import GREY, INK, VERMILION
 
 # Coordinates of a picture are below this, so that their differences and squares are finite.
 LARGEST = 1e150
@@ -53,6 +53,11 @@ def range_about(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     left, right = np.quantile(points, (0.005, 0.995), axis=0)
     room = np.where(left < right, right - left, high - low)  # of nearly equal points all are shown
     return np.maximum(low, left - room), np.minimum(high, right + room)
+
+
+def point_sets(real: np.ndarray | None, generated: np.ndarray, name: str) -> list:
+    """(points, colour, name) of real points, if any, and of generated ones, in the order in which they are drawn."""
+    return [(real, GREY, "real")] * (real is not None) + [(generated, VERMILION, name)]
 
 
 def counted(points: np.ndarray, name: str, *axes: Axis) -> str:

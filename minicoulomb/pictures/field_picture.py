@@ -17,7 +17,7 @@ from minicoulomb import pictures
 from minicoulomb.arrays.backend import array_module, to_host
 from minicoulomb.data.dataset import Dataset
 from minicoulomb.errors import UserError
-from minicoulomb.pictures import field_values
+from minicoulomb.evaluation import field_values
 from minicoulomb.pictures.line_field import LineField, draw_line_field, line_field
 from minicoulomb.training.checkpoint import Checkpoint, load
 
@@ -33,7 +33,7 @@ IMAGES, NUMBERS = 2000, 2**24
 
 
 class PlaneField(NamedTuple):
-    """The field at one step, on the host: charges x and y (n, 2), values on two lattices, and the r2 of D, if any."""
+    """The field at one step, on the host: charges x and y (n, 2), values on two lattices, and D's fit, if any."""
 
     title: str
     square: pictures.Square
@@ -41,7 +41,7 @@ class PlaneField(NamedTuple):
     y: np.ndarray
     potentials: list[np.ndarray]  # exact and, if any, learned, (CELLS, CELLS)
     forces: list[np.ndarray]  # exact and, if any, learned, (ARROWS, ARROWS, 2)
-    r2: float | None
+    fit: dict[str, float]
 
     @property
     def scale(self) -> pictures.ColourScale:
@@ -117,12 +117,12 @@ def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> 
         return xp.asarray(plane.centres(cells).reshape(-1, 2), dtype=sources.x.dtype)
 
     cells, arrows, (left, top) = lattice(pictures.CELLS), lattice(pictures.ARROWS), located(np.array(square[:2]))
-    potentials, r2 = [field_values.exact_potential(cells, sources)], None
+    potentials, fit = [field_values.exact_potential(cells, sources)], {}
     forces = [field_values.exact_force(arrows, sources)]
     if field_values.regresses(checkpoint):
         potentials.append(field_values.learned_potential(cells, checkpoint, eps))
         forces.append(field_values.learned_force(arrows, checkpoint, eps))
-        r2 = field_values.fit(sources, checkpoint)
+        fit = field_values.follows(sources, checkpoint)
     return PlaneField(
         _title(checkpoint, dataset, eps),
         pictures.Square(left, top, square.side),
@@ -130,7 +130,7 @@ def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> 
         located(y),
         [to_host(values).reshape(pictures.CELLS, pictures.CELLS) for values in potentials],
         [to_host(values).reshape(pictures.ARROWS, pictures.ARROWS, 2) for values in forces],
-        r2,
+        fit,
     )
 
 
@@ -139,11 +139,10 @@ def draw(field: PlaneField, scale: pictures.ColourScale, size: int = SIZE) -> Im
     phi, *learned = field.potentials
     force, *slopes = field.forces
     panels = [pictures.FieldPanel("Phi, the potential", "arrows: grad Phi, the force on a generated point", phi, force)]
+    told = field_values.in_words(field.fit)
     for d, slope in zip(learned, slopes, strict=True):
         panels += [
-            pictures.FieldPanel(
-                f"D, its regression: r2 {field.r2:.2f}", "arrows: grad D, what G learns from", d, slope
-            ),
+            pictures.FieldPanel(f"D, its regression{told}", "arrows: grad D, what G learns from", d, slope),
             pictures.FieldPanel("D - Phi", "white: D is right; blue: too high; vermilion: too low", d - phi),
         ]
     units = "in units of eps^-d; the line is 0", "arrows: |grad| in units of eps^-(d+1)"

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from minicoulomb.pictures.axes import Axis, counted, draw_legend, range_about
-from minicoulomb.pictures.colours import FRAME, GREY, INK, PAPER, RULE, VERMILION
+from minicoulomb.pictures.axes import Axis, counted, draw_legend, point_sets, range_about
+from minicoulomb.pictures.colours import FRAME, INK, PAPER, RULE
 
 # Bins on the axis; values of a curve.
 BINS, CELLS = 80, 400
@@ -50,10 +50,8 @@ def histogram(
     curves   functions in a panel below, whose axis goes from limits[0] to limits[1]
     """
     axis, size = axis or axis_about(generated if real is None else real), (WIDE - LEFT - RIGHT, HIGH)
-    sets = [
-        (x, colour, kind) for x, colour, kind in ((real, GREY, "real"), (generated, VERMILION, name)) if x is not None
-    ]
-    panels = [(histogram_panel(axis, real, generated, size), [(c, counted(x, kind, axis)) for x, c, kind in sets])]
+    sets = point_sets(real, generated, name)
+    panels = [(histogram_panel(axis, sets, size), [(colour, counted(x, kind, axis)) for x, colour, kind in sets])]
     if curves:
         scale = Axis(limits[0], limits[1] - limits[0] or 1.0)
         panels.append((_curve_panel(axis, scale, curves, size), [(curve.colour, curve.name) for curve in curves]))
@@ -75,17 +73,16 @@ def histogram(
     return page
 
 
-def histogram_panel(axis: Axis, real: np.ndarray | None, generated: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """The histograms alone, without labels."""
+def histogram_panel(axis: Axis, sets: list, size: tuple[int, int]) -> Image.Image:
+    """The histograms of sets (points (n, 1), colour, name), without labels: the last an outline, another filled."""
     page, draw, wide, high = _canvas(axis, size)
     bins = min(BINS, size[0] // 4)
-    sets = [points for points in (real, generated) if points is not None]
-    heights = [np.histogram(x, bins, (axis.start, axis.start + axis.span))[0] / len(x) for x in sets]
+    heights = [np.histogram(x, bins, (axis.start, axis.start + axis.span))[0] / len(x) for x, _, _ in sets]
     unit, edges = 0.93 * high / (np.max(heights) or 1), np.repeat(np.linspace(0, wide, bins + 1), 2)
     outlines = [[(0, high), *zip(edges[1:-1], high - unit * np.repeat(h, 2)), (wide, high)] for h in heights]
-    if real is not None:
-        draw.polygon(outlines[0], GREY)
-    draw.line(outlines[-1], VERMILION, 2 * FINE)
+    if len(sets) > 1:
+        draw.polygon(outlines[0], sets[0][1])
+    draw.line(outlines[-1], sets[-1][1], 2 * FINE)
     return page.resize(size, Image.Resampling.BOX)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from minicoulomb.arrays.backend import array_module, to_host
-from minicoulomb.pictures import field_values
+from minicoulomb.evaluation import field_values
 from minicoulomb.pictures.axes import Axis
 from minicoulomb.pictures.colours import INK, VERMILION
 from minicoulomb.pictures.line import CELLS, Curve, axis_about, histogram
@@ -37,7 +37,8 @@ def line_field(checkpoint: Checkpoint, sources: field_values.Charges, title: str
     curves = [Curve("Phi, the potential, in units of eps^-d", INK, to_host(field_values.exact_potential(a, sources)))]
     if field_values.regresses(checkpoint):
         learned = to_host(field_values.learned_potential(a, checkpoint, sources.eps))
-        name = f"D, its regression: r2 {field_values.fit(sources, checkpoint):.2f}; G climbs it"
+        told = field_values.in_words(field_values.follows(sources, checkpoint))
+        name = f"D, its regression{told}; G climbs it"
         curves.append(Curve(name, VERMILION, learned))
     (start,) = located(np.array([axis.start]))
     return LineField(title, Axis(start, axis.span), located(x), located(y), tuple(curves))

@@ -23,10 +23,21 @@ class Panel(NamedTuple):
 
 
 PANELS = (
-    Panel("Squared MMD: must fall", "squared MMD", {"mmd2": ""}, log=True, noisy=True),
+    Panel(
+        "Distance to the data: must fall to the floor",
+        "squared MMD",
+        {"sample_mmd2": "of fresh samples", "mmd2_floor": "of real samples: the floor"},
+        log=True,
+    ),
+    Panel(
+        "D follows: must reach the limit",
+        "correlation",
+        {"d_correlation": "of D and the potential", "d_correlation_limit": "of a perfect D: the limit"},
+    ),
+    Panel("MMD of a mini-batch: noisy, eps changes", "squared MMD", {"mmd2": ""}, log=True, noisy=True),
+    Panel("R² of D on a mini-batch: noisy", "R²", {"r2": ""}, noisy=True),
     Panel("Loss of D", "L_D", {"loss_d": ""}, log=True, noisy=True),
     Panel("Loss of G", "L_G", {"loss_g": ""}, noisy=True),
-    Panel("What D knows of the potential", "R²", {"r2": ""}, noisy=True),
     Panel(
         "Modes covered: must reach all",
         "modes",

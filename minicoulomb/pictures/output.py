@@ -7,10 +7,8 @@ export            samples as samples.png, a grid of images or a picture of point
                   or as samples.npz, with `images` (n, h, w, c) uint8 or `x` (n, m), float32, of a file's points float64
 """
 
-import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from math import prod
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from PIL import Image
 from minicoulomb.arrays.limits import check_memory
 from minicoulomb.data.dataset import to_pixels
 from minicoulomb.errors import UserError, explained
-from minicoulomb.files import atomic_write, draft
+from minicoulomb.files import atomic_write, check_space, draft
 from minicoulomb.pictures.images import image_grid
 from minicoulomb.pictures.points import draw_points
 
@@ -108,19 +106,11 @@ def check_rows(option: str, n: int, columns: int, shape: tuple[int, ...], target
         raise UserError(f"{target}: a picture has at most {LARGEST_GRID} images, not {n} rows of {columns}; use fewer")
 
 
-def _check_space(n, size, target):
-    """UserError unless n samples of `size` bytes fit on the disk."""
-    with suppress(OSError):  # the writing itself says what is wrong with the place
-        free = shutil.disk_usage(target.parent).free
-        if n * size > free > 0:  # 0 on file systems that are no disk
-            needs, has = (f"{min(number, 10**18) / 10**9:,.1f} GB" for number in (n * size, free))
-            raise UserError(f"{target}: {n:,} samples need {needs}, {has} are free; use a smaller -n")
-
-
 def _write_npz(blocks, n, shape, target, dtype):
     is_image = len(shape) == 3
     header = {"descr": "|u1" if is_image else dtype, "fortran_order": False, "shape": (n, *shape)}
-    _check_space(n, prod(shape) * np.dtype(header["descr"]).itemsize, target)
+    size = prod(shape) * np.dtype(header["descr"]).itemsize
+    check_space(target, f"{n:,} samples", n * size, "use a smaller -n")
     with (
         atomic_write(target) as file,
         zipfile.ZipFile(file, "w") as archive,
@@ -132,7 +122,7 @@ def _write_npz(blocks, n, shape, target, dtype):
 
 
 def _write_folder(blocks, n, target):
-    _check_space(n, SMALLEST, target)
+    check_space(target, f"{n:,} samples", n * SMALLEST, "use a smaller -n")
     digits = max(6, len(str(n - 1)))
     with explained(f"{target}: cannot be written", "choose another place"):
         if target.exists() and (not target.is_dir() or any(target.iterdir())):

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from minicoulomb.pictures.axes import draw_legend, range_about
-from minicoulomb.pictures.colours import FRAME, GREY, INK, PAPER, VERMILION
+from minicoulomb.pictures.axes import draw_legend, point_sets, range_about
+from minicoulomb.pictures.colours import FRAME, INK, PAPER
 from minicoulomb.pictures.line import axis_about, histogram_panel
 from minicoulomb.pictures.plane import disc_opacity
 
@@ -26,15 +26,12 @@ def pair_grid(real: np.ndarray | None, generated: np.ndarray, title: str = "", n
     side, font, m = pitch - GAP, ImageFont.load_default(15), among.shape[1]
     page = Image.new("RGB", (WIDE, TOP + len(shown) * pitch + 12), PAPER)
     draw = ImageDraw.Draw(page)
-    sets = [
-        (x, colour, kind) for x, colour, kind in ((real, GREY, "real"), (generated, VERMILION, name)) if x is not None
-    ]
+    sets = point_sets(real, generated, name)
     for row, j in enumerate(shown):
         for column, i in enumerate(shown[: row + 1]):
             x, y = LEFT + column * pitch, TOP + row * pitch
             if i == j:
-                behind = None if real is None else real[:, [i]]
-                cell = histogram_panel(axes[i], behind, generated[:, [i]], (side, side))
+                cell = histogram_panel(axes[i], [(points[:, [i]], *rest) for points, *rest in sets], (side, side))
             else:
                 ground = np.full((side, side, 3), 255.0)
                 for points, colour, _ in sets:

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from minicoulomb.pictures.axes import Axis, counted, draw_legend, range_about
-from minicoulomb.pictures.colours import FRAME, GREY, INK, PAPER, RULE, VERMILION
+from minicoulomb.pictures.axes import Axis, counted, draw_legend, point_sets, range_about
+from minicoulomb.pictures.colours import FRAME, INK, PAPER, RULE
 
 # Arrows are drawn on this many times as many pixels, and averaged.
 FINE = 4
@@ -129,9 +129,8 @@ def scatter(real: np.ndarray | None, generated: np.ndarray, title: str = "", nam
     outside.
     """
     plane = Plane(square_about(generated if real is None else real), title=title)
-    if real is not None:
-        plane.discs(real, GREY, "real")
-    plane.discs(generated, VERMILION, name)
+    for points, colour, kind in point_sets(real, generated, name):
+        plane.discs(points, colour, kind)
     return plane.drawn()
 
 

@@ -1,6 +1,6 @@
 """A run on one page that works offline: description, quality, history and settings.
 
-facts.py      the facts of the run
+facts.py      the facts of the run             sharing.py    paths as others may read them
 page.py       the sections of the page; their words and markup are in page.html
 numbers.py    the meaning of metrics            commands.py   command lines for the run
 graphs.py     curves as <svg>                   images.py     pictures as data: addresses
@@ -12,5 +12,6 @@ bytes.
 
 from minicoulomb.report.facts import Facts, gather
 from minicoulomb.report.page import page
+from minicoulomb.report.sharing import shared
 
-__all__ = ["Facts", "gather", "page"]
+__all__ = ["Facts", "gather", "page", "shared"]

@@ -13,7 +13,8 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     config, step = facts.checkpoint.config, facts.checkpoint.state.step
     run, steps = shlex.quote(str(facts.path)), config.algorithm.steps
     lines = [("train it again from the start", again(config))]
-    if step < steps and facts.path.is_dir():  # resumed from one of its checkpoints, a run loses all later steps
+    is_run = facts.path.resolve().name == facts.name
+    if step < steps and is_run:  # resumed from one of its checkpoints, a run loses all later steps
         lines.insert(0, (f"continue from step {step:,} to {steps:,}", f"minicoulomb train --resume {run}"))
     return [
         *lines,

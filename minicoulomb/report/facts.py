@@ -1,7 +1,6 @@
 """The facts of a run for its report. Missing data or pictures are facts as well, not errors."""
 
 from contextlib import suppress
-from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from minicoulomb.data.dataset import Dataset
-from minicoulomb.data.mixtures import Mixture
 from minicoulomb.errors import UserError
-from minicoulomb.evaluation.evaluate import EVALUATED, SMALL, evaluate
+from minicoulomb.evaluation.evaluate import measure, measured, parts_of
+from minicoulomb.evaluation.verdict import verdict
 from minicoulomb.pictures.field_picture import field_picture
 from minicoulomb.pictures.metric_series import Series, read_metrics
 from minicoulomb.report.images import chosen, read
@@ -28,8 +27,9 @@ class Facts(NamedTuple):
 
     path       the run as named on the command line
     data       the training data in words
-    modes      the number of modes of a mixture
-    metrics    those of `minicoulomb evaluate`; empty without data or for large samples
+    parts      the number of modes of a mixture, or of classes
+    metrics    those of the end of `minicoulomb train`; empty without data
+    verdict    sentences on what they mean, and what to do next
     pictures   (step, picture) in ascending order, up to the step, without broken ones
     missing    sentences on what is missing, and why
     """
@@ -39,8 +39,9 @@ class Facts(NamedTuple):
     checkpoint: Checkpoint
     versions: dict[str, str]
     data: str
-    modes: int | None
+    parts: int | None
     metrics: dict[str, Any]
+    verdict: list[str]
     series: dict[str, Series]
     pictures: list[tuple[int, Image.Image]]
     field: Image.Image | None
@@ -61,17 +62,17 @@ def gather(
 
     Samples are those of `minicoulomb evaluate` with seed 0. Raises UserError if `folder` is not a run directory.
     """
-    shape, missing = checkpoint.space.shape, []
+    missing, parts = [], None
     metrics, field = {}, None
     if isinstance(dataset, UserError):
         missing.append(f"The samples are not compared with the data, which are missing: {dataset}.")
     else:
+        parts = parts_of(dataset)
         with np.errstate(all="ignore"):  # the weights of a diverged run may overflow
-            if prod(shape) <= SMALL:
-                try:
-                    metrics = _metrics(checkpoint, dataset)
-                except UserError as reason:
-                    missing.append(f"The samples are not compared with the data: {reason}.")
+            try:
+                metrics = _metrics(checkpoint, dataset)
+            except UserError as reason:
+                missing.append(f"The samples are not compared with the data: {reason}.")
             field = _field(checkpoint, dataset)
     pictures, broken = _pictures(folder, checkpoint.state.step)
     if broken:
@@ -82,8 +83,9 @@ def gather(
         checkpoint,
         versions,
         _in_words(checkpoint),
-        len(dataset.modes) if isinstance(dataset, Mixture) else None,
+        parts,
         metrics,
+        verdict(metrics, parts, checkpoint.config) if metrics else [],
         read_metrics(folder),
         pictures,
         field,
@@ -95,7 +97,8 @@ def gather(
 def _metrics(checkpoint, dataset):
     """The metrics of samples; UserError if they have none, as of a run that diverged."""
     G, state, config = checkpoint.G, checkpoint.state, checkpoint.config
-    return evaluate(samples(G, state, EVALUATED, 0, config.run.batch_statistics), dataset, config)
+    x = samples(G, state, measured(dataset.shape), 0, config.run.batch_statistics)
+    return measure(checkpoint, dataset, x)
 
 
 def _field(checkpoint, dataset):

@@ -10,12 +10,18 @@ MEANINGS = {
     "reverse_kl": ("unevenness, reverse KL", "KL(generated || real) of the modes' shares; 0: equal shares"),
     "forward_kl": ("unevenness, forward KL", "KL(real || generated) of the modes' shares; 0: equal shares"),
     "mmd2": ("squared MMD", "distance to real samples outside the training set; lower is better"),
-    "mmd2_floor": ("its floor", "the same for as many real samples; a lower squared MMD is chance"),
+    "mmd2_floor": ("its floor", "the same for as many real samples, on average"),
     "nearest_ratio": (
         "nearest neighbours",
         "distance to the training data over that of held-out real ones; copies have 0",
     ),
     "frechet": ("Fréchet distance", "between the pixels of samples and data, by mean and covariance; lower is better"),
+    "d_correlation": ("correlation of D", "with the potential of many samples, at generated points"),
+    "d_correlation_limit": ("its limit", "the correlation of a perfect D; the rest of the potential is chance"),
+    "d_r2": (
+        "R² of D",
+        "at generated points, at most the square of the limit; a constant error, which moves no sample, lowers it",
+    ),
     "classes": ("classes covered", "classes with at least 2% of the samples"),
     "entropy": ("entropy of the classes", "evenness of their shares, in nats; at most 2.303 for ten classes"),
     "fid": ("FID", "the last one of training, by Inception's features; lower is better"),
@@ -30,12 +36,12 @@ def numbers(facts: Facts) -> list[tuple[str, str, str]]:
         found["batch_mmd2"] = float(facts.series["mmd2"].values[-1])
     if "fid" in facts.series:
         found["fid"] = float(facts.series["fid"].values[-1])
-    return [(_shown(name, value, facts.modes), *MEANINGS[name]) for name, value in found.items()]
+    return [(_shown(name, value, facts.parts), *MEANINGS[name]) for name, value in found.items()]
 
 
-def _shown(name, value, modes):
-    if name in ("modes", "modes20") and modes:
-        return f"{value} of {modes}"
+def _shown(name, value, parts):
+    if name in ("modes", "modes20", "classes") and parts:
+        return f"{value} of {parts}"
     if name == "high_quality":
         return f"{100 * value:.1f}%"
     if isinstance(value, float):

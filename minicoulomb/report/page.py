@@ -60,6 +60,7 @@ def _result(facts):
         "result",
         layout="beside" if facts.pictures else "alone",
         picture=picture,
+        verdict=joined(block("verdict", text=sentence) for sentence in facts.verdict),
         numbers=joined(block("number", value=v, name=n, meaning=m) for v, n, m in numbers(facts)),
         note=note,
         missing=joined(block("missing", text=reason) for reason in facts.missing),

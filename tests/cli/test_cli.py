@@ -31,7 +31,7 @@ def trained_images(tmp_path_factory):
     """A finished run of 4 steps of a small convolutional pair on the digits."""
     out = tmp_path_factory.mktemp("runs")
     run("train", *SMALL_IMAGES, "--steps", 4, "--out", out)
-    return out / "00000-digits"
+    return out / "00000-digits-conv"
 
 
 # Training
@@ -63,6 +63,21 @@ def test_the_end_of_a_run_tells_its_quality_and_where_the_picture_is(tmp_path):
     assert "step 5/5" in log
 
 
+def test_every_run_ends_with_its_metrics_and_what_they_mean_also_of_large_images(tmp_path):
+    """Samples of more than 512 numbers had none; now fewer of them are measured, and the line says how many."""
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "photos.npy", rng.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8))
+    small = ["--generator", "dcgan", "--discriminator", "dcgan", "--g-width", 4, "--d-width", 4, "--batch-size", 8]
+    output = run("train", "--data", tmp_path / "photos.npy", *small, "--steps", 2, "--out", tmp_path)
+    assert re.search(r"samples +416\n", output)
+    numbers = ("mmd2", "mmd2_floor", "nearest_ratio", "d_correlation", "d_correlation_limit", "d_r2")
+    assert all(re.search(rf"\n  {name} +-?\d", output) for name in numbers)
+    assert re.search(r"\nmmd2 is [\d.]+ times its floor: ", output)
+    assert "samples at step 2:  mmd2 0." in output
+    assert output.splitlines()[-1].startswith("picture: ")
+    assert (tmp_path / "00000-photos/log.txt").read_text().splitlines()[-2:] == output.splitlines()[-2:]
+
+
 def test_auto_tells_what_it_chose_and_numpy_and_cupy_may_take_turns(tmp_path):
     output = run("train", *SMALL, "--steps", 4, "--until", 2, "--backend", "auto", "--tf32", "--out", tmp_path)
     path = tmp_path / "00000-ring"
@@ -79,6 +94,25 @@ def test_runs_are_numbered(tmp_path):
     for _ in range(2):
         run("train", *SMALL, "--steps", 1, "--out", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000-ring", "00001-ring"]
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--preset", "ring"], "ring"),
+        (["--data", "ring", "--preset", "ring"], "ring"),
+        (["--preset", "paper-grid"], "paper-grid"),
+        (["--preset", "grid", "--data", "ring"], "ring-grid"),
+        (["--data", "points.npy"], "points"),
+        (["--data", "points.npy", "--preset", "points"], "points"),
+        (["--data", "points.npy", "--preset", "ring"], "points-ring"),
+    ],
+)
+def test_a_run_is_named_by_its_data_and_by_a_preset_that_is_not_theirs(tmp_path, monkeypatch, options, name):
+    monkeypatch.chdir(tmp_path)
+    np.save("points.npy", np.random.default_rng(0).standard_normal((30, 2)))
+    run("train", *options, "--steps", 1, "--batch-size", 4, "--sample-every", 0, "--g-width", 2, "--d-width", 2)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [f"00000-{name}"]
 
 
 def test_a_dry_run_prints_the_resolved_configuration_and_writes_nothing(tmp_path):
@@ -99,7 +133,7 @@ def test_the_algorithm_of_convolutions_changes_nothing_but_rounding(tmp_path):
     for algorithm in ("direct", "winograd"):
         options = ["--convolution", algorithm, "--dtype", "float64", "--steps", 1]
         run("train", *SMALL_IMAGES, *options, "--out", tmp_path / algorithm)
-        folder = tmp_path / algorithm / "00000-digits"
+        folder = tmp_path / algorithm / "00000-digits-conv"
         assert json.loads((folder / "config.json").read_text())["convolution"] == algorithm
         losses.append(json.loads((folder / "metrics.jsonl").read_text().splitlines()[0]))
     for name in ("loss_d", "loss_g", "mmd2"):
@@ -128,7 +162,10 @@ def metrics_of(path):
 
 @pytest.mark.parametrize(
     ("options", "counts"),
-    [(SMALL, {"modes", "modes20", "high_quality", "reverse_kl"}), (SMALL_IMAGES, {"classes", "entropy"})],
+    [
+        (SMALL, {"modes", "modes20", "high_quality", "reverse_kl", "mmd2_floor", "d_correlation", "d_r2"}),
+        (SMALL_IMAGES, {"classes", "entropy", "mmd2_floor", "d_correlation", "d_r2_real"}),
+    ],
     ids=lambda value: value[1] if isinstance(value, list) else "",
 )
 def test_modes_are_logged_with_each_picture_and_so_by_a_resumed_run(tmp_path, options, counts):
@@ -144,10 +181,20 @@ def test_modes_are_logged_with_each_picture_and_so_by_a_resumed_run(tmp_path, op
     assert {name: metrics_of(whole)[-1][name] for name in counts} == {name: measured[name] for name in counts}
 
 
-def test_data_without_modes_or_classes_are_logged_as_ever(tmp_path):
+@pytest.mark.parametrize("held_out", [10, 0])
+def test_pictures_log_the_distance_of_fresh_samples_to_data_without_modes(tmp_path, held_out):
+    """There is none where training has all data."""
     np.save(tmp_path / "points.npy", np.random.default_rng(0).standard_normal((300, 2)))
-    run("train", "--data", tmp_path / "points.npy", "--steps", 6, "--sample-every", 3, "--out", tmp_path)
-    assert [line["step"] for line in metrics_of(tmp_path / "00000-points")] == [1, 6]
+    schedule = ["--steps", 6, "--sample-every", 3, "--hold-out-every", held_out]
+    run("train", "--data", tmp_path / "points.npy", *schedule, "--out", tmp_path)
+    lines = metrics_of(tmp_path / "00000-points")
+    assert [line["step"] for line in lines] == [1, 3, 6]
+    names = {"sample_mmd2", "mmd2_floor"} if held_out else set()
+    assert all(names | {"d_correlation", "d_correlation_limit"} <= set(line) for line in lines[1:])
+    assert not (names or {"sample_mmd2"}) & set(lines[0])
+    found = json.loads(run("evaluate", tmp_path / "00000-points", "--json"))
+    assert found.get("mmd2") == lines[-1].get("sample_mmd2")
+    assert ("mmd2_floor" in found) == bool(held_out)
 
 
 def test_with_constant_schedules_a_finished_run_can_be_extended(tmp_path):
@@ -369,6 +416,14 @@ def test_the_networks_are_listed_with_shapes_and_parameters():
     assert "  BatchNorm, leaky_relu  16x16x128 " in output
 
 
+def test_the_columns_of_networks_of_any_size_stand_apart():
+    for line in run("models", "resnet", "--size", 1024).splitlines():
+        assert line.startswith(("generator", "discriminator")) or re.fullmatch(r"(  \S.*\S) +\S+  +[\d,]+|", line), line
+    lines = run("models", "my", "--size", 1024).splitlines()
+    rows = [line for line in lines if line.startswith("  ")]
+    assert all(len(re.split(r"  +", row.strip())) == 3 for row in rows)
+
+
 def test_gradients_are_checked(tmp_path):
     output = run("gradcheck", "--model", "mlp")
     assert "BatchNorm" in output
@@ -583,7 +638,7 @@ def test_the_command_line_imports_no_library_that_a_command_may_not_need():
 
 
 def test_the_help_lists_every_command_with_its_purpose():
-    listed = run("--help").split("Commands:\n")[1].splitlines()
+    listed = run("--help").split("Commands:\n")[1].partition("\n\n")[0].splitlines()
     assert [line.split()[0] for line in listed] == COMMANDS
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
     assert "No such command 'cli'" in run("cli", status=2)

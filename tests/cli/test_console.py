@@ -10,7 +10,9 @@ from types import SimpleNamespace
 
 from data_files import contents, write_folder
 
-from minicoulomb.cli.console import Console
+from minicoulomb.cli import console
+from minicoulomb.cli.train import _faster
+from minicoulomb.presets import resolve
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "minicoulomb", "train", "--preset", "ring", "--steps", "400", "--batch-size", "16"]
@@ -143,10 +145,86 @@ def test_what_the_output_cannot_encode_is_shown_as_escapes(tmp_path):
     assert (result.stdout, result.stderr) == ("\\xe9 and\n\\u03c0\n", "\\xe9\n")
 
 
-def test_the_time_left_of_endless_steps_is_shown(tmp_path):
+def reported(monkeypatch, calls, steps, faster=""):
+    """The log of a run whose steps are reported at the times of `calls`, (step, seconds)."""
+    lines, clock = [], SimpleNamespace()
+    monkeypatch.setattr(console, "time", clock)
+    shown = console.Console(SimpleNamespace(log=lines.append), 0, steps, faster)
+    for step, now in calls:
+        clock.monotonic = lambda now=now: now
+        shown.report({"step": step}, logged=True)
+    return lines
+
+
+def test_the_time_left_of_endless_steps_is_shown(monkeypatch):
     """A timedelta has at most 2.7 million years."""
-    lines = []
-    console = Console(SimpleNamespace(log=lines.append), 0, 10**30)
-    console.began -= 10
-    console.report({"step": 1}, logged=True)
-    assert lines[0].startswith(f"step 1/{10**30}  115740740 days, ")
+    lines = reported(monkeypatch, [(1, 10.0), (2, 20.0)], 10**30)
+    assert lines[1].startswith(f"step 2/{10**30}  115740740 days, ")
+
+
+def test_the_time_left_leaves_out_the_first_step(monkeypatch):
+    """It took a minute, and others take a second."""
+    lines = reported(monkeypatch, [(1, 60.0), (2, 61.0), (30, 89.0), (100, 159.0)], 100, faster="a sledge")
+    assert lines == [
+        "step 1/100",
+        *(f"step {n}/100  0:{(100 - n) // 60:02}:{(100 - n) % 60:02} left" for n in (2, 30, 100)),
+    ]
+
+
+def test_after_ten_steps_a_long_run_names_faster_choices_once(monkeypatch):
+    calls = [(1, 60.0), (6, 160.0), (11, 180.0), (21, 300.0)]
+    lines = reported(monkeypatch, calls, 1011, faster="fewer --steps, --batch-size 64")
+    assert [line for line in lines if "about" in line] == [
+        "about 3 h 20 min left; faster: fewer --steps, --batch-size 64"
+    ]
+    assert lines.index("about 3 h 20 min left; faster: fewer --steps, --batch-size 64") == 2
+    assert not [line for line in reported(monkeypatch, calls, 108, faster="a sledge") if "about" in line]
+    assert reported(monkeypatch, calls, 1011)[2] == "about 3 h 20 min left"
+
+
+def test_a_time_is_put_into_words():
+    times = {1500: "25 min", 12000: "3 h 20 min", 47 * 3600: "47 h 0 min", 10**6: "11 days", 10**13: "115,740,740 days"}
+    assert {seconds: console.in_words(seconds) for seconds in times} == times
+
+
+def test_the_faster_choices_are_lower_than_the_run_s_own_and_apply():
+    faster = lambda side=0, **chosen: _faster(
+        resolve("images", data="x", **chosen), SimpleNamespace(shape=(side,)), side
+    )
+    assert faster(64) == "fewer --steps, --batch-size 64, --g-width 32, --d-width 32, --size 32"
+    assert faster(32) == "fewer --steps, --batch-size 64, --g-width 32, --d-width 32"  # also an array of images
+    assert faster(64, batch_size=64, g_width=8, d_width=48) == "fewer --steps, --d-width 32, --size 32"
+    assert faster(batch_size=16, objective="field") == "fewer --steps, --g-width 32"
+
+
+def test_a_status_line_is_cut_between_numbers(tmp_path):
+    output = on_a_terminal([*COMMAND, "--out", str(tmp_path)], NO_COLOR="1", COLUMNS="60")
+    states = [state for state in re.split(r"[\r\n]", re.sub(r"\x1b\[(\?25.|K)", "", output)) if "/400" in state]
+    assert len(states) > 3
+    for state in states:
+        assert len(state) <= 60
+        assert re.fullmatch(
+            r"[█░]{10} \d+/400(  0:00:\d\d left)?  loss_d \d\.\d{4}(  loss_g .\d\.\d{4})?", state.strip()
+        )
+
+
+def test_what_lasts_is_shown_every_half_minute_without_a_terminal(capsys, monkeypatch):
+    clock = SimpleNamespace()
+    monkeypatch.setattr(console, "time", clock)
+    monkeypatch.setattr(console, "_bar", lambda length, file: SimpleNamespace(length=length, start=100.0))
+    show = console.showing("samples", "samples", patience=1)
+    for now, done in (
+        (100.0, 1),
+        (129.0, 290),
+        (131.0, 310),
+        (140.0, 400),
+        (162.0, 620),
+        (170.0, 700),
+        (200.0, 1),
+        (201.0, 700),
+    ):
+        clock.time = lambda now=now: now
+        show(done, 700)
+    assert capsys.readouterr().err == (
+        "samples 310/700  10.0 samples/s\nsamples 620/700  10.0 samples/s\nsamples 700/700  10.0 samples/s\n"
+    )

@@ -94,7 +94,7 @@ def test_an_extreme_number_is_used_or_refused(command, option, runs, tmp_path, m
     monkeypatch.chdir(tmp_path)
     call = quick_calls(runs)[command]
     if command == "sample" and option in ("--steps", "--neighbours"):
-        call = [runs / "00001-digits", "-o", "a.png", *["--interpolate"] * (option == "--steps")]
+        call = [runs / "00001-digits-conv", "-o", "a.png", *["--interpolate"] * (option == "--steps")]
     for value in VALUES:
         check_clear(command, *call, option, value)
 
@@ -127,7 +127,7 @@ def test_an_extreme_number_is_used_or_refused(command, option, runs, tmp_path, m
 )
 def test_what_cannot_end_is_refused_with_the_bytes_or_hours_and_a_remedy(args, said, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    named = {"RUN": runs / "00000-ring", "IMAGES": runs / "00001-digits"}
+    named = {"RUN": runs / "00000-ring", "IMAGES": runs / "00001-digits-conv"}
     assert said in check_clear(*(named.get(arg, arg) for arg in args), status=[1])
     assert not tree(tmp_path)
 
@@ -179,7 +179,7 @@ def test_memory_that_is_full_is_told_in_a_line(reason, monkeypatch):
 )
 def test_a_name_that_is_too_long_is_told(args, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    named = {"RUN": runs / "00000-ring", "IMAGES": runs / "00001-digits", "PHOTOS": runs / "photos"}
+    named = {"RUN": runs / "00000-ring", "IMAGES": runs / "00001-digits-conv", "PHOTOS": runs / "photos"}
     assert "must be shorter" in check_clear(*(named.get(arg, arg) for arg in args), status=[2])
     assert not tree(tmp_path)
 
@@ -213,7 +213,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_computation(args, suf
 @pytest.mark.parametrize(("place", "said", "status"), [("", "must not be empty", 2), (".", "is no name of a file", 1)])
 def test_a_place_without_a_name_is_told(place, said, status, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert said in check_clear("sample", runs / "00001-digits", "-o", place, status=[status])
+    assert said in check_clear("sample", runs / "00001-digits-conv", "-o", place, status=[status])
     assert said in check_clear("prepare", runs / "photos", place, status=[status])
 
 
@@ -287,7 +287,7 @@ def test_a_folder_of_samples_removes_the_draft_of_a_killed_process(runs, tmp_pat
     dead = tmp_path / ".made.999999.tmp"
     dead.mkdir()
     (dead / "000000.png").touch()
-    run("sample", runs / "00001-digits", "-n", 1, "-o", tmp_path / "made")
+    run("sample", runs / "00001-digits-conv", "-n", 1, "-o", tmp_path / "made")
     assert tree(tmp_path) == {"made/000000.png"}
-    assert "not an empty folder" in run("sample", runs / "00001-digits", "-o", tmp_path / "made", status=1)
+    assert "not an empty folder" in run("sample", runs / "00001-digits-conv", "-o", tmp_path / "made", status=1)
     assert {path.name for path in tmp_path.iterdir()} == {"made"}

@@ -217,7 +217,7 @@ def trained(tmp_path_factory):
     """A run of 2 steps on digits."""
     out = tmp_path_factory.mktemp("runs")
     run("train", *SMALL_IMAGES, "--steps", 2, "--out", out)
-    return out / "00000-digits"
+    return out / "00000-digits-conv"
 
 
 @pytest.fixture
@@ -343,7 +343,7 @@ def test_the_best_checkpoint_by_fid_is_kept(scripted, weights, statistics, tmp_p
     options = ["--inception", weights.name, "--fid-every", 2, "--fid-samples", 70, "--fid-reference", statistics]
     keep = ["--steps", 7, "--keep-checkpoints", 1, "--checkpoint-every", 1]
     output = run("train", *SMALL_IMAGES, *options, *keep, "--out", tmp_path)
-    path = tmp_path / "00000-digits"
+    path = tmp_path / "00000-digits-conv"
     assert metrics_of(path) == {2: 5.0, 4: 3.0, 6: 4.0, 7: 3.5}
     assert "step 4: FID 3.000, the lowest so far" in output
     assert "step 6: FID 4.000\n" in output
@@ -369,7 +369,7 @@ def test_a_resumed_run_forgets_a_best_checkpoint_that_lies_ahead(scripted, weigh
     scripted += [5.0, 1.0]
     options = ["--inception", weights, "--fid-every", 2, "--fid-samples", 2, "--fid-reference", statistics]
     run("train", *SMALL_IMAGES, "--steps", 4, "--checkpoint-every", 1, *options, "--out", tmp_path)
-    path = tmp_path / "00000-digits"
+    path = tmp_path / "00000-digits-conv"
     scripted += [2.0]
     run("train", "--resume", path / "checkpoints/step-0000003.npz", "--yes")
     assert metrics_of(path) == {2: 5.0, 4: 2.0}

@@ -166,8 +166,22 @@ def test_the_lines_of_the_figure_are_the_numbers_of_the_files(draws):
 
 def test_a_log_axis_is_left_out_where_nothing_is_positive(draws):
     for values, scale in (([0, 0, 0], "linear"), ([0.1, 0, 0.2], "log")):
-        page = panel_figure(PANELS[0], {"a": {"mmd2": series_of(values)}})
+        page = panel_figure(PANELS[0], {"a": {"sample_mmd2": series_of(values)}})
         assert page.axes[0].get_yscale() == scale
+
+
+def test_what_is_told_to_fall_is_of_fresh_samples_with_its_floor_and_noise_says_so(draws):
+    """A mini-batch's squared MMD was under "must fall"; it depends on eps, too, and rests at its own floor."""
+    falling = {name for panel in PANELS if "must fall" in panel.title for name in panel.names}
+    assert falling == {"sample_mmd2", "mmd2_floor", "reverse_kl", "fid"}
+    assert all("noisy" in panel.title for panel in PANELS if {"mmd2", "r2"} & set(panel.names))
+    series = {"sample_mmd2": series_of([0.5, 0.1]), "mmd2_floor": series_of([0.01, 0.01]), "mmd2": series_of([1, 2])}
+    page = figure({"a": series})
+    both = [line.get_gid() for line in page.axes[0].lines]
+    assert both == ["sample_mmd2", "mmd2_floor"]
+    assert "floor" in page.axes[0].get_legend().get_texts()[1].get_text()
+    old = figure({"a": {"mmd2": series_of([1, 2])}})  # a run without them
+    assert [axes.get_title(loc="left") for axes in old.axes] == ["MMD of a mini-batch: noisy, eps changes"]
 
 
 def test_lines_have_room_above_and_axes_that_are_not_logarithmic_begin_at_0(draws):

@@ -17,29 +17,32 @@ from minicoulomb.data.dataset import to_pixels
 from minicoulomb.data.digits import digits
 from minicoulomb.data.mixtures import ring
 from minicoulomb.data.sources import open_dataset
-from minicoulomb.diagnostics import diagnostics
 from minicoulomb.errors import UserError
-from minicoulomb.gan import Batch, gradients, target_scale
-from minicoulomb.models import SampleSpace
-from minicoulomb.pictures import field_values
-from minicoulomb.pictures import forces as drawing
-from minicoulomb.pictures.colours import INK, diverging
-from minicoulomb.pictures.field_picture import FRAME_SIZE, draw, field_frames, field_picture, plane_field
-from minicoulomb.pictures.field_values import (
+from minicoulomb.evaluation import field_values
+from minicoulomb.evaluation.field_values import (
+    GROUPS,
+    Charges,
     charges,
     cosines,
     exact_force,
     exact_potential,
-    fit,
+    follows,
+    group_potentials,
+    in_words,
     learned_force,
     learned_potential,
 )
+from minicoulomb.gan import target_scale
+from minicoulomb.models import SampleSpace
+from minicoulomb.pictures import forces as drawing
+from minicoulomb.pictures.colours import INK, diverging
+from minicoulomb.pictures.field_picture import FRAME_SIZE, draw, field_frames, field_picture, plane_field
 from minicoulomb.pictures.line import CELLS
 from minicoulomb.pictures.line_field import line_field
 from minicoulomb.pictures.maps import STEPS, arrow_lengths, zero_level
 from minicoulomb.presets import resolve
 from minicoulomb.training import checkpoint as checkpoints
-from minicoulomb.training.sampling import BLOCK, latents
+from minicoulomb.training.sampling import BLOCK
 
 # Smooth activations, for finite differences.
 PLANE = Config.of(data="ring", g_width=8, d_width=8, g_activation="tanh", d_activation="elu", d=1.5, eps=0.7,
@@ -108,12 +111,55 @@ def test_forces_are_the_slopes_of_the_potentials(experiment, which):
     assert (force * v).sum() / given.eps == pytest.approx(slope, rel=1e-5, abs=1e-8)
 
 
-def test_the_fit_is_the_r2_that_training_sees_at_the_same_charges(experiment):
+def test_a_charge_is_left_out_of_the_potential_at_its_place(experiment):
+    """One pair at a time; the self-term would shift it by eps^-d over the number of charges."""
+    x, y, d, eps = given = experiment[2]
+    n, k = len(x), lambda a, b: (((a - b) ** 2).sum() / eps**2 + 1) ** (-d / 2)
+    for a, others in ((x, y), (y, x)):
+        phi = group_potentials(a, given)
+        assert phi.shape == (GROUPS, n)
+        for g, i in ((0, 0), (3, 7), (GROUPS - 1, n - 1), (5, n // 2)):
+            start, stop = (g * n // GROUPS, (g + 1) * n // GROUPS)
+            near = np.mean([k(a[i], a[j]) for j in range(start, stop) if j != i])
+            far = np.mean([k(a[i], others[j]) for j in range(start, stop)])
+            assert phi[g, i] == pytest.approx(far - near if a is x else near - far, rel=1e-9)
+
+
+def test_the_fit_is_that_of_d_and_the_potential_of_all_charges(experiment):
     checkpoint, _, given = experiment
-    config, _, G, D, state = checkpoint
-    z = next(latents(G, BLOCK, 0))
-    seen = gradients(G, D, state.theta, state.w, Batch(z, given.y), config.algorithm, given.eps)
-    assert fit(given, checkpoint) == pytest.approx(float(diagnostics(seen)["r2"]), rel=1e-9)
+    phi = [group_potentials(a, given).mean(axis=0) for a in (given.x, given.y)]
+    d = [learned_potential(a, checkpoint, given.eps) for a in (given.x, given.y)]
+    found = follows(given, checkpoint)
+    for k, suffix in enumerate(("", "_real")):
+        assert found[f"d_correlation{suffix}"] == pytest.approx(np.corrcoef(d[k], phi[k])[0, 1])
+        error = np.square(d[k] - phi[k]).sum() / np.square(phi[k] - phi[k].mean()).sum()
+        assert found[f"d_r2{suffix}"] == pytest.approx(1 - error)
+
+
+@pytest.mark.parametrize("shift", [0.05, 0.5, 2.0])
+def test_the_limit_is_the_correlation_of_the_expected_potential(shift, monkeypatch):
+    """A D that knows the potential of many other charges of the same distributions; the medians of ten draws."""
+    rng, found = np.random.default_rng(0), []
+    more = [rng.standard_normal((20_000, 2)) + move for move in (shift, 0)]
+    monkeypatch.setattr(field_values, "learned_potential", lambda a, *_: exact_potential(a, Charges(*more, 2.0, 0.5)))
+    for _ in range(10):
+        charges_of = Charges(rng.standard_normal((300, 2)) + shift, rng.standard_normal((300, 2)), 2.0, 0.5)
+        found.append(follows(charges_of, None))
+    reached, limit = (np.median([one[name] for one in found]) for name in ("d_correlation", "d_correlation_limit"))
+    assert reached == pytest.approx(limit, abs=0.15 if shift < 0.1 else 0.05)
+    assert limit < 0.6 if shift < 0.1 else limit > 0.9
+    if shift > 0.1:  # else the 20,000 charges have too much chance
+        assert np.median([one["d_r2"] for one in found]) == pytest.approx(limit**2, abs=0.1)
+
+
+def test_a_constant_d_has_no_correlation_and_few_or_constant_charges_no_fit(experiment, monkeypatch):
+    checkpoint, _, given = experiment
+    monkeypatch.setattr(field_values, "learned_potential", lambda a, *_: np.full(len(a), 0.1))
+    assert follows(given, checkpoint)["d_correlation"] == 0
+    few = given._replace(x=given.x[:19], y=given.y[:19])
+    assert follows(few, checkpoint) == {}
+    same = given._replace(x=np.repeat(given.x[:1], len(given.x), axis=0))
+    assert follows(same, checkpoint) == {}
 
 
 def test_charges_come_from_the_weights_that_d_meets_and_not_from_their_average():
@@ -281,7 +327,7 @@ def test_the_third_panel_is_what_d_has_too_much(monkeypatch):
     for panel, values in zip(shown, (phi, d, d - phi), strict=True):
         np.testing.assert_array_equal(panel.values, values)
     assert [panel.title.partition(",")[0] for panel in shown] == ["Phi", "D", "D - Phi"]
-    assert f"{field.r2:.2f}" in shown[1].title
+    assert f"{field.fit['d_correlation']:.2f} of at most {field.fit['d_correlation_limit']:.2f}" in shown[1].title
     np.testing.assert_array_equal(shown[0].forces, field.forces[0])
     np.testing.assert_array_equal(shown[1].forces, field.forces[1])
 
@@ -343,7 +389,7 @@ def test_curves_on_a_line_are_phi_and_d():
     a = np.linspace(field.axis.start, field.axis.start + field.axis.span, CELLS)[:, None]
     np.testing.assert_allclose(field.curves[0].values, exact_potential(a, sources))
     np.testing.assert_allclose(field.curves[1].values, learned_potential(a, checkpoint, sources.eps))
-    assert f"r2 {fit(sources, checkpoint):.2f}" in field.curves[1].name
+    assert in_words(follows(sources, checkpoint)) in field.curves[1].name
     assert field.scale == (-field.curves[0].values.min(), field.curves[0].values.max())
     picture = field_picture(checkpoint, dataset, 40)
     assert picture.size[1] > 2 * 320
@@ -416,7 +462,7 @@ def test_the_command_draws_a_run_a_checkpoint_and_a_preset(trained, tmp_path, mo
 def test_the_command_draws_forces_on_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("train", *SMALL_IMAGES, "--steps", 2, "--out", "runs")
-    run("field", "runs/00000-digits", "-n", 3, "-o", "force.png")
+    run("field", "runs/00000-digits-conv", "-n", 3, "-o", "force.png")
     assert np.abs(pixels("force.png").astype(int) - (213, 94, 0)).max(axis=2).min() == 0  # the frames of samples
 
 
@@ -480,5 +526,5 @@ def test_of_a_baseline_the_exact_field_alone_is_drawn(tmp_path, data, objective)
     assert drawn[objective].width < drawn["coulomb"].width
     if data == "ring":
         field = plane_field(checkpoint, dataset, 50, 0)
-        assert field.r2 is None
+        assert field.fit == {}
         assert len(field.potentials) == len(field.forces) == 1

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 from minicoulomb.pictures.metric_panels import PANELS
 from minicoulomb.presets import PRESETS, nearest_preset
-from minicoulomb.report import gather, images, page
+from minicoulomb.report import gather, images, page, shared
 from minicoulomb.report.commands import again
 from minicoulomb.report.html import BLOCKS, Html, block
 from minicoulomb.report.images import chosen, embedded, read
@@ -111,11 +112,15 @@ def test_a_page_has_all_that_is_known_of_a_run(ring_report, ring):
     metrics = json.loads(run("evaluate", ring, "--json"))
     assert f"{metrics['modes']} of 8" in seen.text
     assert f"{100 * metrics['high_quality']:.1f}%" in seen.text
-    assert f"minicoulomb train --resume {ring}" in seen.text
+    said = [line for line in run("evaluate", ring).splitlines() if line.startswith(("mmd2 is ", "D "))]
+    assert len(said) == 2
+    assert all(sentence in seen.texts for sentence in said)
+    assert {"its floor", "correlation of D", "its limit"} <= set(seen.texts)
+    assert f"minicoulomb train --resume {ring.parent.name}/{ring.name}" in seen.text
     config = json.loads((ring / "config.json").read_text())
     assert set(config) <= set(seen.texts)
     last = (ring / "log.txt").read_text().splitlines()[-1]
-    assert last in seen.text
+    assert last.replace(str(ring), f"{ring.parent.name}/{ring.name}") in seen.text
     G = load(find_checkpoint(ring)).G
     assert f"{G.size:,} parameters" in seen.text
     assert all(f"{number:,}" in seen.texts for _, _, number in G.summary())
@@ -178,8 +183,56 @@ def test_text_can_be_read_in_both_schemes(ring_report):
                 )
 
 
+def test_no_caption_claims_that_what_d_cannot_do_late_is_chance_alone(ring_report):
+    """The potential of a mini-batch is not chance alone where D lags behind; the limit beside D's correlation tells."""
+    assert "no discriminator can predict, and" not in ring_report[1].text
+    assert "limit is that of a perfect discriminator" in " ".join(ring_report[1].text.split())
+    assert "Distance to the data: must fall to the floor" in ring_report[1].texts
+
+
+def test_large_images_have_metrics_too(draws, tmp_path):
+    np.save(tmp_path / "photos.npy", np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8))
+    small = ["--generator", "dcgan", "--discriminator", "dcgan", "--g-width", 4, "--d-width", 4, "--batch-size", 8]
+    run("train", "--data", tmp_path / "photos.npy", *small, "--steps", 1, "--sample-every", 0, "--out", tmp_path)
+    seen = reported(tmp_path / "00000-photos", tmp_path)
+    assert "Of 416 samples, measured as by minicoulomb evaluate." in seen.texts
+    assert {"squared MMD", "its floor", "nearest neighbours", "correlation of D"} <= set(seen.texts)
+
+
 def test_equal_facts_give_equal_bytes(few_facts):
     assert page(few_facts) == page(few_facts)
+
+
+def test_a_report_lies_in_its_run_s_directory_by_default(draws, tmp_path, monkeypatch):
+    for _ in range(2):
+        run("train", *SMALL, "--steps", 1, "--out", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    first, second = sorted((tmp_path / "runs").glob("0*"))
+    assert run("report", "runs/00000-ring") == "00000-ring, step 1: runs/00000-ring/report.html\n"
+    before = (first / "report.html").read_bytes()
+    run("report", second / "checkpoints/step-0000001.npz")
+    assert (first / "report.html").read_bytes() == before != (second / "report.html").read_bytes()
+    assert not (tmp_path / "report.html").exists()
+    run("train", "--resume", second, "--steps", 2)
+    assert (second / "report.html").exists()
+
+
+def test_a_report_has_no_absolute_paths(few_facts, tmp_path, monkeypatch):
+    """Those below the working directory work from there; of others the last part is shown."""
+    data, far = tmp_path / "it's" / "photos", f"/mnt{tmp_path}/inception.pth"
+    config = few_facts.checkpoint.config.replace(data=str(data), inception=far)
+    log = [f"{data}: told", f"continue with: minicoulomb train --resume {few_facts.path}"]
+    facts = few_facts._replace(checkpoint=few_facts.checkpoint._replace(config=config), log=log)
+    for folder, name in ((tmp_path, "it's/photos"), (Path("/"), "photos")):
+        monkeypatch.chdir(folder)
+        text = Page(page(shared(facts, few_facts.path))).text
+        assert not any(path in text for path in (str(tmp_path), "/mnt", str(few_facts.path.parent.parent)))
+        assert f" --data {shlex.quote(name)} " in text
+        assert " --inception inception.pth" in text
+        assert f"{name}: told" in text
+        run_path = f"{few_facts.path.parent.name}/{few_facts.path.name}"
+        assert f"--resume {run_path}" in text
+        assert f"minicoulomb evaluate {run_path}" in text
 
 
 def test_names_are_escaped_wherever_they_stand(draws, tmp_path):
@@ -197,7 +250,8 @@ def test_names_are_escaped_wherever_they_stand(draws, tmp_path):
     assert "field" not in seen.sections()  # of points in space it is not drawn
     command = next(text for text in seen.texts if text.startswith("minicoulomb train"))
     assert shlex.split(command)[2:4] == ["--preset", "points"]
-    assert str(tmp_path / f"{name}.npy") in shlex.split(command)
+    assert f"{name}.npy" in shlex.split(command)
+    assert str(tmp_path) not in seen.text  # a report is for others too
 
 
 def test_a_run_whose_data_are_gone_or_whose_pictures_are_broken_has_its_page(draws, tmp_path):
@@ -270,7 +324,7 @@ def test_a_run_that_diverged_says_why(draws, tmp_path):
 
 def test_an_image_run_is_told_of_by_one_of_its_checkpoints(draws, tmp_path):
     run("train", *SMALL_IMAGES, "--steps", 4, "--checkpoint-every", 2, "--sample-every", 2, "--out", tmp_path)
-    seen = reported(tmp_path / "00000-digits/checkpoints/step-0000002.npz", tmp_path)
+    seen = reported(tmp_path / "00000-digits-conv/checkpoints/step-0000002.npz", tmp_path)
     assert "step 2 of 4" in seen.texts
     assert "Samples at step 2" in seen.texts
     assert "--resume" not in seen.text
