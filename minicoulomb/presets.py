@@ -3,7 +3,7 @@
     grid, ring       the mixtures of Gaussians
     digits           8x8 handwritten digits, fully connected networks; digits-conv with convolutions
     points           the user's points, in any number of coordinates; eps and the latent dimension follow from them
-    images           the user's images: the paper's networks and kernel
+    images           the user's images: small networks, for a laptop; data/sources.py chooses size and channels
 
 The paper's experiments, 1,000,000 steps each:
 
@@ -39,7 +39,11 @@ _SMALL = {"lr_g": 4e-3, "lr_d": 4e-3, "beta1_g": 0.0, "beta1_d": 0.0, "beta2": 0
 _PLANE = {"potential_scale": 10.0, "relative_potential": True, "g_width": 64, "d_width": 128, "lr_decay": 0.003}
 _PLANE["keep_checkpoints"] = 50  # of 0.6 MB each, for an animation of the whole training
 _GRID = {**_SMALL, **_PLANE, "eps": 3.0, "eps_end": 2.0, "steps": 40_000, "sample_every": 4000}
-_DIGITS = {**_SMALL, "data": "digits", "d": 1.0, "eps": 1.0, "potential_scale": 30.0, "latent": 16}
+_PIXELS = {**_SMALL, "d": 1.0, "eps": 1.0, "potential_scale": 30.0, "latent": 16}
+_DIGITS = {**_PIXELS, "data": "digits"}
+# Small batches, because more updates of both networks gain more than a less noisy field.
+_LAPTOP = {**_PIXELS, "generator": "dcgan", "discriminator": "dcgan", "g_width": 32, "d_width": 32, "batch_size": 32}
+_LAPTOP |= {"lr_g": 1e-3, "lr_d": 1e-3, "lr_decay": 0.1, "lr_decay_d": 0.3, "beta1_d": 0.5, "average": 0.999}
 _IMAGES = {"d": 1.0, "eps": 1.0, "generator": "my", "discriminator": "my-big", "latent": 16, "log_every": 10}
 _PAPER_IMAGES = {**_IMAGES, "lr_g": 1e-4, "lr_d": 5e-5, "l2": 1e-7, "sample_every": 1000, "checkpoint_every": 500}
 
@@ -90,20 +94,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "average": 0.999,
         "steps": 8000,
     },
-    "images": {
-        **_IMAGES,
-        "potential_scale": 30.0,
-        "lr_g": 1e-3,
-        "lr_d": 1e-3,
-        "lr_decay": 0.1,
-        "beta1_g": 0.0,
-        "beta1_d": 0.5,
-        "beta2": 0.99,
-        "average": 0.999,
-        "steps": 20_000,
-        "sample_every": 100,
-        "checkpoint_every": 100,
-    },
+    "images": {**_LAPTOP, "steps": 8000, "log_every": 50, "sample_every": 500, "checkpoint_every": 500},
     "paper-images": _PAPER_IMAGES,
     "celeba": {**_PAPER_IMAGES, "size": 64, "crop": 108, "channels": 3, "hold_out_every": 50},
     "lsun": {**_PAPER_IMAGES, "size": 64, "channels": 3, "hold_out_every": 100},
