@@ -42,7 +42,19 @@ _PAPER_IMAGES = {**_IMAGES, "lr_g": 1e-4, "lr_d": 5e-5, "l2": 1e-7, "sample_ever
 
 PRESETS: dict[str, dict[str, Any]] = {
     "grid": {**_GRID, "data": "grid"},
-    "ring": {**_SMALL, **_PLANE, "data": "ring", "eps": 0.6, "eps_end": 0.4, "steps": 8000, "checkpoint_every": 500},
+    "ring": {
+        **_SMALL,
+        **_PLANE,
+        "data": "ring",
+        "eps": 0.6,
+        "eps_end": 0.25,
+        "d_activation": "leaky_relu",
+        "lr_d": 1.5e-3,
+        "lr_decay_d": 0.25,
+        "average": 0.999,
+        "steps": 8000,
+        "checkpoint_every": 500,
+    },
     "digits": {
         **_DIGITS,
         "g_width": 256,
