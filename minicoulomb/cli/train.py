@@ -97,7 +97,7 @@ def train(preset, out, resume, init_from, until, yes, dry_run, **options):
         _hold(run)
     stop = StopRequest()
     try:
-        faster = "" if resume else _faster(config, dataset, found.kind in ("images", "array"))
+        faster = "" if resume else _faster(config, dataset.shape)
         _train(run, checkpoint, dataset, backend, until, fid, stop, faster)
     except OSError as error:  # of a closed or full output; the state is saved
         if stop:  # the terminal of a SIGHUP is gone
