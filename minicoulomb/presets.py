@@ -1,8 +1,8 @@
-"""The experiments: the settings of each that differ from the defaults of config.py. Nothing here reads a file.
+"""The experiments: the settings of each that differ from the defaults of config.py. Nothing here opens a file.
 
     grid, ring       the mixtures of Gaussians
     digits           8x8 handwritten digits, fully connected networks; digits-conv with convolutions
-    points           the user's points; eps follows their spread
+    points           the user's points, in any number of coordinates; eps and the latent dimension follow from them
     images           the user's images: small networks, for a laptop; data/sources.py chooses size and channels
 
 The paper's experiments, 1,000,000 steps each:
@@ -27,8 +27,11 @@ averaged weights for the samples.
 
 from typing import Any
 
+import numpy as np
+
+from minicoulomb.arrays.rng import rng_for
 from minicoulomb.config import Config
-from minicoulomb.data.mixtures import grid
+from minicoulomb.data.dataset import Dataset, decode
 from minicoulomb.errors import UserError
 
 # The small experiments share Adam without momentum, and high learning rates that decay.
@@ -46,7 +49,19 @@ _PAPER_IMAGES = {**_IMAGES, "lr_g": 1e-4, "lr_d": 5e-5, "l2": 1e-7, "sample_ever
 
 PRESETS: dict[str, dict[str, Any]] = {
     "grid": {**_GRID, "data": "grid"},
-    "ring": {**_SMALL, **_PLANE, "data": "ring", "eps": 0.6, "eps_end": 0.4, "steps": 8000, "checkpoint_every": 500},
+    "ring": {
+        **_SMALL,
+        **_PLANE,
+        "data": "ring",
+        "eps": 0.6,
+        "eps_end": 0.25,
+        "d_activation": "leaky_relu",
+        "lr_d": 1.5e-3,
+        "lr_decay_d": 0.25,
+        "average": 0.999,
+        "steps": 8000,
+        "checkpoint_every": 500,
+    },
     "digits": {
         **_DIGITS,
         "g_width": 256,
@@ -68,7 +83,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr_decay": 0.01,
         "steps": 3000,
     },
-    "points": _GRID,
+    # Beyond the paper: G climbs the mini-batch's own field, too, for D may learn little of an unknown one in this time.
+    "points": {
+        **_SMALL,
+        **_PLANE,
+        "field_share": 0.5,
+        "d_activation": "leaky_relu",
+        "lr_d": 1e-3,
+        "lr_decay_d": 0.1,
+        "average": 0.999,
+        "steps": 8000,
+    },
     "images": {**_LAPTOP, "steps": 8000, "log_every": 50, "sample_every": 500, "checkpoint_every": 500},
     "paper-images": _PAPER_IMAGES,
     "celeba": {**_PAPER_IMAGES, "size": 64, "crop": 108, "channels": 3, "hold_out_every": 50},
@@ -90,7 +115,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def resolve(name: str | None = None, kind: str | None = None, scale: float | None = None, **chosen: Any) -> Config:
+# Settings that follow from points, and from how many distances between two of them.
+FROM_POINTS = ("eps", "eps_end", "latent")
+DISTANCES = 20_000
+FLOAT32 = 1e-9, 1e9  # eps^4 of these, and ten times as much, are numbers of float32
+MOST_LATENT = 16
+
+
+def resolve(name: str | None = None, kind: str | None = None, points: Dataset | None = None, **chosen: Any) -> Config:
     """The configuration of a preset, with the chosen settings in place of the preset's.
 
     Parameters
@@ -100,8 +132,8 @@ def resolve(name: str | None = None, kind: str | None = None, scale: float | Non
     kind
         what the chosen `data` hold, as data/sources.py finds it: "grid", "ring", "digits", "points", "array" (of
         images) or "images" (files to decode). By default it is not known.
-    scale
-        standard deviation of a coordinate of the data; "points" needs it, because its eps is proportional to it
+    points
+        the data, which the settings FROM_POINTS of "points" follow from
     chosen
         settings of Config
 
@@ -126,17 +158,30 @@ def resolve(name: str | None = None, kind: str | None = None, scale: float | Non
     if kind not in (None, "images") and "crop" not in chosen:
         settings.pop("crop", None)  # a preset's crop is meant for image files
     if name == "points":
-        if scale is None:
-            raise UserError(f"preset points: needs the spread of points, which {settings['data']} does not have; "
+        if points is None:
+            raise UserError(f"preset points: needs the distances of points, which {settings['data']} does not have; "
                             "use --preset images for images")  # fmt: skip
-        unit = scale / grid().scale
-        settings |= {setting: _GRID[setting] * unit for setting in ("eps", "eps_end") if setting not in chosen}
+        settings = {**_suited_to(points), **settings}
     return Config.of(**settings)
 
 
 def preset_of(kind: str | None) -> str | None:
     """The preset that suits the kind of the data."""
     return "images" if kind == "array" else kind
+
+
+def _suited_to(points):
+    """The settings FROM_POINTS for a data set of points.
+
+    A 20th of all pairs of points are closer than eps, and a 100th than eps_end: in any number of dimensions, with
+    clusters or without, the field is then smooth where a point has neighbours in its batch. Equal points do not count.
+    """
+    rng = rng_for(0, "data")
+    a, b = (decode(points.draw(rng, DISTANCES), np.dtype(float)).reshape(DISTANCES, -1) for _ in range(2))
+    distances = np.linalg.norm(a - b, axis=1)
+    eps, eps_end = np.quantile(distances[distances > 0] if distances.any() else points.scale, (0.05, 0.01))
+    suited = {"eps": float(eps), "eps_end": float(eps_end), "latent": min(max(2, a.shape[1]), MOST_LATENT)}
+    return suited | ({} if FLOAT32[0] < eps_end <= eps < FLOAT32[1] else {"dtype": "float64"})
 
 
 def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
@@ -158,7 +203,7 @@ def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
 def _beyond(name, config):
     """The settings of `config` that the preset does not give."""
     preset = Config.of(**PRESETS[name]).settings()
-    for setting in {"data"} - set(PRESETS[name]) | ({"eps", "eps_end"} if name == "points" else set()):
+    for setting in {"data"} - set(PRESETS[name]) | (set(FROM_POINTS) if name == "points" else set()):
         del preset[setting]  # it comes from the data
     return {
         setting: value

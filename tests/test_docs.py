@@ -82,6 +82,12 @@ def test_the_code_of_readme_runs():
     exec(compile("\n".join(blocks(ROOT / "README.md", "python")), "README.md", "exec"), {"__name__": "readme"})
 
 
+def test_readme_activates_the_environment_that_it_makes():
+    train, test = (block.strip() for block in blocks(ROOT / "README.md", "sh")[:2])
+    assert re.search(r" && \. \.venv/bin/activate && .* && minicoulomb train$", train)
+    assert test == "pip install -e '.[test]' && pytest"
+
+
 def test_readme_keeps_its_length():
     assert len((ROOT / "README.md").read_text().split()) <= README_WORDS
 

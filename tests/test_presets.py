@@ -10,6 +10,8 @@ import pytest
 from cli_cases import pixels, run, tree
 from PIL import Image
 
+from minicoulomb.presets import resolve
+
 # The size (width, height) of the data set's images, and the side that they are trained at.
 SETS = {"celeba": ((178, 218), 64), "lsun": ((341, 256), 64), "cifar10": ((32, 32), 32)}
 
@@ -65,6 +67,12 @@ def test_an_experiment_runs_from_photographs_to_figures(tmp_path, preset):
     metrics = experiment(tmp_path, preset, 30, 4, *tiny)
     assert metrics["step"] == 4
     assert all(np.isfinite(metrics[name]) for name in ("mmd2", "mmd2_floor", "nearest_ratio"))
+
+
+@pytest.mark.parametrize("preset", ["grid", "ring"])
+def test_the_checkpoints_of_points_animate_the_whole_training(preset):
+    config = resolve(preset)
+    assert 10 <= config.algorithm.steps // config.run.checkpoint_every < config.run.keep_checkpoints
 
 
 @pytest.mark.slow

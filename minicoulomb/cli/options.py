@@ -1,5 +1,6 @@
 """Settings as options of the command line: `lr_g` is --lr-g, a bool is --tf32/--no-tf32."""
 
+import os
 import re
 from contextlib import suppress
 from typing import Any
@@ -57,7 +58,7 @@ class Grouped(click.Command):
 def settings_of(preset: str | None, data: str | None) -> dict[str, Any]:
     """The settings of a run with this preset and these data, or of the preset alone if its data are missing."""
     with suppress(UserError):
-        return configure(preset, {"data": data} if data else {})[0].settings()
+        return configure(preset, {"data": os.path.expanduser(data)} if data else {})[0].settings()
     settings = Config.of(**PRESETS.get(preset or "grid", {})).settings() | {"data": data}
     return settings | dict.fromkeys(("eps", "eps_end") if preset == "points" else (), "from the data")
 

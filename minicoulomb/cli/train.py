@@ -97,7 +97,7 @@ def train(preset, out, resume, init_from, until, yes, dry_run, **options):
         _hold(run)
     stop = StopRequest()
     try:
-        faster = "" if resume else _faster(config, dataset, found.kind in ("images", "array"))
+        faster = "" if resume else _faster(config, dataset.shape)
         _train(run, checkpoint, dataset, backend, until, fid, stop, faster)
     except OSError as error:  # of a closed or full output; the state is saved
         if stop:  # the terminal of a SIGHUP is gone
@@ -153,9 +153,9 @@ def _periodic_fid(checkpoint, backend, dataset, cache):
     return fid
 
 
-def _faster(config, dataset, is_decoded):
+def _faster(config, shape):
     """Options with which a new run of the same data would take less time."""
-    values = config.settings() | {"size": dataset.shape[0] if is_decoded else 0}
+    values = config.settings() | {"size": shape[0] if len(shape) == 3 else 0}
     if config.algorithm.objective == "field":
         values["d_width"] = 0
     # Where a width is None, that of the network is larger.

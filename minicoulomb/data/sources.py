@@ -67,9 +67,9 @@ class Found(NamedTuple):
         return "array" if len(self.content.shape) == 3 else "points"
 
     @property
-    def scale(self) -> float | None:
-        """Standard deviation of a coordinate; None for images that must still be decoded."""
-        return getattr(self.content, "scale", None)
+    def points(self) -> Dataset | None:
+        """The data set; None for images that must still be decoded."""
+        return None if isinstance(self.content, Source) else self.content
 
     def shape(self, config: Config) -> tuple[int, ...]:
         """Shape of one sample; images to decode are (size, size, channels) as configured."""

@@ -188,13 +188,11 @@ def test_a_time_is_put_into_words():
 
 
 def test_the_faster_choices_are_lower_than_the_run_s_own_and_apply():
-    faster = lambda side=0, **chosen: _faster(
-        resolve("images", data="x", **chosen), SimpleNamespace(shape=(side,)), side
-    )
-    assert faster(64) == "fewer --steps, --batch-size 64, --g-width 32, --d-width 32, --size 32"
-    assert faster(32) == "fewer --steps, --batch-size 64, --g-width 32, --d-width 32"  # also an array of images
-    assert faster(64, batch_size=64, g_width=8, d_width=48) == "fewer --steps, --d-width 32, --size 32"
-    assert faster(batch_size=16, objective="field") == "fewer --steps, --g-width 32"
+    faster = lambda *shape, **chosen: _faster(resolve("paper-images", data="x", **chosen), shape)
+    assert faster(64, 64, 3) == "fewer --steps, --batch-size 64, --g-width 32, --d-width 32, --size 32"
+    assert faster(28, 28, 1) == "fewer --steps, --batch-size 64, --g-width 32, --d-width 32"
+    assert faster(64, 64, 3, batch_size=64, g_width=8, d_width=48) == "fewer --steps, --d-width 32, --size 32"
+    assert faster(2, batch_size=16, l2=0.0, objective="field") == "fewer --steps, --g-width 32"
 
 
 def test_a_status_line_is_cut_between_numbers(tmp_path):

@@ -40,10 +40,12 @@ def test_the_help_of_train_shows_the_settings_that_a_run_uses(chosen):
     }
 
 
-def test_the_help_of_train_knows_the_user_s_data_and_presets_without_data(tmp_path):
+def test_the_help_of_train_knows_the_user_s_data_and_presets_without_data(tmp_path, monkeypatch):
     np.save(tmp_path / "points.npy", 100 * np.random.default_rng(0).standard_normal((300, 2)))
     used = json.loads(run("train", "--data", tmp_path / "points.npy", "--dry-run"))
     assert values_of("--data", tmp_path / "points.npy")["eps"] == str(used["eps"])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert values_of("--data", "~/points.npy")["eps"] == str(used["eps"])
     assert values_of("--preset", "points")["eps"] == "from the data"
     assert values_of("--preset", "celeba")["crop"] == "108"
     assert "data" not in values_of("--preset", "celeba")
