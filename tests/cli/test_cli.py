@@ -417,11 +417,8 @@ def test_the_networks_are_listed_with_shapes_and_parameters():
 
 
 def test_the_columns_of_networks_of_any_size_stand_apart():
-    for line in run("models", "resnet", "--size", 1024).splitlines():
-        assert line.startswith(("generator", "discriminator")) or re.fullmatch(r"(  \S.*\S) +\S+  +[\d,]+|", line), line
-    lines = run("models", "my", "--size", 1024).splitlines()
-    rows = [line for line in lines if line.startswith("  ")]
-    assert all(len(re.split(r"  +", row.strip())) == 3 for row in rows)
+    rows = [line for line in run("models", "resnet", "--size", 65536).splitlines() if line.startswith("  ")]
+    assert all(len(re.split("  +", row.strip())) == 3 for row in rows)
 
 
 def test_gradients_are_checked(tmp_path):
