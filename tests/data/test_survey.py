@@ -243,6 +243,16 @@ def test_options_resize_an_array_as_they_do_files(tmp_path):
     np.testing.assert_array_equal(cached[7], decode_image(pixels[7], 16, 18, 1))
 
 
+def test_a_folder_with_the_name_of_built_in_data_is_told(tmp_path, monkeypatch):
+    """Once `--data digits` trained on the 8x8 digits although a folder of MNIST's had that name."""
+    monkeypatch.chdir(tmp_path)
+    folder_of(tmp_path / "digits", [grey(28)] * 3)
+    said = run("train", "--data", "digits", "--g-width", 2, "--d-width", 2, "--batch-size", 4, "--steps", 1)
+    assert said.startswith("digits: the built-in data; write ./digits for what lies here\n")
+    assert json.loads(run("train", "--data", "./digits", "--dry-run"))["size"] == 28
+    assert find("ring").about is None
+
+
 def test_the_networks_are_small_and_small_images_have_a_layer_that_relates_their_parts(tmp_path):
     folder = folder_of(tmp_path / "a", [grey(28)] * 3)
     for options, layers in (([], 1), (["--size", 32], 0), (["--extra-layers", 2], 2)):
