@@ -184,6 +184,10 @@ def _suited_to(points):
     return suited | ({} if FLOAT32[0] < eps_end <= eps < FLOAT32[1] else {"dtype": "float64"})
 
 
+# The settings of a preset that the data choose.
+FROM_DATA = {"points": set(FROM_POINTS), "images": {"size", "channels", "pad", "extra_layers"}}
+
+
 def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
     """The preset that differs from a configuration in the fewest settings, and these settings.
 
@@ -203,7 +207,7 @@ def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
 def _beyond(name, config):
     """The settings of `config` that the preset does not give."""
     preset = Config.of(**PRESETS[name]).settings()
-    for setting in {"data"} - set(PRESETS[name]) | (set(FROM_POINTS) if name == "points" else set()):
+    for setting in {"data"} - set(PRESETS[name]) | FROM_DATA.get(name, set()):
         del preset[setting]  # it comes from the data
     return {
         setting: value
