@@ -38,7 +38,6 @@ from minicoulomb.errors import UserError
 _SMALL = {"lr_g": 4e-3, "lr_d": 4e-3, "beta1_g": 0.0, "beta1_d": 0.0, "beta2": 0.99, "average": 0.99}
 _PLANE = {"potential_scale": 10.0, "relative_potential": True, "g_width": 64, "d_width": 128, "lr_decay": 0.003}
 _PLANE["keep_checkpoints"] = 50  # of 0.6 MB each, for an animation of the whole training
-_GRID = {**_SMALL, **_PLANE, "eps": 3.0, "eps_end": 2.0, "steps": 40_000, "sample_every": 4000}
 _PIXELS = {**_SMALL, "d": 1.0, "eps": 1.0, "potential_scale": 30.0, "latent": 16}
 _DIGITS = {**_PIXELS, "data": "digits"}
 # Small batches, because more updates of both networks gain more than a less noisy field.
@@ -48,18 +47,28 @@ _IMAGES = {"d": 1.0, "eps": 1.0, "generator": "my", "discriminator": "my-big", "
 _PAPER_IMAGES = {**_IMAGES, "lr_g": 1e-4, "lr_d": 5e-5, "l2": 1e-7, "sample_every": 1000, "checkpoint_every": 500}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "grid": {**_GRID, "data": "grid"},
+    "grid": {
+        **_SMALL,
+        **_PLANE,
+        "data": "grid",
+        "eps": 3.0,
+        "eps_end": 1.0,
+        "lr_decay_d": 0.1,
+        "average": 0.999,
+        "steps": 40_000,
+        "sample_every": 4000,
+    },
     "ring": {
         **_SMALL,
         **_PLANE,
         "data": "ring",
         "eps": 0.6,
         "eps_end": 0.25,
-        "d_activation": "leaky_relu",
-        "lr_d": 1.5e-3,
-        "lr_decay_d": 0.25,
+        "d_activation": "leaky_relu",  # at these rates units of ReLU die
+        "lr_d": 1.35e-3,
+        "lr_decay_d": 0.27,
         "average": 0.999,
-        "steps": 8000,
+        "steps": 9000,
         "checkpoint_every": 500,
     },
     "digits": {
@@ -184,6 +193,10 @@ def _suited_to(points):
     return suited | ({} if FLOAT32[0] < eps_end <= eps < FLOAT32[1] else {"dtype": "float64"})
 
 
+# The settings of a preset that the data choose.
+FROM_DATA = {"points": set(FROM_POINTS), "images": {"size", "channels", "pad", "extra_layers"}}
+
+
 def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
     """The preset that differs from a configuration in the fewest settings, and these settings.
 
@@ -203,7 +216,7 @@ def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
 def _beyond(name, config):
     """The settings of `config` that the preset does not give."""
     preset = Config.of(**PRESETS[name]).settings()
-    for setting in {"data"} - set(PRESETS[name]) | (set(FROM_POINTS) if name == "points" else set()):
+    for setting in {"data"} - set(PRESETS[name]) | FROM_DATA.get(name, set()):
         del preset[setting]  # it comes from the data
     return {
         setting: value
