@@ -122,7 +122,8 @@ def showing(what: str, unit: str = "images", patience: float = 0) -> Callable[[i
         speed = f"  {steps / seconds:,.1f} {unit}/s" if steps and seconds > 0 else ""
         text = f"{what} {done:,}/{total:,}{speed}"
         if not is_terminal:
-            warn(text)
+            left = min(seconds / steps * (total - done), LONGEST)
+            warn(f"{text}  {timedelta(seconds=round(left))} left")
             return
         _advance(bar, steps, text)
         if done == total:
