@@ -1,9 +1,9 @@
-"""The experiments: the settings of each that differ from the defaults of config.py. Nothing here reads a file.
+"""The experiments: the settings of each that differ from the defaults of config.py. Nothing here opens a file.
 
     grid, ring       the mixtures of Gaussians
     digits           8x8 handwritten digits, fully connected networks; digits-conv with convolutions
-    points           the user's points; eps follows their spread
-    images           the user's images: the paper's networks and kernel
+    points           the user's points, in any number of coordinates; eps and the latent dimension follow from them
+    images           the user's images: small networks, for a laptop; data/sources.py chooses size and channels
 
 The paper's experiments, 1,000,000 steps each:
 
@@ -27,8 +27,11 @@ averaged weights for the samples.
 
 from typing import Any
 
+import numpy as np
+
+from minicoulomb.arrays.rng import rng_for
 from minicoulomb.config import Config
-from minicoulomb.data.mixtures import grid
+from minicoulomb.data.dataset import Dataset, decode
 from minicoulomb.errors import UserError
 
 # The small experiments share Adam without momentum, and high learning rates that decay.
@@ -36,7 +39,11 @@ _SMALL = {"lr_g": 4e-3, "lr_d": 4e-3, "beta1_g": 0.0, "beta1_d": 0.0, "beta2": 0
 _PLANE = {"potential_scale": 10.0, "relative_potential": True, "g_width": 64, "d_width": 128, "lr_decay": 0.003}
 _PLANE["keep_checkpoints"] = 50  # of 0.6 MB each, for an animation of the whole training
 _GRID = {**_SMALL, **_PLANE, "eps": 3.0, "eps_end": 2.0, "steps": 40_000, "sample_every": 4000}
-_DIGITS = {**_SMALL, "data": "digits", "d": 1.0, "eps": 1.0, "potential_scale": 30.0, "latent": 16}
+_PIXELS = {**_SMALL, "d": 1.0, "eps": 1.0, "potential_scale": 30.0, "latent": 16}
+_DIGITS = {**_PIXELS, "data": "digits"}
+# Small batches, because more updates of both networks gain more than a less noisy field.
+_LAPTOP = {**_PIXELS, "generator": "dcgan", "discriminator": "dcgan", "g_width": 32, "d_width": 32, "batch_size": 32}
+_LAPTOP |= {"lr_g": 1e-3, "lr_d": 1e-3, "lr_decay": 0.1, "lr_decay_d": 0.3, "beta1_d": 0.5, "average": 0.999}
 _IMAGES = {"d": 1.0, "eps": 1.0, "generator": "my", "discriminator": "my-big", "latent": 16, "log_every": 10}
 _PAPER_IMAGES = {**_IMAGES, "lr_g": 1e-4, "lr_d": 5e-5, "l2": 1e-7, "sample_every": 1000, "checkpoint_every": 500}
 
@@ -76,21 +83,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr_decay": 0.01,
         "steps": 3000,
     },
-    "points": _GRID,
-    "images": {
-        **_IMAGES,
-        "potential_scale": 30.0,
-        "lr_g": 1e-3,
+    # Beyond the paper: G climbs the mini-batch's own field, too, for D may learn little of an unknown one in this time.
+    "points": {
+        **_SMALL,
+        **_PLANE,
+        "field_share": 0.5,
+        "d_activation": "leaky_relu",
         "lr_d": 1e-3,
-        "lr_decay": 0.1,
-        "beta1_g": 0.0,
-        "beta1_d": 0.5,
-        "beta2": 0.99,
+        "lr_decay_d": 0.1,
         "average": 0.999,
-        "steps": 20_000,
-        "sample_every": 100,
-        "checkpoint_every": 100,
+        "steps": 8000,
     },
+    "images": {**_LAPTOP, "steps": 8000, "log_every": 50, "sample_every": 500, "checkpoint_every": 500},
     "paper-images": _PAPER_IMAGES,
     "celeba": {**_PAPER_IMAGES, "size": 64, "crop": 108, "channels": 3, "hold_out_every": 50},
     "lsun": {**_PAPER_IMAGES, "size": 64, "channels": 3, "hold_out_every": 100},
@@ -111,7 +115,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def resolve(name: str | None = None, kind: str | None = None, scale: float | None = None, **chosen: Any) -> Config:
+# Settings that follow from points, and from how many distances between two of them.
+FROM_POINTS = ("eps", "eps_end", "latent")
+DISTANCES = 20_000
+FLOAT32 = 1e-9, 1e9  # eps^4 of these, and ten times as much, are numbers of float32
+MOST_LATENT = 16
+
+
+def resolve(name: str | None = None, kind: str | None = None, points: Dataset | None = None, **chosen: Any) -> Config:
     """The configuration of a preset, with the chosen settings in place of the preset's.
 
     Parameters
@@ -121,8 +132,8 @@ def resolve(name: str | None = None, kind: str | None = None, scale: float | Non
     kind
         what the chosen `data` hold, as data/sources.py finds it: "grid", "ring", "digits", "points", "array" (of
         images) or "images" (files to decode). By default it is not known.
-    scale
-        standard deviation of a coordinate of the data; "points" needs it, because its eps is proportional to it
+    points
+        the data, which the settings FROM_POINTS of "points" follow from
     chosen
         settings of Config
 
@@ -147,17 +158,30 @@ def resolve(name: str | None = None, kind: str | None = None, scale: float | Non
     if kind not in (None, "images") and "crop" not in chosen:
         settings.pop("crop", None)  # a preset's crop is meant for image files
     if name == "points":
-        if scale is None:
-            raise UserError(f"preset points: needs the spread of points, which {settings['data']} does not have; "
+        if points is None:
+            raise UserError(f"preset points: needs the distances of points, which {settings['data']} does not have; "
                             "use --preset images for images")  # fmt: skip
-        unit = scale / grid().scale
-        settings |= {setting: _GRID[setting] * unit for setting in ("eps", "eps_end") if setting not in chosen}
+        settings = {**_suited_to(points), **settings}
     return Config.of(**settings)
 
 
 def preset_of(kind: str | None) -> str | None:
     """The preset that suits the kind of the data."""
     return "images" if kind == "array" else kind
+
+
+def _suited_to(points):
+    """The settings FROM_POINTS for a data set of points.
+
+    A 20th of all pairs of points are closer than eps, and a 100th than eps_end: in any number of dimensions, with
+    clusters or without, the field is then smooth where a point has neighbours in its batch. Equal points do not count.
+    """
+    rng = rng_for(0, "data")
+    a, b = (decode(points.draw(rng, DISTANCES), np.dtype(float)).reshape(DISTANCES, -1) for _ in range(2))
+    distances = np.linalg.norm(a - b, axis=1)
+    eps, eps_end = np.quantile(distances[distances > 0] if distances.any() else points.scale, (0.05, 0.01))
+    suited = {"eps": float(eps), "eps_end": float(eps_end), "latent": min(max(2, a.shape[1]), MOST_LATENT)}
+    return suited | ({} if FLOAT32[0] < eps_end <= eps < FLOAT32[1] else {"dtype": "float64"})
 
 
 def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
@@ -179,7 +203,7 @@ def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
 def _beyond(name, config):
     """The settings of `config` that the preset does not give."""
     preset = Config.of(**PRESETS[name]).settings()
-    for setting in {"data"} - set(PRESETS[name]) | ({"eps", "eps_end"} if name == "points" else set()):
+    for setting in {"data"} - set(PRESETS[name]) | (set(FROM_POINTS) if name == "points" else set()):
         del preset[setting]  # it comes from the data
     return {
         setting: value

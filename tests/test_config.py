@@ -134,17 +134,54 @@ def test_a_preset_reads_no_file(monkeypatch):
     monkeypatch.setattr("builtins.open", None)
     monkeypatch.setattr("os.stat", None)
     assert resolve(kind="images", data="/nowhere").networks.generator == "my"
-    assert resolve("points", scale=1.0, data="/nowhere").data.data == "/nowhere"
+    assert resolve("points", points=grid(), data="/nowhere").data.data == "/nowhere"
 
 
-def test_the_kernel_width_follows_the_spread_of_points(tmp_path):
-    points = np.random.default_rng(0).standard_normal((1000, 2)) * 0.01
+def points_config(tmp_path, points, **chosen):
     np.save(tmp_path / "points.npy", points)
-    config = configured(None, data=str(tmp_path / "points.npy"))
-    assert config.algorithm.eps / 0.01 == pytest.approx(resolve("grid").algorithm.eps / grid().scale, rel=0.1)
-    assert configured(None, data=str(tmp_path / "points.npy"), eps=5.0).algorithm.eps == 5.0
-    with pytest.raises(UserError, match="spread of points"):
+    return configured(None, data=str(tmp_path / "points.npy"), **chosen)
+
+
+def test_the_kernel_width_follows_the_distances_of_points(tmp_path):
+    points = np.random.default_rng(0).standard_normal((2000, 2))
+    config = points_config(tmp_path, points).algorithm
+    # |a - b|^2 / 4 is exponential
+    expected = [2 * np.sqrt(-np.log(1 - share)) for share in (0.05, 0.01)]
+    assert [config.eps, config.eps_end] == pytest.approx(expected, rel=0.1)
+    moved = points_config(tmp_path, 1e-3 * points + 7).algorithm
+    assert [moved.eps, moved.eps_end] == pytest.approx([1e-3 * config.eps, 1e-3 * config.eps_end])
+    assert points_config(tmp_path, points, eps=5.0).algorithm.eps == 5.0
+    with pytest.raises(UserError, match="distances of points"):
         configured("points", data=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("unit", "dtype"), [(1e-14, "float64"), (1e-8, "float32"), (1e8, "float32"), (1e14, "float64")]
+)
+def test_points_of_any_unit_have_a_kernel_within_the_range_of_their_dtype(tmp_path, unit, dtype):
+    points = np.random.default_rng(0).standard_normal((100, 2))
+    config = points_config(tmp_path, points * unit)
+    assert config.run.dtype == dtype
+    assert points_config(tmp_path, points * unit, dtype="float64").run.dtype == "float64"
+
+
+@pytest.mark.parametrize("m", [1, 2, 10, 50])
+def test_outliers_and_equal_points_leave_the_kernel_width_what_it_is(tmp_path, m):
+    points = np.random.default_rng(0).standard_normal((2000, m))
+    eps = points_config(tmp_path, points).algorithm.eps
+    assert eps == points_config(tmp_path, points).algorithm.eps
+    points[:20] *= 1e4
+    points[20:420] = points[420]
+    assert points_config(tmp_path, points).algorithm.eps == pytest.approx(eps, rel=0.3)
+    points[1:] = points[1]
+    assert points_config(tmp_path, points).algorithm.eps > 0
+
+
+def test_points_of_many_coordinates_come_from_as_many_latent_ones(tmp_path):
+    points = np.random.default_rng(0).standard_normal((50, 30))
+    found = [points_config(tmp_path, points[:, :m]).networks.latent for m in (1, 2, 3, 10, 30)]
+    assert found == [2, 2, 3, 10, 16]
+    assert points_config(tmp_path, points, latent=5).networks.latent == 5
 
 
 @pytest.mark.parametrize(

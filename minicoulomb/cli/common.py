@@ -77,13 +77,13 @@ def run_directory(path: Path) -> Path:
 def configure(preset: str | None, chosen: dict[str, Any]) -> tuple[Config, Found]:
     """The configuration of a preset with the chosen settings, and what `find` says of its data.
 
-    Without a preset the kind of the data determines it; the eps of "points" follows from their spread, and the size
-    and channels of "images" from a look at a few.
+    Without a preset the kind of the data determines it; the settings of "points" follow from their distances,
+    and the size and channels of "images" from a look at a few.
     """
     found = find(chosen.get("data") or resolve(preset).data.data)
     if preset in (None, "images") and found.kind in ("images", "array"):
         found, chosen = suit(found, chosen)
-    return resolve(preset, found.kind, found.scale, **chosen | _absolute(chosen)), found
+    return resolve(preset, found.kind, found.points, **chosen | _absolute(chosen)), found
 
 
 def open_data(

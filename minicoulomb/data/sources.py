@@ -28,6 +28,8 @@ BUILT_IN = {"grid": grid, "ring": ring, "digits": digits}
 CHANNELS = Source.channels
 # The largest side that images of one size keep; all others get it.
 SIDE = 32
+# From this side on the layers that halve an image relate its distant parts; below, one more is added (models.py).
+DEEP = 32
 # Images are padded, not enlarged, to a side that is larger by at most this factor.
 PADDED = 1.25
 # How many names of an archive are read to see what it holds.
@@ -65,9 +67,9 @@ class Found(NamedTuple):
         return "array" if len(self.content.shape) == 3 else "points"
 
     @property
-    def scale(self) -> float | None:
-        """Standard deviation of a coordinate; None for images that must still be decoded."""
-        return getattr(self.content, "scale", None)
+    def points(self) -> Dataset | None:
+        """The data set; None for images that must still be decoded."""
+        return None if isinstance(self.content, Source) else self.content
 
     def shape(self, config: Config) -> tuple[int, ...]:
         """Shape of one sample; images to decode are (size, size, channels) as configured."""
@@ -89,7 +91,7 @@ class Found(NamedTuple):
 
 
 def suit(found: Found, chosen: dict[str, Any]) -> tuple[Found, dict[str, Any]]:
-    """What was found with a line about it, and the chosen settings with size, channels and padding that suit.
+    """What was found with a line about it, and the chosen settings with size, channels, padding and layers that suit.
 
     Images of one size that have at most SIDE pixels a side keep it, on the next larger square that convolutional
     networks take. All others get SIDE, but arrays of a fitting size stay as they are. What is chosen comes first.
@@ -111,7 +113,8 @@ def suit(found: Found, chosen: dict[str, Any]) -> tuple[Found, dict[str, Any]]:
     alike, side = len(set(sizes)) == 1, max(sizes[0])
     size = chosen.get("size") or (fitting_side(side) if alike and side <= largest else SIDE)
     pad = alike and not crop and side <= size <= PADDED * side and sizes[0] != (size, size)
-    settings = {"size": size, "channels": 1 if images.grey else 3, "pad": pad} | chosen
+    suitable = {"size": size, "channels": 1 if images.grey else 3, "pad": pad, "extra_layers": int(size < DEEP)}
+    settings = suitable | chosen
     return found._replace(about=_about(images, settings, "size" in chosen)), settings
 
 

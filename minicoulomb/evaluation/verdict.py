@@ -52,7 +52,7 @@ def verdict(metrics: dict[str, Any], parts: int | None, config: Config) -> list[
     wrong = [f for f in FINDINGS if f.metric in found and not f.low <= found[f.metric] <= f.high]
     said = ", and ".join(f.words.format(found[f.metric], parts=kind) for f in wrong[:2])
     remedies = wrong[0].remedies if wrong else ()
-    if "mmd2" in metrics:  # unless training has all data
+    if "mmd2" in metrics and metrics["mmd2_floor"]:  # unless training has all data, or all are alike
         floors = metrics["mmd2"] / metrics["mmd2_floor"]
         begin, real = f"mmd2 is {floors:.1f} times its floor: the samples are ", metrics["reference_samples"]
         if floors <= AT_FLOOR:

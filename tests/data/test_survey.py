@@ -243,6 +243,13 @@ def test_options_resize_an_array_as_they_do_files(tmp_path):
     np.testing.assert_array_equal(cached[7], decode_image(pixels[7], 16, 18, 1))
 
 
+def test_the_networks_are_small_and_small_images_have_a_layer_that_relates_their_parts(tmp_path):
+    folder = folder_of(tmp_path / "a", [grey(28)] * 3)
+    for options, layers in (([], 1), (["--size", 32], 0), (["--extra-layers", 2], 2)):
+        dry = json.loads(run("train", "--data", folder, *options, "--dry-run"))
+        assert (dry["generator"], dry["g_width"], dry["d_width"], dry["extra_layers"]) == ("dcgan", 32, 32, layers)
+
+
 def test_the_paper_s_presets_do_not_look_at_the_images(tmp_path, monkeypatch):
     folder = folder_of(tmp_path / "a", [grey(28)] * 3)
     monkeypatch.setattr(sources, "survey", None)

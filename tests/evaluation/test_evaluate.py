@@ -88,6 +88,17 @@ def test_the_floor_is_the_mean_over_draws_of_as_many_real_samples(cloud, data, r
     assert np.ptp(floors) < 0.05 * np.mean(floors) < 0.5 * np.ptp(single)
 
 
+def test_the_floor_of_different_numbers_of_samples_is_the_closed_form_of_all_pairs(cloud):
+    """60 training and 30 held-out samples, and 40 generated."""
+    few = ArrayDataset("few", cloud.array[:90], hold_out_every=3)
+    y = few.rows(few.train_index(np.arange(60)))
+    k = (((y[:, None] - y) ** 2).sum(axis=2) + 0.25) ** -0.75
+    others = (k.sum() - np.trace(k)) / (60 * 59)
+    found = distance(np.zeros((40, 2)), few, Config.of(d=1.5, eps=0.5))
+    assert found["mmd2_floor"] == pytest.approx((1 / 40 + 1 / 30) * (0.5**-1.5 - others))
+    assert found["reference_samples"] == 30
+
+
 def test_the_distance_is_that_of_samples_and_those_kept_out_of_training(cloud):
     config = Config.of(d=2.0, eps=1.0)
     held_out = cloud.rows(cloud.held_out_index(np.arange(1000)))

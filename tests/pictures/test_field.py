@@ -134,6 +134,10 @@ def test_the_fit_is_that_of_d_and_the_potential_of_all_charges(experiment):
         assert found[f"d_correlation{suffix}"] == pytest.approx(np.corrcoef(d[k], phi[k])[0, 1])
         error = np.square(d[k] - phi[k]).sum() / np.square(phi[k] - phi[k].mean()).sum()
         assert found[f"d_r2{suffix}"] == pytest.approx(1 - error)
+    groups = group_potentials(given.x, given)
+    groups = groups - groups.mean(axis=1, keepdims=True)  # an offset changes no correlation
+    chance = groups.var(axis=0, ddof=1).mean() / GROUPS / phi[0].var()
+    assert found["d_correlation_limit"] ** 2 == pytest.approx(max(0, 1 - chance), abs=1e-9)
 
 
 @pytest.mark.parametrize("shift", [0.05, 0.5, 2.0])
