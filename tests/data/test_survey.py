@@ -1,6 +1,7 @@
 """Size, channels and padding that suit images, from a look at a few of them."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -8,11 +9,14 @@ from cli_cases import run
 from data_files import write_tar, write_zip
 from PIL import Image
 
+from minicoulomb.cli.common import configure
+from minicoulomb.config import Config
 from minicoulomb.data import sources, survey
 from minicoulomb.data.folder import Folder
 from minicoulomb.data.images import decode_image, look
 from minicoulomb.data.sources import find, suit
 from minicoulomb.errors import UserError
+from minicoulomb.report.commands import again
 from minicoulomb.training.run import load
 
 TINY = ["--g-width", 2, "--d-width", 2, "--batch-size", 4, "--threads", 1]
@@ -241,6 +245,26 @@ def test_options_resize_an_array_as_they_do_files(tmp_path):
     run("train", "--data", tmp_path / "a.npy", *TINY, *options, "--steps", 1, "--out", tmp_path)
     cached = np.load(next((tmp_path / "cache").glob("*.npy")))
     np.testing.assert_array_equal(cached[7], decode_image(pixels[7], 16, 18, 1))
+
+
+def test_the_command_that_repeats_a_run_names_what_the_images_chose(tmp_path):
+    """Then it repeats the run whatever lies in the folder by then, and with --no-pad where padding was refused."""
+    folder = folder_of(tmp_path / "a", [grey(28)] * 3)
+    for chosen in ({}, {"size": 32}, {"size": 32, "pad": False}):
+        config, _ = configure(None, {"data": str(folder), **chosen})
+        program, command, *arguments = shlex.split(again(config))
+        assert (program, command, *arguments[:2]) == ("minicoulomb", "train", "--preset", "images")
+        assert Config.of(**json.loads(run("train", *arguments, "--dry-run"))) == config
+
+
+def test_a_folder_with_the_name_of_built_in_data_is_told(tmp_path, monkeypatch):
+    """Once `--data digits` trained on the 8x8 digits although a folder of MNIST's had that name."""
+    monkeypatch.chdir(tmp_path)
+    folder_of(tmp_path / "digits", [grey(28)] * 3)
+    said = run("train", "--data", "digits", "--g-width", 2, "--d-width", 2, "--batch-size", 4, "--steps", 1)
+    assert said.startswith("digits: the built-in data; write ./digits for what lies here\n")
+    assert json.loads(run("train", "--data", "./digits", "--dry-run"))["size"] == 28
+    assert find("ring").about is None
 
 
 def test_the_networks_are_small_and_small_images_have_a_layer_that_relates_their_parts(tmp_path):
