@@ -38,7 +38,6 @@ from minicoulomb.errors import UserError
 _SMALL = {"lr_g": 4e-3, "lr_d": 4e-3, "beta1_g": 0.0, "beta1_d": 0.0, "beta2": 0.99, "average": 0.99}
 _PLANE = {"potential_scale": 10.0, "relative_potential": True, "g_width": 64, "d_width": 128, "lr_decay": 0.003}
 _PLANE["keep_checkpoints"] = 50  # of 0.6 MB each, for an animation of the whole training
-_GRID = {**_SMALL, **_PLANE, "eps": 3.0, "eps_end": 2.0, "steps": 40_000, "sample_every": 4000}
 _PIXELS = {**_SMALL, "d": 1.0, "eps": 1.0, "potential_scale": 30.0, "latent": 16}
 _DIGITS = {**_PIXELS, "data": "digits"}
 # Small batches, because more updates of both networks gain more than a less noisy field.
@@ -48,18 +47,28 @@ _IMAGES = {"d": 1.0, "eps": 1.0, "generator": "my", "discriminator": "my-big", "
 _PAPER_IMAGES = {**_IMAGES, "lr_g": 1e-4, "lr_d": 5e-5, "l2": 1e-7, "sample_every": 1000, "checkpoint_every": 500}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "grid": {**_GRID, "data": "grid"},
+    "grid": {
+        **_SMALL,
+        **_PLANE,
+        "data": "grid",
+        "eps": 3.0,
+        "eps_end": 1.0,
+        "lr_decay_d": 0.1,
+        "average": 0.999,
+        "steps": 40_000,
+        "sample_every": 4000,
+    },
     "ring": {
         **_SMALL,
         **_PLANE,
         "data": "ring",
         "eps": 0.6,
         "eps_end": 0.25,
-        "d_activation": "leaky_relu",
-        "lr_d": 1.5e-3,
-        "lr_decay_d": 0.25,
+        "d_activation": "leaky_relu",  # at these rates units of ReLU die
+        "lr_d": 1.35e-3,
+        "lr_decay_d": 0.27,
         "average": 0.999,
-        "steps": 8000,
+        "steps": 9000,
         "checkpoint_every": 500,
     },
     "digits": {

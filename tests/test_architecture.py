@@ -41,7 +41,7 @@ ROOMS = {
     "pictures": (1040, "errors files untrusted config arrays coulomb data gan schedules training evaluation"),
     "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),
     "report": (385, "errors untrusted config presets data training evaluation pictures models"),
-    "cli": (1120, "errors files untrusted config presets arrays coulomb data network models diagnostics gan "
+    "cli": (1122, "errors files untrusted config presets arrays coulomb data network models diagnostics gan "
                  "particles training evaluation fid pictures verify report"),
     "__main__": (25, "cli"),
     "__init__": (60, ""),

@@ -60,6 +60,8 @@ def verdict(metrics: dict[str, Any], parts: int | None, config: Config) -> list[
         else:
             said = f"{begin}{'near' if floors <= CLOSE else 'far from'} the data{': ' * bool(said)}{said}"
             remedies = remedies or OFF
+    elif said:
+        said = f"Without a floor of mmd2: {said}"
     return [*([said + _next(remedies, config)] if said else []), *_of_d(metrics, config)]
 
 

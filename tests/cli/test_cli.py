@@ -198,7 +198,7 @@ def test_pictures_log_the_distance_of_fresh_samples_to_data_without_modes(tmp_pa
 
 
 def test_with_constant_schedules_a_finished_run_can_be_extended(tmp_path):
-    constant = [*SMALL, "--lr-decay", 1, "--eps", 0.6, "--eps-end", 0.6]
+    constant = [*SMALL, "--lr-decay", 1, "--lr-decay-d", 1, "--eps", 0.6, "--eps-end", 0.6]
     run("train", *constant, "--steps", 6, "--out", tmp_path)
     run("train", *constant, "--steps", 3, "--out", tmp_path)
     run("train", "--resume", tmp_path / "00001-ring", "--steps", 6)

@@ -43,7 +43,11 @@ def test_samples_at_the_floor_are_as_close_as_real_ones_and_need_nothing():
         ({"reverse_kl": 0.2}, "but they fill the modes unevenly", "a larger --batch-size"),
         ({"mmd2": 0.02, "nearest_ratio": 1.6}, "1.60 times as far from the data", "a larger --g-width"),
         ({"nearest_ratio": 0.1}, "but they crowd at training samples, 0.10 times", "more data"),
-        ({"mmd2": None, "nearest_ratio": 0.1}, "they crowd at training samples, 0.10 times", "more data"),
+        (
+            {"mmd2": None, "nearest_ratio": 0.1},
+            "Without a floor of mmd2: they crowd at training samples, 0.10 times",
+            "more data",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_what_helps_most(metrics, words, remedy):
