@@ -1,7 +1,10 @@
 """Every test: hypothesis without deadlines, because no test measures time; the marker quick; with --on, arrays on a
 device (elsewhere.py)."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: its threads would wait for each other
 
 import elsewhere
 import pytest

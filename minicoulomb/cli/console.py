@@ -71,7 +71,7 @@ class Console:
             self.line(f"samples at step {step}:  {'  '.join(pictured)}")
         numbers, left = _numbers(FORMATS, metrics), self._seconds_left(step)
         if left is not None:
-            numbers.insert(0, f"{timedelta(seconds=round(left))} left")
+            numbers.insert(0, f"{_clock(left)} left")
         text = "  ".join([f"step {step}/{self.steps}", *numbers])
         if logged:
             self.run.log(text)
@@ -85,7 +85,7 @@ class Console:
         self.start = began, since = self.start or (step, time.monotonic())
         if step == began:
             return None
-        left = min((time.monotonic() - since) / (step - began) * (self.steps - step), LONGEST)
+        left = (time.monotonic() - since) / (step - began) * (self.steps - step)
         if step - began >= MEASURED and not self.estimated:
             self.estimated = True
             if left > LONG:
@@ -122,7 +122,7 @@ def showing(what: str, unit: str = "images", patience: float = 0) -> Callable[[i
         speed = f"  {steps / seconds:,.1f} {unit}/s" if steps and seconds > 0 else ""
         text = f"{what} {done:,}/{total:,}{speed}"
         if not is_terminal:
-            warn(text)
+            warn(f"{text}  {_clock(seconds / steps * (total - done))} left")
             return
         _advance(bar, steps, text)
         if done == total:
@@ -154,6 +154,10 @@ def say(*lines: str, err: bool = False) -> None:
     encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
     text = "\n".join(map(printable, lines))
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+
+
+def _clock(seconds):
+    return timedelta(seconds=round(min(seconds, LONGEST)))
 
 
 def in_words(seconds: float) -> str:

@@ -224,5 +224,7 @@ def test_what_lasts_is_shown_every_half_minute_without_a_terminal(capsys, monkey
         clock.time = lambda now=now: now
         show(done, 700)
     assert capsys.readouterr().err == (
-        "samples 310/700  10.0 samples/s\nsamples 620/700  10.0 samples/s\nsamples 700/700  10.0 samples/s\n"
+        "samples 310/700  10.0 samples/s  0:00:39 left\n"
+        "samples 620/700  10.0 samples/s  0:00:08 left\n"
+        "samples 700/700  10.0 samples/s  0:00:00 left\n"
     )
