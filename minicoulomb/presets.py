@@ -183,13 +183,13 @@ def preset_of(kind: str | None) -> str | None:
 def _suited_to(points):
     """The settings FROM_POINTS for a data set of points.
 
-    A 20th of all pairs of points are closer than eps, and a 100th than eps_end: in any number of dimensions, with
+    A 10th of all pairs of points are closer than eps, and a 50th than eps_end: in any number of dimensions, with
     clusters or without, the field is then smooth where a point has neighbours in its batch. Equal points do not count.
     """
     rng = rng_for(0, "data")
     a, b = (decode(points.draw(rng, DISTANCES), np.dtype(float)).reshape(DISTANCES, -1) for _ in range(2))
     distances = np.linalg.norm(a - b, axis=1)
-    eps, eps_end = np.quantile(distances[distances > 0] if distances.any() else points.scale, (0.05, 0.01))
+    eps, eps_end = np.quantile(distances[distances > 0] if distances.any() else points.scale, (0.1, 0.02))
     suited = {"eps": float(eps), "eps_end": float(eps_end), "latent": min(max(2, a.shape[1]), MOST_LATENT)}
     return suited | ({} if FLOAT32[0] < eps_end <= eps < FLOAT32[1] else {"dtype": "float64"})
 

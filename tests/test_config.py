@@ -147,7 +147,7 @@ def test_the_kernel_width_follows_the_distances_of_points(tmp_path):
     points = np.random.default_rng(0).standard_normal((2000, 2))
     config = points_config(tmp_path, points).algorithm
     # |a - b|^2 / 4 is exponential
-    expected = [2 * np.sqrt(-np.log(1 - share)) for share in (0.05, 0.01)]
+    expected = [2 * np.sqrt(-np.log(1 - share)) for share in (0.1, 0.02)]
     assert [config.eps, config.eps_end] == pytest.approx(expected, rel=0.1)
     moved = points_config(tmp_path, 1e-3 * points + 7).algorithm
     assert [moved.eps, moved.eps_end] == pytest.approx([1e-3 * config.eps, 1e-3 * config.eps_end])
