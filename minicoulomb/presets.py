@@ -37,7 +37,7 @@ from minicoulomb.errors import UserError
 # The small experiments share Adam without momentum, and high learning rates that decay.
 _SMALL = {"lr_g": 4e-3, "lr_d": 4e-3, "beta1_g": 0.0, "beta1_d": 0.0, "beta2": 0.99, "average": 0.99}
 _PLANE = {"potential_scale": 10.0, "relative_potential": True, "g_width": 64, "d_width": 128, "lr_decay": 0.003}
-_PLANE["keep_checkpoints"] = 50  # of 0.6 MB each, for an animation of the whole training
+_PLANE["keep_checkpoints"] = 12  # of 0.6 MB each: `field --animate` shows the whole training
 _PIXELS = {**_SMALL, "d": 1.0, "eps": 1.0, "potential_scale": 30.0, "latent": 16}
 _DIGITS = {**_PIXELS, "data": "digits"}
 # Small batches, because more updates of both networks gain more than a less noisy field.
@@ -57,6 +57,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "average": 0.999,
         "steps": 40_000,
         "sample_every": 4000,
+        "checkpoint_every": 4000,
     },
     "ring": {
         **_SMALL,
@@ -69,7 +70,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr_decay_d": 0.27,
         "average": 0.999,
         "steps": 9000,
-        "checkpoint_every": 500,
+        "checkpoint_every": 900,
     },
     "digits": {
         **_DIGITS,

@@ -12,6 +12,7 @@ from minicoulomb import __version__
 from minicoulomb.cli.main import COMMANDS, main
 from minicoulomb.cli.options import EXAMPLES, HEADINGS
 from minicoulomb.config import SETTINGS
+from minicoulomb.presets import PRESETS
 
 # The rows of `train --help` at 120 columns: the first option's name, and the value in brackets at the end.
 ROW = re.compile(r"^  --([a-z0-9-]+).*?(?=^  -|^\S|\Z)", re.MULTILINE | re.DOTALL)
@@ -49,7 +50,7 @@ def test_the_help_of_train_knows_the_user_s_data_and_presets_without_data(tmp_pa
     assert values_of("--preset", "points")["eps"] == "from the data"
     assert values_of("--preset", "celeba")["crop"] == "108"
     assert "data" not in values_of("--preset", "celeba")
-    assert values_of("--data", "/nowhere", "--preset", "ring")["steps"] == "8000"
+    assert values_of("--data", "/nowhere", "--preset", "ring")["steps"] == str(PRESETS["ring"]["steps"])
 
 
 def test_the_help_of_train_has_headings_and_examples():

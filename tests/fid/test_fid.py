@@ -361,7 +361,7 @@ def test_measuring_changes_nothing_but_what_is_logged(scripted, weights, statist
     options = ["--inception", weights, "--fid-every", 1, "--fid-samples", 2, "--fid-reference", statistics]
     run("train", *SMALL_IMAGES, "--steps", 2, *options, "--out", tmp_path)
     run("train", *SMALL_IMAGES, "--steps", 2, "--out", tmp_path)
-    one, other = (arrays(tmp_path / f"0000{i}-digits" / "checkpoints/step-0000002.npz") for i in range(2))
+    one, other = (arrays(tmp_path / f"0000{i}-digits-conv" / "checkpoints/step-0000002.npz") for i in range(2))
     assert one == other
 
 
