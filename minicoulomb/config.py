@@ -96,7 +96,7 @@ class Networks(_Part):
     d_width: int | None = setting(None, "units of D's layers, or channels of its first  [64; mlp, my-big: 128]", low=1)
     g_depth: int = setting(4, "hidden layers of G (mlp)", low=1, high=1000)
     d_depth: int = setting(3, "hidden layers of D (mlp)", low=1, high=1000)
-    extra_layers: int = setting(0, "3x3 convolutions to add at 4x4 pixels; 0 in the paper", low=0, high=1000)
+    extra_layers: int = setting(0, "3x3 convolutions to add at the smallest layer; 0 in the paper", low=0, high=1000)
     g_activation: str = setting("relu", "activation in G (mlp)", ("relu", "leaky_relu", "elu", "tanh"))
     d_activation: str = setting("relu", "activation in D (mlp)", ("relu", "leaky_relu", "elu", "tanh"))
     convolution: str = setting(

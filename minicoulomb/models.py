@@ -28,9 +28,9 @@ too. The official batch norm has no scale.
 
 A layer in front of batch normalization has no bias: the mean would subtract it again.
 
-At side 8 (k = 1) these have one hidden layer, and D is a sum over patches of the image: it cannot relate distant
-parts. `extra_layers` n adds, at 4x4, n 3x3 convolutions to each (in D without batch normalization, which would hide
-the difference between the means of the two batches).
+At sides below 16 (k = 1) these have one hidden layer, and D is a sum over patches of the image: it cannot relate
+distant parts, and below 32 (k = 2) hardly. `extra_layers` n adds, at the smallest layer, n 3x3 convolutions to each (in
+D without batch normalization, which would hide the difference between the means of the two batches).
 """
 
 from dataclasses import replace

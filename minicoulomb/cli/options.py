@@ -10,7 +10,7 @@ import click
 from minicoulomb.cli.common import UserPath, configure
 from minicoulomb.config import FILES, SETTINGS, Config
 from minicoulomb.errors import UserError
-from minicoulomb.presets import FROM_POINTS, PRESETS
+from minicoulomb.presets import FROM_DATA, PRESETS
 
 # The headings of `train --help` after the first one, each with the first option below it.
 HEADINGS = {
@@ -60,7 +60,7 @@ def settings_of(preset: str | None, data: str | None) -> dict[str, Any]:
     with suppress(UserError):
         return configure(preset, {"data": os.path.expanduser(data)} if data else {})[0].settings()
     settings = Config.of(**PRESETS.get(preset or "grid", {})).settings() | {"data": data}
-    return settings | dict.fromkeys(FROM_POINTS if preset == "points" else (), "from the data")
+    return settings | dict.fromkeys(FROM_DATA.get(preset or "grid", ()), "from the data")
 
 
 def config_options(*names: str):

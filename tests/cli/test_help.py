@@ -48,6 +48,7 @@ def test_the_help_of_train_knows_the_user_s_data_and_presets_without_data(tmp_pa
     monkeypatch.setenv("HOME", str(tmp_path))
     assert values_of("--data", "~/points.npy")["eps"] == str(used["eps"])
     assert values_of("--preset", "points")["eps"] == "from the data"
+    assert values_of("--preset", "images")["size"] == "from the data"
     assert values_of("--preset", "celeba")["crop"] == "108"
     assert "data" not in values_of("--preset", "celeba")
     assert values_of("--data", "/nowhere", "--preset", "ring")["steps"] == str(PRESETS["ring"]["steps"])
