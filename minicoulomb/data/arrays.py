@@ -39,9 +39,9 @@ READ = 2**28  # numbers checked at most before training starts: a second
 MEDIAN_ROWS = 10_000  # rows that medians and quantiles are found from, at most
 FAR = 10
 FARTHEST = 1e6  # in units of the scale; its fourth power is that of Adam's second moments
-FEW, MANY = 200, 100  # points and coordinates that are told
-UNLIKE = 20  # ratio of columns' standard deviations from which it is told
-REPEATED = 0.2  # share of points equal to others from which it is told
+FEW, MANY = 200, 100  # points and coordinates that get a remark
+UNLIKE = 20  # ratio of columns' standard deviations from which there is a remark
+REPEATED = 0.2  # share of points equal to others from which there is a remark
 LEAST, MOST = 1e-15, 1e15  # standard deviations: float32 holds eps^d of these
 
 

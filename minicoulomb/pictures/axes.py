@@ -1,6 +1,6 @@
 """An axis, its ticks and their labels, and what pictures of points share.
 
-Far from the origin labels would be long, so they count from a base, which the picture tells: + 1000000.
+Far from the origin labels would be long, so they count from a base, which the picture names: + 1000000.
 """
 
 import math
@@ -48,7 +48,7 @@ def range_about(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     UserError if they are not finite, or so large that their squares are not.
     """
     low, high = points.min(axis=0), points.max(axis=0)
-    if not max(-low.min(), high.max()) < LARGEST:  # so that a NaN is told too
+    if not max(-low.min(), high.max()) < LARGEST:  # so that a NaN is reported, too
         raise UserError("points that are not finite, or beyond 1e150: no picture shows them; use other points")
     left, right = np.quantile(points, (0.005, 0.995), axis=0)
     room = np.where(left < right, right - left, high - low)  # of nearly equal points all are shown

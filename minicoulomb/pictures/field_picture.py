@@ -139,10 +139,10 @@ def draw(field: PlaneField, scale: pictures.ColourScale, size: int = SIZE) -> Im
     phi, *learned = field.potentials
     force, *slopes = field.forces
     panels = [pictures.FieldPanel("Phi, the potential", "arrows: grad Phi, the force on a generated point", phi, force)]
-    told = field_values.in_words(field.fit)
+    fit = field_values.in_words(field.fit)
     for d, slope in zip(learned, slopes, strict=True):
         panels += [
-            pictures.FieldPanel(f"D, its regression{told}", "arrows: grad D, what G learns from", d, slope),
+            pictures.FieldPanel(f"D, its regression{fit}", "arrows: grad D, what G learns from", d, slope),
             pictures.FieldPanel("D - Phi", "white: D is right; blue: too high; vermilion: too low", d - phi),
         ]
     units = "in units of eps^-d; the line is 0", "arrows: |grad| in units of eps^-(d+1)"

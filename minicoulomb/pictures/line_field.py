@@ -37,8 +37,8 @@ def line_field(checkpoint: Checkpoint, sources: field_values.Charges, title: str
     curves = [Curve("Phi, the potential, in units of eps^-d", INK, to_host(field_values.exact_potential(a, sources)))]
     if field_values.regresses(checkpoint):
         learned = to_host(field_values.learned_potential(a, checkpoint, sources.eps))
-        told = field_values.in_words(field_values.follows(sources, checkpoint))
-        name = f"D, its regression{told}; G climbs it"
+        fit = field_values.in_words(field_values.follows(sources, checkpoint))
+        name = f"D, its regression{fit}; G climbs it"
         curves.append(Curve(name, VERMILION, learned))
     (start,) = located(np.array([axis.start]))
     return LineField(title, Axis(start, axis.span), located(x), located(y), tuple(curves))
