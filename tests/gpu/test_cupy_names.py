@@ -26,6 +26,7 @@ PACKAGE = Path(__file__).parents[2] / "minicoulomb"
 HOST = {
     "arrays/backend": "the border itself",
     "data/": "batches are drawn on the host; train.py moves them",
+    "presets": "measures the distances of the user's points, which lie on the host",
     "cli/environment": "reads versions, no arrays",
     "evaluation/metrics": "takes host arrays of samples",
     "evaluation/evaluate": "takes host arrays of samples",
