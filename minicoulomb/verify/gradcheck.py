@@ -127,7 +127,7 @@ def check(
     for m in (2, 20):  # the field of few coordinates and of many is computed in different ways
         rows += _check_field(config.algorithm, m, *witness)
     rows += _check_objective("Algorithm 1", gradients, config, space, *witness)
-    config = config.replace(objective="gan", noise=0.0)
+    config = config.replace(objective="gan", noise=0.0, field_share=0.0)
     rows += _check_objective("GAN baseline", gan_gradients, config, space, *witness)
     config = config.replace(objective="field", l2=0.0, d_steps=1)
     return [*rows, *_check_objective("field baseline", field_gradients, config, space, *witness)]
