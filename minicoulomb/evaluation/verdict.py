@@ -58,7 +58,8 @@ def verdict(metrics: dict[str, Any], parts: int | None, config: Config) -> list[
         if floors <= AT_FLOOR:
             said = f"{begin}as close to {real:,} new real ones as others are{', but ' * bool(said)}{said}"
         else:
-            said = f"{begin}{'near' if floors <= CLOSE else 'far from'} the data{': ' * bool(said)}{said}"
+            where, link = ("near", ", but ") if floors <= CLOSE else ("far from", ": ")
+            said = f"{begin}{where} the data{link * bool(said)}{said}"
             remedies = remedies or OFF
     elif said:
         said = f"Without a floor of mmd2: {said}"
