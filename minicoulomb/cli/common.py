@@ -83,7 +83,7 @@ def configure(preset: str | None, chosen: dict[str, Any]) -> tuple[Config, Found
     found = find(chosen.get("data") or resolve(preset).data.data)
     if preset in (None, "images") and found.kind in ("images", "array"):
         found, chosen = suit(found, chosen)
-    return resolve(preset, found.kind, found.points, **chosen | _absolute(chosen)), found
+    return resolve(preset, found.kind, found.dataset, **chosen | _absolute(chosen)), found
 
 
 def open_data(

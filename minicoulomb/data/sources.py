@@ -67,7 +67,7 @@ class Found(NamedTuple):
         return "array" if len(self.content.shape) == 3 else "points"
 
     @property
-    def points(self) -> Dataset | None:
+    def dataset(self) -> Dataset | None:
         """The data set; None for images that must still be decoded."""
         return None if isinstance(self.content, Source) else self.content
 
