@@ -43,9 +43,9 @@ from minicoulomb.optim import adam, adam_rates, update_average
 from minicoulomb.particles import adam as adam_move
 from minicoulomb.particles import euler, follow_field, momentum, natural_step, record
 from minicoulomb.training import checkpoint as checkpoints
-from minicoulomb.training.loop import draw_batches
 from minicoulomb.training.run import RunDirectory
 from minicoulomb.training.sampling import samples
+from minicoulomb.training.steps import draw_batches
 
 NUMPY = open_backend("numpy")
 # `my-big` is `my` with twice the channels.

@@ -23,8 +23,8 @@ from minicoulomb.coulomb import field, potential, potentials
 from minicoulomb.data.digits import digits
 from minicoulomb.gan import gradients
 from minicoulomb.training import checkpoint as checkpoints
-from minicoulomb.training.loop import draw_batches
 from minicoulomb.training.run import RunDirectory
+from minicoulomb.training.steps import draw_batches
 
 pytestmark = pytest.mark.gpu
 
