@@ -12,8 +12,10 @@ Each kernel replaces plain NumPy operations on a GPU, and a test compares the tw
 """
 
 from functools import cache
+from math import prod
 
 from minicoulomb.arrays.backend import array_module
+from minicoulomb.errors import UserError
 
 
 class ElementwiseKernel:
@@ -33,6 +35,16 @@ class ElementwiseKernel:
 def _compiled(xp, inputs, outputs, operation, name, preamble):
     # The prefix, since CUDA has functions called tanh, and the like.
     return xp.ElementwiseKernel(inputs, outputs, operation, f"minicoulomb_{name}", preamble=preamble)
+
+
+def check_threads(*sizes: int) -> int:
+    """Their product, the number of threads of a kernel that counts them in 32 bits; UserError where that is too few."""
+    if (threads := prod(sizes)) >= 2**31:
+        size = " x ".join(map(str, sizes))
+        raise UserError(
+            f"array of size {size}: must have less than 2^31 numbers on a GPU; use a smaller batch or image"
+        )
+    return threads
 
 
 # Sums over the rows of a matrix. Images have a hundred thousand rows and a hundred columns: in CuPy's sum only a few
