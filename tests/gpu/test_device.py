@@ -175,11 +175,17 @@ def test_batch_normalization_sums_any_number_of_rows(device, shape, activation):
     agree_all(compute(*on(device, *numbers)), compute(*numbers), terms=1e2 * np.linalg.norm(dy))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (64, 5), (65, 5), (4097, 33), (300_000, 3), (3, 50_000)])
+@pytest.mark.parametrize("shape", [(1, 1), (512, 5), (513, 5), (4097, 33), (9000, 40), (300_000, 3), (70_001, 1), (3, 9_999)])
 def test_sums_over_rows_leave_none_out(device, shape):
-    """One run of rows, one more, runs of runs; and columns that no block of threads divides."""
+    """The library's sum alone, one row more, rows that no run divides; and columns that no block of threads divides."""
     x = np.random.default_rng(0).standard_normal(shape)
     agree_all([column_sums(device.to_device(x))], [x.sum(axis=0)], 1e-12)
+
+
+def test_sums_over_many_rows_have_the_rounding_error_of_short_runs(device):
+    """One number after the other, these would be off by 1e-3."""
+    x = np.full((2**17, 40), 0.1, np.float32)
+    agree_all([column_sums(device.to_device(x))], [x.astype(np.float64).sum(axis=0).astype(np.float32)], 2e-5)
 
 
 @drawn
