@@ -6,7 +6,9 @@
 
 One thread computes one element of the broadcast shape, or the i-th of `size` where all arrays are "raw" (indexed in
 the code, x[i], flat and in C order). The code is CUDA C++; T stands for the arrays' dtype. CuPy compiles it at the
-first call with arrays of a dtype (cupy.ElementwiseKernel documents the grammar of the parameters).
+first call with arrays of a dtype (cupy.ElementwiseKernel documents the grammar of the parameters). A "number" is one of
+ours: the caller gives a Python number, or a device array of one element, which the kernel reads. So a captured step
+(graph.py) has the learning rate of the step that it is launched for.
 
 Each kernel replaces plain NumPy operations on a GPU, and a test compares the two.
 """
@@ -26,15 +28,22 @@ class ElementwiseKernel:
 
     def __call__(self, *arguments, size: int | None = None):
         """The outputs: new arrays, or those that follow the inputs."""
-        like = next(argument for argument in arguments if hasattr(argument, "dtype"))
-        kernel = _compiled(array_module(like), *self._definition)
+        on_device = tuple(hasattr(argument, "dtype") for argument in arguments)
+        kernel = _compiled(array_module(arguments[on_device.index(True)]), on_device, *self._definition)
         return kernel(*arguments) if size is None else kernel(*arguments, size=size)
 
 
 @cache
-def _compiled(xp, inputs, outputs, operation, name, preamble):
+def _compiled(xp, on_device, inputs, outputs, operation, name, preamble):
+    """CuPy's kernel for these arguments; it reads the numbers on the device, and is passed the others."""
+    parameters = inputs.split(", ")
+    for place, (parameter, is_array) in enumerate(zip(parameters, on_device)):
+        kind, _, declared = parameter.partition(" ")
+        if kind == "number":
+            parameters[place] = f"raw {declared}_" if is_array else declared
+            operation = f"const {declared} = {declared.split()[1]}_[0];\n{operation}" if is_array else operation
     # The prefix, since CUDA has functions called tanh, and the like.
-    return xp.ElementwiseKernel(inputs, outputs, operation, f"minicoulomb_{name}", preamble=preamble)
+    return xp.ElementwiseKernel(", ".join(parameters), outputs, operation, f"minicoulomb_{name}", preamble=preamble)
 
 
 def check_threads(*sizes: int) -> int:

@@ -22,6 +22,7 @@ from minicoulomb.arrays.backend import array_module, on_gpu
 from minicoulomb.arrays.threads import for_each, go_on
 from minicoulomb.arrays.workspace import NoWorkspace, Workspace
 from minicoulomb.coulomb import pairs_cuda
+from minicoulomb.coulomb.arguments import is_singular
 
 # Numbers in the differences of all pairs, up to which the plain formulas of formulas.py are as fast.
 FEW = 2**12
@@ -120,10 +121,10 @@ def _powers_of(a, b, d, eps, count=1) -> Callable[[slice, slice], Iterator]:
 
     def powers(rows, columns):
         s = squared_distances(rows, columns)
-        if eps:
-            s += eps * eps
-        else:
+        if is_singular(eps):
             s[s == 0] = np.inf  # the kernel of coincident points is left out
+        else:
+            s += eps * eps
         k = _power(s, d, s if count == 1 else workspace.empty("k", s.shape, like=s))
         yield k
         for _ in range(1, count):
@@ -153,7 +154,7 @@ def _squared_distances_of(a, b, eps) -> Callable:
     def tile(rows, columns):
         tile_a = a[rows]
         tile_b = tile_a if b is a and columns == rows else b[columns]
-        return _by_differences(tile_a, tile_b) if eps == 0 else _by_products(tile_a, tile_b)
+        return _by_differences(tile_a, tile_b) if is_singular(eps) else _by_products(tile_a, tile_b)
 
     return tile
 

@@ -18,6 +18,7 @@ from functools import lru_cache
 
 from minicoulomb.arrays.backend import array_module
 from minicoulomb.arrays.cuda import ElementwiseKernel, column_sums
+from minicoulomb.coulomb.arguments import is_singular
 
 # Points that a thread holds, and pairs between two compensated additions.
 POINTS, RUN = 4, 32
@@ -42,7 +43,9 @@ def _sums(a, p, q, d, eps, offsets):
     parts = -(-len(p) // length)
     sums = xp.empty((parts, len(a), m if offsets else 1), a.dtype)
     a, p, q = (xp.ascontiguousarray(array) for array in (a, p, q))
-    _cuda_kernel(m, d, eps == 0, offsets)(a, p, q, eps * eps, len(a), len(p), groups, length, sums, size=parts * groups)
+    _cuda_kernel(m, d, is_singular(eps), offsets)(
+        a, p, q, eps, len(a), len(p), groups, length, sums, size=parts * groups
+    )
     return column_sums(sums.reshape(parts, -1)).reshape(sums.shape[1:])
 
 
@@ -80,7 +83,7 @@ def _cuda_kernel(m, d, is_singular, offsets):
     if is_singular:
         kernel = f"(s == 0 ? T(0) : {kernel})"
     return ElementwiseKernel(
-        "raw T a, raw T p, raw T q, T eps2, int32 n_a, int32 n_p, int32 groups, int32 length",
+        "raw T a, raw T p, raw T q, number T eps, int32 n_a, int32 n_p, int32 groups, int32 length",
         "raw T sums",
         f"""
         const int group = i % groups, part = i / groups;
@@ -99,7 +102,7 @@ def _cuda_kernel(m, d, is_singular, offsets):
             #pragma unroll
             for (int h = 0; h < {POINTS}; ++h) {{
               {each("const T offset{k} = held[h][{k}] - p{k};")}
-              T s = eps2;
+              T s = eps * eps;
               {each("s += offset{k} * offset{k};")}
               const T weight = charge * {kernel};
               {each(f"sum[h][{{k}}] += {term};", width)}

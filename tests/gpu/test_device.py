@@ -175,7 +175,9 @@ def test_batch_normalization_sums_any_number_of_rows(device, shape, activation):
     agree_all(compute(*on(device, *numbers)), compute(*numbers), terms=1e2 * np.linalg.norm(dy))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (512, 5), (513, 5), (4097, 33), (9000, 40), (300_000, 3), (70_001, 1), (3, 9_999)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (512, 5), (513, 5), (4097, 33), (9000, 40), (300_000, 3), (70_001, 1), (3, 9_999)]
+)
 def test_sums_over_rows_leave_none_out(device, shape):
     """The library's sum alone, one row more, rows that no run divides; and columns that no block of threads divides."""
     x = np.random.default_rng(0).standard_normal(shape)
