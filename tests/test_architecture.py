@@ -19,8 +19,8 @@ ROOMS = {
     "arrays": (505, "errors"),
     "config": (185, "errors arrays"),
     "arguments": (65, "errors arrays"),
-    "conv": (655, "errors arrays"),
-    "coulomb": (320, "errors arrays"),
+    "conv": (728, "errors arrays"),
+    "coulomb": (325, "errors arrays"),
     "optim_cuda": (25, "arrays"),
     "optim": (35, "arrays optim_cuda arguments"),
     "layers": (580, "errors arrays conv arguments"),
@@ -52,7 +52,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 9475
+PACKAGE_LINES = 9560
 IN_CORE = [
     "gan.py",
     "network.py",

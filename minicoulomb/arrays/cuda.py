@@ -14,8 +14,10 @@ Each kernel replaces plain NumPy operations on a GPU, and a test compares the tw
 """
 
 from functools import cache
+from math import prod
 
 from minicoulomb.arrays.backend import array_module
+from minicoulomb.errors import UserError
 
 
 class ElementwiseKernel:
@@ -44,64 +46,68 @@ def _compiled(xp, on_device, inputs, outputs, operation, name, preamble):
     return xp.ElementwiseKernel(", ".join(parameters), outputs, operation, f"minicoulomb_{name}", preamble=preamble)
 
 
+def check_threads(*sizes: int) -> int:
+    """Their product, the number of threads of a kernel that counts them in 32 bits; UserError where that is too few."""
+    if (threads := prod(sizes)) >= 2**31:
+        size = " x ".join(map(str, sizes))
+        raise UserError(
+            f"array of size {size}: must have less than 2^31 numbers on a GPU; use a smaller batch or image"
+        )
+    return threads
+
+
 # Sums over the rows of a matrix. Images have a hundred thousand rows and a hundred columns: in CuPy's sum only a few
-# threads would share a column. Here each thread adds up RUN rows, so that all threads read, and each number is read
-# once; then RUN of these sums, and so on. The order depends on the sizes alone, and with such short runs the rounding
-# error grows with their length, not with the number of rows.
-RUN = 64
+# threads would share a column. Here a kernel of ours makes at most PARTS rows of them, or more where few columns leave
+# threads idle, and CuPy's sum adds these up. A thread has LANES sums, so that as many numbers are on their way at a
+# time. The order depends on the sizes alone, and with such short runs the rounding error grows with their length, not
+# with the number of rows.
+PARTS, LANES = 2**9, 8
+# Rows that a thread adds up at least, and threads.
+RUN, THREADS = 16, 2**14
 
 
 class ColumnSums:
-    """Sums of formulas in C++ that may use their arguments, `at` (row * columns + column) and `column`."""
+    """Sums of formulas in C++ that may use their arguments, `at` (row * columns + column), `column` and `rows`.
 
-    def __init__(self, inputs: str, formulas: list[str], name: str, preamble: str = ""):
+    `constants` are C++ declarations of what they use and depends on the column alone.
+    """
+
+    def __init__(self, inputs: str, formulas: list[str], name: str, preamble: str = "", constants: str = ""):
         self._count = len(formulas)
-        names = range(self._count)
-        code = (
-            _THREAD
-            + "".join(f"T sum{k} = 0;\n" for k in names)
-            + "for (ptrdiff_t row = part; row < rows; row += parts) {\n"
-            + "  const ptrdiff_t at = row * columns + column;\n"
-            + "".join(f"  sum{k} += {formula};\n" for k, formula in enumerate(formulas))
-            + "}\n"
-            + "".join(f"sums[({k} * ptrdiff_t(parts) + part) * columns + column] = sum{k};\n" for k in names)
-        )
-        self._first = ElementwiseKernel(
-            f"{inputs}, int64 rows, int32 columns, int32 parts", "raw T sums", code, name, preamble
+        names, lanes = range(self._count), range(LANES)
+        code = f"""
+            const ptrdiff_t column = i % columns, part = i / columns;
+            {constants}
+            {"".join(f"T sums{k}[{LANES}] = {{}};" for k in names)}
+            for (ptrdiff_t first = part; first < rows; first += {LANES} * parts) {{
+              #pragma unroll
+              for (int lane = 0; lane < {LANES}; ++lane) {{
+                const ptrdiff_t row = first + lane * parts, at = (row < rows ? row : part) * columns + column;
+                {"".join(f"const T term{k} = {formula};" for k, formula in enumerate(formulas))}
+                {"".join(f"sums{k}[lane] += row < rows ? term{k} : T(0);" for k in names)}
+              }}
+            }}
+            {"".join(f"sums[({k} * parts + part) * columns + column] = {_tree(f'sums{k}', lanes)};" for k in names)}
+        """
+        self._kernel = ElementwiseKernel(
+            f"{inputs}, int64 rows, int64 columns, int64 parts", "raw T sums", code, name, preamble
         )
 
     def __call__(self, rows: int, columns: int, *arguments) -> list:
         """The sums, (columns,) each; arrays are contiguous."""
-        like = arguments[0]
-        empty = lambda parts: array_module(like).empty((self._count, parts, columns), like.dtype)
-        parts = -(-rows // RUN)
-        sums = empty(parts)
-        self._first(*arguments, rows, columns, parts, sums, size=parts * columns)
-        while parts > 1:
-            rows, parts, terms = parts, -(-parts // RUN), sums
-            sums = empty(parts)
-            _OF_SUMS(terms, rows, columns, parts, sums, size=sums.size)
-        return [total[0] for total in sums]
+        like, most = arguments[0], THREADS // columns if columns > 1 else 4 * THREADS  # CuPy's sum of a vector has more
+        parts = min(-(-rows // RUN), max(PARTS, most))
+        sums = array_module(like).empty((self._count, parts, columns), like.dtype)
+        self._kernel(*arguments, rows, columns, parts, sums, size=parts * columns)
+        return list(sums[:, 0] if parts == 1 else sums.sum(axis=1))
 
 
-_THREAD = """
-    const int column = i % columns;
-    const ptrdiff_t part = i / columns;
-"""
-# Sums over the rows of several arrays (rows, columns), one after the other in memory.
-_OF_SUMS = ElementwiseKernel(
-    "raw T terms, int32 rows, int32 columns, int32 parts",
-    "raw T sums",
-    """
-    const int column = i % columns;
-    const int part = i / columns % parts;
-    const ptrdiff_t array = i / columns / parts;
-    T sum = 0;
-    for (int row = part; row < rows; row += parts) sum += terms[(array * rows + row) * columns + column];
-    sums[i] = sum;
-    """,
-    "sums_of_sums",
-)
+def _tree(name, lanes) -> str:
+    """C++ that adds up the lanes of an array, in pairs."""
+    if len(lanes) == 1:
+        return f"{name}[{lanes[0]}]"
+    half = len(lanes) // 2
+    return f"({_tree(name, lanes[:half])} + {_tree(name, lanes[half:])})"
 
 
 _PLAIN = ColumnSums("raw T x", ["x[at]"], "column_sums")
@@ -109,4 +115,6 @@ _PLAIN = ColumnSums("raw T x", ["x[at]"], "column_sums")
 
 def column_sums(x):
     """sum_n x[n, c], (c,), of x (n, c) on a GPU."""
+    if len(x) <= PARTS:
+        return x.sum(axis=0)
     return _PLAIN(*x.shape, array_module(x).ascontiguousarray(x))[0]

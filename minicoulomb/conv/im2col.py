@@ -14,7 +14,8 @@ Axes: images n, height and width (h, w) of x and (u, v) of y, channels c in and 
 Arguments: x (n, h, w, c), w (kh, kw, c, o), dy (n, u, v, o), stride (sh, sw), padding ((top, bottom), (left, right)).
 """
 
-from minicoulomb.arrays.backend import array_module
+from minicoulomb.arrays.backend import array_module, on_gpu
+from minicoulomb.conv import im2col_cuda
 
 
 def correlate(x, w, stride, padding):
@@ -40,14 +41,18 @@ def correlate_kernel(x, dy, kernel_size, stride, padding):
 
 def im2col(x, kernel_size, stride, padding):
     """cols[n,u,v,i,(j,c)] = xpad[n, s u + i, s v + j, c], (n, u, v, kh, kw c)."""
+    size = output_size(x.shape[1:3], kernel_size, stride, padding)
+    if on_gpu(x):
+        return im2col_cuda.im2col(x, kernel_size, stride, padding, size)
     xp = array_module(x)
     xpad = xp.ascontiguousarray(xp.pad(x, ((0, 0), *padding, (0, 0))) if any(map(any, padding)) else x)
-    size = output_size(x.shape[1:3], kernel_size, stride, padding)
     return xp.ascontiguousarray(_windows(xpad, kernel_size, stride, size))
 
 
 def col2im(cols, kw, stride, padding, size):
     """x[n,p,q,c] = sum of cols[n,u,v,i,(j,c)] over s u + i - top = p, s v + j - left = q: the adjoint of im2col."""
+    if on_gpu(cols):
+        return im2col_cuda.col2im(cols, kw, stride, padding, size)
     n, *positions, kh, row = cols.shape  # a row of taps (j, c) is contiguous in x
     c, ((top, bottom), (left, right)) = row // kw, padding
     xpad = array_module(cols).zeros((n, size[0] + top + bottom, size[1] + left + right, c), cols.dtype)

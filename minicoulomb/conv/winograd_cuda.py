@@ -19,7 +19,7 @@ from math import prod
 
 import numpy as np
 
-from minicoulomb.arrays.cuda import ElementwiseKernel
+from minicoulomb.arrays.cuda import ElementwiseKernel, check_threads
 from minicoulomb.conv.winograd_plan import make_plan
 
 # Parameters of kernels for images: their sizes, the tiles of each, and how far outside the first tile begins. `step` is
@@ -31,7 +31,7 @@ def transform_inputs(x, V, plan, padding, tiles):
     """V (points, tiles, phases * c) of x (n, h, w, c)."""
     n, *sizes = x.shape
     for group, kernel in zip(plan.groups, _input_transforms(*plan.key)):
-        threads = n * prod(tiles) * prod(group.count) * sizes[-1]
+        threads = check_threads(n, *tiles, prod(group.count), sizes[-1])
         kernel(x, *sizes, *tiles, padding[0][0], padding[1][0], V[0].size, V, size=threads)
 
 
@@ -46,7 +46,7 @@ def collect_inputs(dV, dx, plan, padding, tiles):
             -(-(h + begin - offset) // (s * m))
             for h, begin, offset, s, m in zip(sizes, begins, group.offset, plan.stride, plan.tile)
         ]
-        threads = n * prod(blocks) * prod(group.count) * sizes[-1]
+        threads = check_threads(n, *blocks, prod(group.count), sizes[-1])
         if threads > 0:
             kernel(dV, *sizes, *tiles, *begins, dV[0].size, *blocks, dx, size=threads)
 
@@ -54,27 +54,27 @@ def collect_inputs(dV, dx, plan, padding, tiles):
 def transform_outputs(dy, dM, plan, tiles):
     """dM (points, tiles, o) of dy (n, u, v, o)."""
     n, *sizes = dy.shape
-    _output_transform(*plan.key)(dy, *sizes, *tiles, 0, 0, dM[0].size, dM, size=n * prod(tiles) * sizes[-1])
+    _output_transform(*plan.key)(dy, *sizes, *tiles, 0, 0, dM[0].size, dM, size=check_threads(n, *tiles, sizes[-1]))
 
 
 def collect_outputs(M, y, plan, tiles):
     """y (n, u, v, o) of M (points, tiles, o)."""
     n, *sizes = y.shape
-    _output_adjoint(*plan.key)(M, *sizes, *tiles, 0, 0, M[0].size, y, size=n * prod(tiles) * sizes[-1])
+    _output_adjoint(*plan.key)(M, *sizes, *tiles, 0, 0, M[0].size, y, size=check_threads(n, *tiles, sizes[-1]))
 
 
 def transform_kernel(w, U, plan):
     """U (points, phases * c, o) of w (kh, kw, c, o)."""
     _, width, c, c_out = w.shape
     for group, kernel in zip(plan.groups, _kernel_transforms(*plan.key)):
-        kernel(w, width, c, c_out, U[0].size, U, size=prod(group.count) * c * c_out)
+        kernel(w, width, c, c_out, U[0].size, U, size=check_threads(prod(group.count), c, c_out))
 
 
 def collect_kernel(dU, dw, plan):
     """dw (kh, kw, c, o) += G^T dU, dU (points, phases * c, o)."""
     _, width, c, c_out = dw.shape
     for group, kernel in zip(plan.groups, _kernel_adjoints(*plan.key)):
-        kernel(dU, width, c, c_out, dU[0].size, dw, size=prod(group.count) * c * c_out)
+        kernel(dU, width, c, c_out, dU[0].size, dw, size=check_threads(prod(group.count), c, c_out))
 
 
 @lru_cache

@@ -13,6 +13,7 @@ import strict_cupy
 from autodiff_cases import (
     Pass,
     assert_agree,
+    axes,
     charges,
     every_kind,
     fresh_state,
@@ -32,9 +33,11 @@ from minicoulomb.arrays.upload import Upload
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.cli import common
 from minicoulomb.config import Config
+from minicoulomb.conv import im2col
 from minicoulomb.coulomb import energy, field, mean_kernel, mean_self_kernel, plummer_kernel, potential, potentials
 from minicoulomb.data.digits import digits
 from minicoulomb.diagnostics import Diverged, diagnostics
+from minicoulomb.errors import UserError
 from minicoulomb.gan import Batch, State, generate, gradients
 from minicoulomb.layers import BatchNorm, LeakyReLU
 from minicoulomb.models import SampleSpace, build
@@ -131,6 +134,29 @@ def test_convolutions_of_every_geometry_compute_what_they_do_on_the_host(
     agree_all(ours, our_sums(*numbers, stride, padding, "direct"), terms=terms)
 
 
+@drawn
+@given(st.lists(axes(), min_size=2, max_size=2), few, few, seeds, st.sampled_from([np.float32, np.float64]))
+def test_im2col_and_col2im_are_the_host_s_to_the_last_bit(device, geometry, n, c, seed, dtype):
+    x, w, _, stride, padding = arrays(geometry, n, c, 1, np.random.default_rng(seed), dtype)
+
+    def compute(x):
+        cols = im2col.im2col(x, w.shape[:2], stride, padding)
+        return cols, im2col.col2im(cols, w.shape[1], stride, padding, x.shape[1:3])
+
+    for ours, theirs in zip(compute(device.to_device(x)), compute(x), strict=True):
+        assert ours.flags.c_contiguous
+        np.testing.assert_array_equal(to_host(ours), theirs)
+
+
+def test_an_image_with_more_numbers_than_32_bits_count_is_refused():
+    """Kernels of images split their thread's number in 32 bits, which takes a fraction of the time that 64 bits do."""
+    x = strict_cupy.broadcast_to(strict_cupy.zeros((1, 1, 1, 1), np.float32), (1, 2**16, 2**12, 8))
+    with pytest.raises(
+        UserError, match="1 x 65536 x 4096 x 8: must have less than 2\\^31 numbers on a GPU; use a smaller"
+    ):
+        im2col.im2col(x, (1, 1), (1, 1), ((0, 0), (0, 0)))
+
+
 @pytest.mark.parametrize("shape", [(200, 7), (3, 5, 7, 130), (16, 32, 32, 33), (20_000, 3), (2, 2)])
 @pytest.mark.parametrize("activation", [None, LeakyReLU()])
 def test_batch_normalization_sums_any_number_of_rows(device, shape, activation):
@@ -149,11 +175,19 @@ def test_batch_normalization_sums_any_number_of_rows(device, shape, activation):
     agree_all(compute(*on(device, *numbers)), compute(*numbers), terms=1e2 * np.linalg.norm(dy))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (64, 5), (65, 5), (4097, 33), (300_000, 3), (3, 50_000)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (512, 5), (513, 5), (4097, 33), (9000, 40), (300_000, 3), (70_001, 1), (3, 9_999)]
+)
 def test_sums_over_rows_leave_none_out(device, shape):
-    """One run of rows, one more, runs of runs; and columns that no block of threads divides."""
+    """The library's sum alone, one row more, rows that no run divides; and columns that no block of threads divides."""
     x = np.random.default_rng(0).standard_normal(shape)
     agree_all([column_sums(device.to_device(x))], [x.sum(axis=0)], 1e-12)
+
+
+def test_sums_over_many_rows_have_the_rounding_error_of_short_runs(device):
+    """One number after the other, these would be off by 1e-3."""
+    x = np.full((2**17, 40), 0.1, np.float32)
+    agree_all([column_sums(device.to_device(x))], [x.astype(np.float64).sum(axis=0).astype(np.float32)], 2e-5)
 
 
 @drawn
