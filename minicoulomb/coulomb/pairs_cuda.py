@@ -43,7 +43,9 @@ def _sums(a, p, q, d, eps, offsets):
     parts = -(-len(p) // length)
     sums = xp.empty((parts, len(a), m if offsets else 1), a.dtype)
     a, p, q = (xp.ascontiguousarray(array) for array in (a, p, q))
-    _cuda_kernel(m, d, is_singular(eps), offsets)(a, p, q, eps, len(a), len(p), groups, length, sums, size=parts * groups)
+    _cuda_kernel(m, d, is_singular(eps), offsets)(
+        a, p, q, eps, len(a), len(p), groups, length, sums, size=parts * groups
+    )
     return column_sums(sums.reshape(parts, -1)).reshape(sums.shape[1:])
 
 
