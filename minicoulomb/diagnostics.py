@@ -28,6 +28,13 @@ def diagnostics(result: Any, unit: float = 1.0) -> dict[str, Any]:
         return {"r2": 1 - sum_of_squares(error) / sum_of_squares(scatter), **mmd2}
 
 
+def regression_loss(error: Any, n_x: int) -> Any:
+    """(mean_i error_i^2 + mean_j error_j^2) / 2, L_D without penalty: error is (n_x + n_y,), the x_i before the y_j."""
+    if on_gpu(error):
+        return diagnostics_cuda.regression_loss(error, n_x)
+    return (sum_of_squares(error[:n_x]) / n_x + sum_of_squares(error[n_x:]) / (len(error) - n_x)) / 2
+
+
 def finite_checks(result: Any, finite: Any) -> dict[str, Any]:
     """Whether each loss and gradient is finite, by name, and as "all" whether these are and `finite` is true."""
     found = {"loss_d": result.loss_d, "loss_g": result.loss_g, "gradient dw": result.dw}

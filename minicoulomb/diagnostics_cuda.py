@@ -20,6 +20,11 @@ def diagnostics(result, unit) -> dict:
     return {"r2": _R2(error, scatter, empty(), size=1), "mmd2": _MMD2(x, y, n_x, n_y, unit, empty(), size=1)}
 
 
+def regression_loss(error, n_x):
+    """diagnostics.regression_loss."""
+    return _LOSS(len(error), 1, error, n_x, len(error) - n_x)[0][0]
+
+
 def finite_checks(squares, finite) -> dict:
     """The checks of diagnostics.finite_checks; `squares` are numbers, not finite where a loss or gradient is not."""
     first = next(iter(squares.values()))
@@ -28,6 +33,11 @@ def finite_checks(squares, finite) -> dict:
     return {name: flags[k] for k, name in enumerate((*squares, "all"))}
 
 
+_LOSS = ColumnSums(
+    "raw T error, int64 n_x, int64 n_y",
+    ["error[at] * error[at] / (2 * (at < n_x ? n_x : n_y))"],
+    "regression_loss",
+)
 _SUMS = ["at < n_x ? phi_x[at] : T(0)", "at < n_x ? T(0) : phi_y[at - n_x]"]
 _POTENTIALS = ColumnSums("raw T phi_x, raw T phi_y, int64 n_x", _SUMS, "potential_sums")
 _FIT = ColumnSums(

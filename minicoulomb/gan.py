@@ -31,12 +31,12 @@ from minicoulomb import one_pass
 from minicoulomb.arguments import check_draws, check_state
 from minicoulomb.arrays.backend import array_module
 from minicoulomb.arrays.rng import rng_for
-from minicoulomb.arrays.vectors import concatenate, sum_of_squares
+from minicoulomb.arrays.vectors import concatenate
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.config import Algorithm
 from minicoulomb.coulomb import field, potential, potentials
 from minicoulomb.coulomb.arguments import checked_kernel
-from minicoulomb.diagnostics import Metrics, finite_checks
+from minicoulomb.diagnostics import Metrics, finite_checks, regression_loss
 from minicoulomb.errors import UserError
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, update_average
@@ -158,7 +158,7 @@ def gradients(
     ((6,), (3,))
     """
     xp, (_, eps) = check_draws(theta, batch, D.input_shape, algorithm), checked_kernel(algorithm.d, eps, theta.dtype)
-    y, n_x, n_y = batch.y, len(batch.z), len(batch.y)
+    y, n_x = batch.y, len(batch.z)
     of_theta, of_w = G.prepare(theta, workspace, keep=False), D.prepare(w, workspace)  # theta and w, for several passes
 
     x, residuals_z = G.forward(of_theta, batch.z)  # (n_x, ...)
@@ -176,7 +176,7 @@ def gradients(
     d, dw, slopes = regress(D, of_w, a_x, a_y, target, train_g and not is_noisy)
     add_penalty(dw, D, w, algorithm.l2)
     d_x, error = d[:n_x], d - target
-    loss_d = (sum_of_squares(error[:n_x]) / n_x + sum_of_squares(error[n_x:]) / n_y) / 2
+    loss_d = regression_loss(error, n_x)
 
     if is_noisy:  # G climbs D at its samples themselves
         d_x, residuals_x = D.forward(of_w, x)
