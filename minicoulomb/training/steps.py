@@ -10,6 +10,7 @@ import numpy as np
 
 from minicoulomb.arrays.backend import Backend
 from minicoulomb.arrays.graph import Graph
+from minicoulomb.arrays.matmul import why_no_capture
 from minicoulomb.arrays.rng import rng_for
 from minicoulomb.arrays.upload import Upload
 from minicoulomb.arrays.workspace import Workspace
@@ -33,7 +34,7 @@ class Steps:
         self._checkpoint, self._workspace, self._upload = checkpoint, Workspace(), Upload(backend)
         self._graph = None
         if backend.name == "cupy":
-            self._graph = Graph(backend.xp, None if as_graph else "--no-graph")
+            self._graph = Graph(backend.xp, why_no_capture(backend.xp) if as_graph else "--no-graph")
             self._finite = backend.xp.ones((), bool)
 
     @property
