@@ -10,7 +10,7 @@ from minicoulomb.arrays.threads import watching
 from minicoulomb.cli.common import PATH, UserPath, load, open_data, open_reference, run_directory
 from minicoulomb.cli.console import PATIENCE, say, showing, table, warn
 from minicoulomb.cli.options import config_options, named
-from minicoulomb.evaluation.evaluate import EVALUATED, measure, parts_of
+from minicoulomb.evaluation.evaluate import EVALUATED, EVALUATED_LINES, measure, parts_of
 from minicoulomb.evaluation.verdict import verdict
 from minicoulomb.fid import compare
 from minicoulomb.training.sampling import samples
@@ -18,7 +18,13 @@ from minicoulomb.training.sampling import samples
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("-n", "n", type=click.IntRange(2), help=f"samples  [{EVALUATED}; {compare.SAMPLES} for --metric]")
+@click.option(
+    "-n",
+    "--n-lines",
+    "n",
+    type=click.IntRange(2),
+    help=f"samples, or lines of text  [{EVALUATED}; {EVALUATED_LINES} lines; {compare.SAMPLES} for --metric]",
+)
 @click.option("--metric", metavar="fid,kid", help="FID or KID instead; needs --inception")
 @click.option("--reference", type=UserPath(), help="for --metric: .npz with mu and sigma, or images  [the run's data]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="seed of the samples  [0]")
@@ -37,13 +43,15 @@ def evaluate(run, n, metric, reference, seed, as_json, **options):
     elif reference:
         raise click.UsageError("--reference applies only to FID and KID; add --metric fid,kid")
     else:
-        dataset, n = open_data(config, cache, space=checkpoint.space), n or EVALUATED
-        pairs = n * min(n, getattr(dataset, "n_train", n))
+        dataset = open_data(config, cache, space=checkpoint.space)
+        n = n or (EVALUATED_LINES if dataset.alphabet else EVALUATED)
+        pairs = n * min(n, getattr(dataset, "n_train", n)) if not dataset.alphabet else n
         check_pairs(f"{n:,} samples", pairs, prod(dataset.shape), "use a smaller -n")
         progress = showing("samples", "samples", PATIENCE)
         x = samples(checkpoint.G, checkpoint.state, n, seed, config.run.batch_statistics, progress)
         with watching(showing("distances, part", "parts", PATIENCE)):
-            metrics = measure(checkpoint, dataset, x, seed, search=True)
+            lines = showing("lines", "lines", PATIENCE)
+            metrics = measure(checkpoint, dataset, x, seed, search=True, progress=lines)
         said = verdict(metrics, parts_of(dataset), config)
     metrics = {"step": checkpoint.state.step, **metrics}
     say(*([json.dumps(metrics)] if as_json else [*table(metrics), *said]))

@@ -42,8 +42,8 @@ def train(
     report   called with a step's metrics and whether they were logged to metrics.jsonl. Reading a metric waits for a
              GPU, so it is done for the steps that are logged, before a picture or checkpoint, and every READ_EVERY
              seconds
-    look     draws a picture of samples into the path and returns what to log about them; called every `sample_every`
-             steps and at the end
+    look     draws a picture of samples, or writes lines, into the path and returns what to log about them; called every
+             `sample_every` steps and at the end
     fid      measures the state every `fid_every` steps and at the end; None says that it was stopped. The state with
              the lowest FID is kept
     as_graph launch a step on a GPU as one CUDA graph
@@ -60,8 +60,9 @@ def train(
 def _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark):
     config, _, _, _, state = checkpoint
     algorithm, settings = config.algorithm, config.run
-    if _due(state.step, settings.sample_every) and not run.picture_path(state.step).exists():
-        look(run.picture_path(state.step))
+    picture_path = lambda: run.picture_path(state.step, bool(checkpoint.space.alphabet))
+    if _due(state.step, settings.sample_every) and not picture_path().exists():
+        look(picture_path())
     began = time.perf_counter()
     unread, timed, seconds, since = [], 0, 0.0, began
     while state.step < until and not stop:
@@ -87,7 +88,7 @@ def _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, rema
                 metrics |= {"fid": measured, "best": run.save_best(checkpoint, measured)}
                 logged = True
             if is_picture:
-                found = look(run.picture_path(state.step))
+                found = look(picture_path())
                 metrics |= found
                 logged = logged or bool(found)
             if logged:
