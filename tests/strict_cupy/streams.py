@@ -13,7 +13,10 @@ from itertools import count
 from threading import local
 from weakref import WeakSet
 
-from strict_cupy import record
+import numpy as np
+
+from strict_cupy import capture, record
+from strict_cupy.runtime import CUDARuntimeError, streamCaptureModeRelaxed
 
 _streams: WeakSet = WeakSet()
 _addresses = count(0x57E4_0000_0000, 64)  # of streams, longer than 32 bits
@@ -36,20 +39,30 @@ class Event:
     """A point in a stream's work."""
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
-        self._work = []
+        self._work, self._capture = [], None
 
     @property
     def done(self) -> bool:
         """It is, once somebody asks."""
+        self._not_captured("Event.done")
         self._reach()
         return True
 
     def record(self, stream=None) -> None:
-        self._work = list((stream or get_current_stream())._pending)
+        stream = stream or get_current_stream()
+        self._work, self._capture = list(stream._pending), capture.active() if stream.is_capturing() else None
 
     def synchronize(self) -> None:
         record.waits("Event.synchronize")
+        self._not_captured("Event.synchronize")
         self._reach()
+
+    def _not_captured(self, what):
+        """An event that was recorded while its stream was captured is a part of the graph, and no point in time."""
+        if self._capture:
+            error = "cudaErrorCapturedEvent: operation not permitted on an event last recorded in a capturing stream"
+            capture.refuse(what, error)
+            raise CUDARuntimeError(f"{error} ({what})")
 
     def _reach(self):
         for work in self._work:
@@ -77,9 +90,26 @@ class Stream:
         _current.stream = self
         return self
 
+    def begin_capture(self, mode=None) -> None:
+        """From now on its work is recorded. Only relaxed mode, CuPy's default, lets the pool take memory meanwhile."""
+        if mode not in (None, streamCaptureModeRelaxed):
+            raise TypeError("begin_capture: the stand-in has streamCaptureModeRelaxed alone")
+        capture.begin(self)
+
+    def end_capture(self) -> capture.Graph:
+        return capture.end(self)
+
+    def is_capturing(self) -> bool:
+        active = capture.active()
+        if active and active.stream is self and active.broken:
+            raise RuntimeError("the stream was capturing, but an error has invalidated the capture sequence")
+        return bool(active and active.stream is self)
+
     @property
     def done(self) -> bool:
         """It is, once somebody asks."""
+        if self.is_capturing():
+            capture.refuse("Stream.done")
         self._reach()
         return True
 
@@ -93,6 +123,14 @@ class Stream:
         return event
 
     def wait_event(self, event: Event) -> None:
+        if self.is_capturing():
+            if event._capture is not capture.active():
+                capture.refuse(
+                    "wait_event",
+                    "cudaErrorStreamCaptureIsolation: dependency created on uncaptured work in another stream",
+                )
+            return
+        event._not_captured("wait_event")
         self._pending.append(_Work(event._reach))
 
     def _reach(self):
@@ -123,14 +161,37 @@ def stream_at(pointer: int) -> Stream:
 
 
 def later(function, stream: Stream | None = None) -> None:
-    """Give the stream a copy."""
+    """Give the stream a copy between host and device, whose memory on the host a graph would need for ever."""
+    capture.refuse("a copy between host and device")
     (stream or get_current_stream())._pending.append(_Work(function))
 
 
-def launch(name: str, stream: Stream | None = None) -> None:
-    """A kernel starts: what its stream was given before has happened."""
+def run(name: str, function, *operands, stream: Stream | None = None):
+    """A kernel, function(*operands) of NumPy's arrays: now, after its stream's work, or at each launch of a graph."""
     record.launches(name)
-    (stream or get_current_stream())._reach()
+    stream = stream or get_current_stream()
+    if stream.is_capturing():
+        capture.active().add(name, _quiet(function), operands)
+        return None
+    capture.refuse(f"{name} on another stream, which no launch of the graph would repeat")
+    stream._reach()
+    return _quiet(function)(*operands)
+
+
+def _quiet(function):
+    """It without NumPy's warnings."""
+
+    def call(*operands):
+        with np.errstate(all="ignore"):
+            return function(*operands)
+
+    return call
+
+
+def wait(name: str, stream: Stream | None = None) -> None:
+    """The host waits for all that the stream was given."""
+    record.waits(name)
+    run(name, lambda: None, stream=stream)
 
 
 def synchronize_all() -> None:
