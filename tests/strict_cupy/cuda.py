@@ -4,9 +4,9 @@ import ctypes
 from weakref import WeakValueDictionary
 
 from strict_cupy import cublas, runtime
-from strict_cupy.capture import Graph
-from strict_cupy.memory import GARBAGE, Memory, MemoryPool, using_allocator
-from strict_cupy.streams import Event, Stream, get_current_stream, synchronize_all
+from strict_cupy.memory import GARBAGE
+from strict_cupy.pool import Memory, MemoryPool, using_allocator
+from strict_cupy.streams import Event, Graph, Stream, get_current_stream, synchronize_all
 
 __all__ = [
     "Device",

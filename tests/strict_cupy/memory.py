@@ -4,17 +4,15 @@ On a GPU, threads write in no order: where two elements of a target share an add
 elsewhere than in the same element, the result depends on luck. Here that raises.
 """
 
-from collections import defaultdict
-from contextlib import contextmanager
 from math import prod
 from threading import local
-from weakref import WeakValueDictionary, finalize, ref
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 ALIGNMENT = 512  # bytes, as CuPy's allocator
 GARBAGE = 0xA5  # in every byte of fresh memory that holds no floats, which are NaN
-_thread = local()
+thread = local()  # .allocator, of using_allocator
 _live: WeakValueDictionary = WeakValueDictionary()
 
 
@@ -27,77 +25,15 @@ class MemoryPointer:
         self.ptr, self._buffer = address(array), buffer
 
 
-class Memory:
-    """cupy.cuda.Memory(size): bytes of the device from no pool, freed with the object."""
-
-    def __init__(self, size: int):
-        self._buffer = _fresh(size)
-        self.ptr, self.size = address(self._buffer), size
-
-
-class MemoryPool:
-    """cupy.cuda.MemoryPool: what was freed is kept, and given to the next who asks for as much on the same stream.
-
-    Memory of a living graph is refused to others; CuPy would give it to them, and a launch would write over it.
-    """
-
-    def __init__(self):
-        self._free, self._used = defaultdict(list), {}
-
-    def malloc(self, size: int) -> MemoryPointer:
-        from strict_cupy import capture
-        from strict_cupy.streams import get_current_stream
-
-        size_of_block = -(-size // ALIGNMENT) * ALIGNMENT
-        free = self._free[get_current_stream().ptr, size_of_block]
-        block = free.pop() if free else _fresh(size_of_block)
-        if capture.used_by_a_graph(root(block)):
-            raise RuntimeError(f"MemoryPool.malloc({size}): gives away memory of a graph that may be launched again")
-        buffer = block[:size]
-        self._used[address(block)] = size_of_block
-        finalize(buffer, _give_back, ref(self), free, block).atexit = False
-        return MemoryPointer(buffer, buffer)
-
-    def free_all_blocks(self, stream=None) -> None:
-        for key, free in self._free.items():
-            if stream is None or stream.ptr == key[0]:
-                free.clear()
-
-    def used_bytes(self) -> int:
-        return sum(self._used.values())
-
-    def free_bytes(self) -> int:
-        return sum(block.nbytes for free in self._free.values() for block in free)
-
-    def total_bytes(self) -> int:
-        return self.used_bytes() + self.free_bytes()
-
-    def n_free_blocks(self) -> int:
-        return sum(map(len, self._free.values()))
-
-
-def _give_back(pool, free, block):
-    if pool() is not None:
-        del pool()._used[address(block)]
-        free.append(block)
-
-
-@contextmanager
-def using_allocator(allocator=None):
-    """The calling thread's arrays come from allocator(size), or from no pool."""
-    before = getattr(_thread, "allocator", None)
-    _thread.allocator = allocator
-    try:
-        yield
-    finally:
-        _thread.allocator = before
-
-
-def _fresh(size):
+def fresh(size):
     """Bytes that start at a multiple of ALIGNMENT."""
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -address(memory) % ALIGNMENT
-    buffer = memory[start : start + size]
+    return lent(memory[start : start + size])
+
+
+def lent(buffer):
+    """The bytes, found by their address from now on, for as long as they live."""
     _live[address(buffer)] = buffer
     return buffer
 
@@ -111,9 +47,8 @@ def allocate(shape, dtype, order: str = "C"):
     if min(shape, default=0) < 0:
         raise ValueError(f"shape {shape}: negative dimensions are not allowed")
     size = prod(shape) * dtype.itemsize
-    allocator = getattr(_thread, "allocator", None)
-    buffer = allocator(size)._buffer if allocator and size else _fresh(size)
-    _live[address(buffer)] = buffer
+    allocator = getattr(thread, "allocator", None)
+    buffer = allocator(size)._buffer if allocator and size else fresh(size)
     array = buffer.view(dtype).reshape(shape, order=order)
     if dtype.kind == "b":
         array[...] = True
@@ -127,7 +62,7 @@ def allocate(shape, dtype, order: str = "C"):
 def adopt(array: np.ndarray):
     """(array, buffer) of what NumPy computed, C-contiguous as CuPy's results are."""
     array = array if array.flags.c_contiguous else array.copy(order="C")
-    if getattr(_thread, "allocator", None):
+    if getattr(thread, "allocator", None):
         fresh, buffer = allocate(array.shape, array.dtype)
         fresh[...] = array
         return fresh, buffer

@@ -15,11 +15,12 @@ from weakref import WeakSet
 
 import numpy as np
 
-from strict_cupy import capture, record
+from strict_cupy import capture, memory, record
 from strict_cupy.runtime import CUDARuntimeError, streamCaptureModeRelaxed
 
 _streams: WeakSet = WeakSet()
 _addresses = count(0x57E4_0000_0000, 64)  # of streams, longer than 32 bits
+_graphs: WeakSet = WeakSet()
 _current = local()
 
 
@@ -50,7 +51,7 @@ class Event:
 
     def record(self, stream=None) -> None:
         stream = stream or get_current_stream()
-        self._work, self._capture = list(stream._pending), capture.active() if stream.is_capturing() else None
+        self._work, self._capture = list(stream._pending), stream._capture
 
     def synchronize(self) -> None:
         record.waits("Event.synchronize")
@@ -60,9 +61,8 @@ class Event:
     def _not_captured(self, what):
         """An event that was recorded while its stream was captured is a part of the graph, and no point in time."""
         if self._capture:
-            error = "cudaErrorCapturedEvent: operation not permitted on an event last recorded in a capturing stream"
-            capture.refuse(what, error)
-            raise CUDARuntimeError(f"{error} ({what})")
+            capture.refuse(what, capture.CAPTURED_EVENT)
+            raise CUDARuntimeError(f"{capture.CAPTURED_EVENT} ({what})")
 
     def _reach(self):
         for work in self._work:
@@ -76,6 +76,7 @@ class Stream:
 
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         self.is_non_blocking, self._pending, self._outer = non_blocking, [], []
+        self._capture = None
         self.ptr = 0 if null else next(_addresses)
         _streams.add(self)
 
@@ -94,16 +95,21 @@ class Stream:
         """From now on its work is recorded. Only relaxed mode, CuPy's default, lets the pool take memory meanwhile."""
         if mode not in (None, streamCaptureModeRelaxed):
             raise TypeError("begin_capture: the stand-in has streamCaptureModeRelaxed alone")
-        capture.begin(self)
+        if self.ptr == 0:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        self._capture = capture.Capture(self)
 
-    def end_capture(self) -> capture.Graph:
-        return capture.end(self)
+    def end_capture(self) -> "Graph":
+        ended, self._capture = self._capture, None
+        if ended is None:
+            raise CUDARuntimeError(capture.ILLEGAL_STATE)
+        ended.end()
+        return Graph._of(ended.calls)
 
     def is_capturing(self) -> bool:
-        active = capture.active()
-        if active and active.stream is self and active.broken:
+        if self._capture and self._capture.broken:
             raise RuntimeError("the stream was capturing, but an error has invalidated the capture sequence")
-        return bool(active and active.stream is self)
+        return self._capture is not None
 
     @property
     def done(self) -> bool:
@@ -124,11 +130,8 @@ class Stream:
 
     def wait_event(self, event: Event) -> None:
         if self.is_capturing():
-            if event._capture is not capture.active():
-                capture.refuse(
-                    "wait_event",
-                    "cudaErrorStreamCaptureIsolation: dependency created on uncaptured work in another stream",
-                )
+            if event._capture is not self._capture:
+                capture.refuse("wait_event", capture.ISOLATION)
             return
         event._not_captured("wait_event")
         self._pending.append(_Work(event._reach))
@@ -146,6 +149,41 @@ class Stream:
 
 
 Stream.null = Stream(null=True)
+
+
+class Graph:
+    """cupy.cuda.Graph, which end_capture makes."""
+
+    def __init__(self, *_, **__):
+        raise NotImplementedError("currently this class cannot be initiated by the user: use stream capture")
+
+    @classmethod
+    def _of(cls, calls):
+        graph = object.__new__(cls)
+        graph._calls = calls
+        addresses = [value for *_, operands in calls for value in operands if type(value) is capture.Address]
+        graph._roots = {id(address.root()): address.root for address in addresses}
+        _graphs.add(graph)
+        return graph
+
+    def launch(self, stream: Stream | None = None) -> None:
+        """Run all that was captured, in order, after the stream's earlier work."""
+        capture.refuse("Graph.launch")
+        run("Graph.launch", self._run, stream=stream)
+
+    def upload(self, stream: Stream | None = None) -> None:
+        """Send the graph to the device ahead of its first launch."""
+        capture.refuse("Graph.upload")
+
+    def _run(self):
+        for name, function, operands in self._calls:
+            function(*(value.array(name) if type(value) is capture.Address else value for value in operands))
+
+
+def used_by_a_graph(array: np.ndarray) -> bool:
+    """Whether a living graph reads or writes memory with the same owner."""
+    root = memory.root(array)
+    return any(graph._roots.get(id(root), lambda: None)() is root for graph in list(_graphs))
 
 
 def get_current_stream(device_id=-1) -> Stream:
@@ -171,7 +209,7 @@ def run(name: str, function, *operands, stream: Stream | None = None):
     record.launches(name)
     stream = stream or get_current_stream()
     if stream.is_capturing():
-        capture.active().add(name, _quiet(function), operands)
+        stream._capture.add(name, _quiet(function), operands)
         return None
     capture.refuse(f"{name} on another stream, which no launch of the graph would repeat")
     stream._reach()
