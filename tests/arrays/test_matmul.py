@@ -164,7 +164,9 @@ def _place(cuda):
 def test_tf32_is_asked_for_in_float32_alone(monkeypatch, tf32, precision):
     monkeypatch.setenv("CUPY_TF32", tf32)
     asked = []
-    monkeypatch.setattr(xp.cuda.cublas, "_product", lambda name, stream, *arguments: asked.append(arguments[-2]))
+    monkeypatch.setattr(
+        xp.cuda.cublas, "_product", lambda name, stream, workspace, *arguments: asked.append(arguments[-2])
+    )
     for dtype in (np.float32, np.float64):
         matmul(xp.ones((2, 3), dtype), xp.ones((3, 2), dtype))
     assert asked == [precision, 70]
