@@ -16,11 +16,11 @@ ROOMS = {
     "errors": (25, ""),
     "files": (120, "errors"),
     "untrusted": (120, "errors files"),
-    "arrays": (505, "errors"),
+    "arrays": (520, "errors"),
     "config": (185, "errors arrays"),
     "arguments": (65, "errors arrays"),
     "conv": (728, "errors arrays"),
-    "coulomb": (325, "errors arrays"),
+    "coulomb": (440, "errors arrays"),
     "optim_cuda": (25, "arrays"),
     "optim": (35, "arrays optim_cuda arguments"),
     "layers": (580, "errors arrays conv arguments"),
@@ -51,7 +51,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 9560
+PACKAGE_LINES = 9680
 IN_CORE = [
     "gan.py",
     "network.py",
