@@ -28,7 +28,7 @@ from functools import lru_cache, reduce
 from operator import add
 
 from minicoulomb.arrays.backend import array_module
-from minicoulomb.arrays.cuda import ElementwiseKernel, column_sums, concatenate
+from minicoulomb.arrays.cuda import ElementwiseKernel, check_threads, column_sums, concatenate
 from minicoulomb.coulomb.arguments import is_singular
 
 # Up to this many coordinates a thread keeps all of a point's.
@@ -66,6 +66,7 @@ def offset_sums(a, p, q, d, eps):
 def _sums(a, p, q, d, eps, offsets):
     """Both sums for few coordinates, (n_a, 1) or (n_a, m)."""
     xp, m = array_module(a), a.shape[1]
+    check_threads(max(len(a), len(p)) + RUN)  # places are 32-bit numbers, also those behind the last
     groups = -(-len(a) // POINTS)
     length = max(RUN, -(-len(p) * groups // THREADS))
     parts = -(-len(p) // length)
@@ -157,28 +158,26 @@ def _sums_of(m, d, singular, offsets):
     width = m if offsets else 1  # numbers in a sum
     term = "weight * offset{k}" if offsets else "weight"
     return ElementwiseKernel(
-        "raw T a, raw T p, raw T q, number T eps, int64 n_a, int64 n_p, int64 groups, int64 length",
+        "raw T a, raw T p, raw T q, number T eps, int32 n_a, int32 n_p, int32 groups, int32 length",
         "raw T sums",
         f"""
-        const ptrdiff_t group = i % groups, part = i / groups;
-        const ptrdiff_t begin = part * length, end = begin + length < n_p ? begin + length : n_p;
-        const T eps2 = eps * eps;
+        const int group = i % groups, part = i / groups;
+        const int begin = part * length, end = begin + min(length, n_p - begin);
         T held[{POINTS}][{m}], total[{POINTS}][{width}] = {{}}, lost[{POINTS}][{width}] = {{}};
         for (int h = 0; h < {POINTS}; ++h) {{
-          const ptrdiff_t point = group + h * groups < n_a ? group + h * groups : n_a - 1;
+          const ptrdiff_t point = min(group + h * groups, n_a - 1);
           {each(f"held[h][{{k}}] = a[point * {m} + {{k}}];")}
         }}
-        for (ptrdiff_t first = begin; first < end; first += {RUN}) {{
-          const int count = first + {RUN} < end ? {RUN} : end - first;
+        for (int first = begin; first < end; first += {RUN}) {{
           T sum[{POINTS}][{width}] = {{}};
           #pragma unroll 4
-          for (int j = 0; j < count; ++j) {{
-            {each(f"const T p{{k}} = p[(first + j) * {m} + {{k}}];")}
-            const T charge = q[first + j];
+          for (int j = first; j < min(first + {RUN}, end); ++j) {{
+            {each(f"const T p{{k}} = p[j * ptrdiff_t({m}) + {{k}}];")}
+            const T charge = q[j];
             #pragma unroll
             for (int h = 0; h < {POINTS}; ++h) {{
               {each("const T offset{k} = held[h][{k}] - p{k};")}
-              T s = eps2;
+              T s = eps * eps;
               {each("s += offset{k} * offset{k};")}
               const T weight = charge * {_kernel(d, singular)};
               {each(f"sum[h][{{k}}] += {term};", width)}
@@ -189,7 +188,8 @@ def _sums_of(m, d, singular, offsets):
           }}
         }}
         for (int h = 0; h < {POINTS}; ++h) {{
-          const ptrdiff_t point = group + h * groups, at = (part * n_a + point) * {width};
+          const int point = group + h * groups;
+          const ptrdiff_t at = (part * ptrdiff_t(n_a) + point) * {width};
           if (point < n_a) {{ {each("sums[at + {k}] = total[h][{k}];", width)} }}
         }}
         """,

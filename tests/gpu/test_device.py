@@ -35,7 +35,16 @@ from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.cli import common
 from minicoulomb.config import Config
 from minicoulomb.conv import im2col
-from minicoulomb.coulomb import energy, field, mean_kernel, mean_self_kernel, plummer_kernel, potential, potentials
+from minicoulomb.coulomb import (
+    energy,
+    field,
+    mean_kernel,
+    mean_self_kernel,
+    pairs_cuda,
+    plummer_kernel,
+    potential,
+    potentials,
+)
 from minicoulomb.data.digits import digits
 from minicoulomb.diagnostics import Diverged, diagnostics
 from minicoulomb.errors import UserError
@@ -156,6 +165,14 @@ def test_an_image_with_more_numbers_than_32_bits_count_is_refused():
         UserError, match="1 x 65536 x 4096 x 8: must have less than 2\\^31 numbers on a GPU; use a smaller"
     ):
         im2col.im2col(x, (1, 1), (1, 1), ((0, 0), (0, 0)))
+
+
+def test_more_points_than_32_bits_count_are_refused():
+    points = strict_cupy.broadcast_to(strict_cupy.zeros((1, 2), np.float32), (2**31, 2))
+    few = strict_cupy.zeros((3, 2), np.float32)
+    for a, p in ((points, few), (few, points)):
+        with pytest.raises(UserError, match="must have less than 2\\^31 numbers on a GPU"):
+            pairs_cuda.kernel_sums(a, p, strict_cupy.zeros(3, np.float32), 2.0, 1.0)
 
 
 @pytest.mark.parametrize("shape", [(200, 7), (3, 5, 7, 130), (16, 32, 32, 33), (20_000, 3), (2, 2)])
