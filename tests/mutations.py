@@ -139,8 +139,9 @@ MUTATIONS = [
 GPU_MUTATIONS = [
     ("optim_cuda.py", "    if (where) {", "    {"),
     ("optim_cuda.py", "if (where) target", "target"),
-    ("arrays/matmul.py", "for matrix in (b, a)", "for matrix in (a, b)"),
+    ("arrays/matmul.py", "*operand(b, row_b), *operand(a, row_a)", "*operand(a, row_a), *operand(b, row_b)"),
     ("arrays/matmul.py", "return True, max(column, n)", "return False, max(column, n)"),
+    ("arrays/matmul.py", "(row >= m or n == 1)", "True"),
     ("arrays/cuda.py", "while parts > 1:", "while parts > RUN:"),
     ("arrays/cuda.py", "row < rows; row += parts) {", "row < parts; row += parts) {"),
     ("coulomb/pairs_cuda.py", "s == 0 ? T(0) : {kernel}", "{kernel}"),

@@ -4,12 +4,13 @@ import ctypes
 from weakref import WeakValueDictionary
 
 from strict_cupy import cublas, runtime
-from strict_cupy.memory import GARBAGE
+from strict_cupy.memory import GARBAGE, Memory
 from strict_cupy.streams import Event, Stream, get_current_stream, synchronize_all
 
 __all__ = [
     "Device",
     "Event",
+    "Memory",
     "Stream",
     "alloc_pinned_memory",
     "cublas",
@@ -45,6 +46,7 @@ class Device:
 
     @property
     def cublas_handle(self) -> int:
+        cublas.load_library()
         return cublas.HANDLE
 
     @property

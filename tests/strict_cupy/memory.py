@@ -11,6 +11,7 @@ import numpy as np
 
 ALIGNMENT = 512  # bytes, as CuPy's allocator
 GARBAGE = 0xA5  # in every byte of fresh memory that holds no floats, which are NaN
+LARGE = 2**24  # bytes of integers that nobody fills with garbage, for it takes longer than all else
 _live: WeakValueDictionary = WeakValueDictionary()
 
 
@@ -21,6 +22,14 @@ class MemoryPointer:
 
     def __init__(self, array: np.ndarray, buffer: np.ndarray):
         self.ptr, self._buffer = address(array), buffer
+
+
+class Memory:
+    """cupy.cuda.Memory(size): bytes of the device from no pool, freed with the object."""
+
+    def __init__(self, size: int):
+        _, self._buffer = allocate(size, np.uint8)
+        self.ptr, self.size = address(self._buffer), size
 
 
 def allocate(shape, dtype, order: str = "C"):
@@ -40,7 +49,7 @@ def allocate(shape, dtype, order: str = "C"):
         array[...] = True
     elif dtype.kind == "f":
         array[...] = np.nan
-    else:
+    elif size < LARGE:
         buffer[...] = GARBAGE
     _live[address(buffer)] = buffer
     return array, buffer

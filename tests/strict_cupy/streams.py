@@ -9,12 +9,14 @@ Kernels themselves run at once. As in CUDA the null stream and the others wait f
 with non_blocking=True.
 """
 
+from itertools import count
 from threading import local
 from weakref import WeakSet
 
 from strict_cupy import record
 
 _streams: WeakSet = WeakSet()
+_addresses = count(0x57E4_0000_0000, 64)  # of streams, longer than 32 bits
 _current = local()
 
 
@@ -61,6 +63,7 @@ class Stream:
 
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         self.is_non_blocking, self._pending, self._outer = non_blocking, [], []
+        self.ptr = 0 if null else next(_addresses)
         _streams.add(self)
 
     def __enter__(self):
@@ -109,6 +112,14 @@ Stream.null = Stream(null=True)
 
 def get_current_stream(device_id=-1) -> Stream:
     return getattr(_current, "stream", Stream.null)
+
+
+def stream_at(pointer: int) -> Stream:
+    """The living stream of that address; KeyError where there is none."""
+    for stream in list(_streams):
+        if stream.ptr == pointer:
+            return stream
+    raise KeyError(f"stream {pointer:#x}")
 
 
 def later(function, stream: Stream | None = None) -> None:
