@@ -44,6 +44,8 @@ def are_many(a, p) -> bool:
 
 def kernel(a, b, d, eps):
     """k(a_i, b_j), (n_a, n_b)."""
+    if on_gpu(a):
+        return pairs_cuda.kernel(a, b, d, eps)
     k, powers = array_module(a).empty((len(a), len(b)), a.dtype), _powers_of(a, b, d, eps)
 
     def fill(_, rows, columns):
@@ -55,28 +57,23 @@ def kernel(a, b, d, eps):
 
 def kernel_sums(a, p, q, d, eps):
     """sum_j q_j k(a_i, p_j), (n_a,)."""
-    if _fused(a):
+    if on_gpu(a):
         return pairs_cuda.kernel_sums(a, p, q, d, eps)
     return _sums(a, p, q, d, eps, _charges)[0]
 
 
 def offset_sums(a, p, q, d, eps):
     """sum_j q_j (a_i - p_j) k(a_i, p_j), (n_a, m)."""
-    if _fused(a):
+    if on_gpu(a):
         return pairs_cuda.offset_sums(a, p, q, d, eps)
     return _sums(a, p, q, d, eps, _offsets)[0]
 
 
 def both_sums(a, p, q, d, eps):
     """(kernel_sums with d, offset_sums with d + 2) in one pass over the pairs."""
-    if _fused(a):
+    if on_gpu(a):
         return kernel_sums(a, p, q, d, eps), offset_sums(a, p, q, d + 2, eps)
     return _sums(a, p, q, d, eps, _charges, _offsets)
-
-
-def _fused(points) -> bool:
-    """Whether pairs_cuda.py computes these sums: points with few coordinates, on a GPU."""
-    return on_gpu(points) and points.shape[1] <= FEW_COORDINATES
 
 
 def _sums(a, p, q, d, eps, *terms):

@@ -11,7 +11,12 @@ from minicoulomb.arrays.cuda import ElementwiseKernel
 
 def applies(array, activation) -> bool:
     """Whether the activation, or None, can be part of a kernel on this array."""
-    return on_gpu(array) and (activation is None or bool(activation.code))
+    return on_gpu(array) and not mixes(activation)
+
+
+def mixes(activation) -> bool:
+    """Whether a number of the activation's output may depend on several of its input; for None, not."""
+    return activation is not None and not activation.code
 
 
 def forward(activation, x):

@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import minicoulomb.layers.batch_norm_cuda as cuda
 from minicoulomb.arrays.backend import Array, floats, on_gpu
-from minicoulomb.arrays.blocks import column_sums, map_blocks
+from minicoulomb.arrays.blocks import column_sums, map_rows
 from minicoulomb.errors import UserError
 from minicoulomb.layers.activations import Activation
-from minicoulomb.layers.activations_cuda import applies
+from minicoulomb.layers.activations_cuda import applies, mixes
 from minicoulomb.layers.layer import Layer, Parameter, ones, zeros
 
 EPSILON = 1e-5
@@ -34,7 +34,7 @@ def mean_and_variance(x):
         return cuda.mean_and_variance(x)
     (total,) = column_sums(lambda x: (x,), x)
     mean = total / len(x)
-    (total,) = column_sums(lambda x: ((x - mean) ** 2,), x)
+    (total,) = column_sums(lambda x, mean: ((x - mean) ** 2,), x, columns=(mean,))
     return mean, total / len(x)
 
 
@@ -43,11 +43,11 @@ def normalize(x, mean, factor, shift, activation):
     if applies(x, activation):
         return cuda.normalize(x, mean, factor, shift, activation)
 
-    def formula(x):
+    def formula(x, mean, factor, shift):
         z = (x - mean) * factor + shift
         return activation.f(z) if activation else z
 
-    return map_blocks(formula, x)
+    return map_rows(formula, x, columns=(mean, factor, shift), apart=mixes(activation))
 
 
 def gradient_sums(x, y, dy, mean, activation):
@@ -55,11 +55,11 @@ def gradient_sums(x, y, dy, mean, activation):
     if applies(x, activation):
         return cuda.gradient_sums(x, y, dy, mean, activation)
 
-    def formula(x, y, dy):
+    def formula(x, y, dy, mean):
         dz = activation.df(y, dy) if activation else dy
         return (x - mean) * dz, dz
 
-    return column_sums(formula, x, y, dy)
+    return column_sums(formula, x, y, dy, columns=(mean,), apart=mixes(activation))
 
 
 def differentiate(x, y, dy, mean, slope, offset, factor, activation):
@@ -67,11 +67,11 @@ def differentiate(x, y, dy, mean, slope, offset, factor, activation):
     if applies(x, activation):
         return cuda.differentiate(x, y, dy, mean, slope, offset, factor, activation)
 
-    def formula(x, y, dy):
+    def formula(x, y, dy, mean, slope, offset, factor):
         dz = activation.df(y, dy) if activation else dy
         return ((x - mean) * slope + dz - offset) * factor
 
-    return map_blocks(formula, x, y, dy)
+    return map_rows(formula, x, y, dy, columns=(mean, slope, offset, factor), apart=mixes(activation))
 
 
 class BatchNormResiduals(NamedTuple):

@@ -29,12 +29,22 @@ from hypothesis import strategies as st
 
 from minicoulomb.arrays.backend import Backend, on_gpu, open_backend, to_host
 from minicoulomb.arrays.cuda import column_sums
+from minicoulomb.arrays.joined import concatenate
 from minicoulomb.arrays.upload import Upload
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.cli import common
 from minicoulomb.config import Config
 from minicoulomb.conv import im2col
-from minicoulomb.coulomb import energy, field, mean_kernel, mean_self_kernel, plummer_kernel, potential, potentials
+from minicoulomb.coulomb import (
+    energy,
+    field,
+    mean_kernel,
+    mean_self_kernel,
+    pairs_cuda,
+    plummer_kernel,
+    potential,
+    potentials,
+)
 from minicoulomb.data.digits import digits
 from minicoulomb.diagnostics import Diverged, diagnostics
 from minicoulomb.errors import UserError
@@ -157,6 +167,14 @@ def test_an_image_with_more_numbers_than_32_bits_count_is_refused():
         im2col.im2col(x, (1, 1), (1, 1), ((0, 0), (0, 0)))
 
 
+def test_more_points_than_32_bits_count_are_refused():
+    points = strict_cupy.broadcast_to(strict_cupy.zeros((1, 2), np.float32), (2**31, 2))
+    few = strict_cupy.zeros((3, 2), np.float32)
+    for a, p in ((points, few), (few, points)):
+        with pytest.raises(UserError, match="must have less than 2\\^31 numbers on a GPU"):
+            pairs_cuda.kernel_sums(a, p, strict_cupy.zeros(3, np.float32), 2.0, 1.0)
+
+
 @pytest.mark.parametrize("shape", [(200, 7), (3, 5, 7, 130), (16, 32, 32, 33), (20_000, 3), (2, 2)])
 @pytest.mark.parametrize("activation", [None, LeakyReLU()])
 def test_batch_normalization_sums_any_number_of_rows(device, shape, activation):
@@ -188,6 +206,21 @@ def test_sums_over_many_rows_have_the_rounding_error_of_short_runs(device):
     """One number after the other, these would be off by 1e-3."""
     x = np.full((2**17, 40), 0.1, np.float32)
     agree_all([column_sums(device.to_device(x))], [x.astype(np.float64).sum(axis=0).astype(np.float32)], 2e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 31, 32, 33, 70])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_are_joined_as_on_the_host(device, count, dtype):
+    """As many as a kernel takes, one more, empty ones, and views that are not contiguous."""
+    rng = np.random.default_rng(count)
+    arrays = [rng.standard_normal((3 * k % 8, 5, 2)).astype(dtype)[:, ::-2] for k in range(1, count + 1)]
+    on_device = [device.to_device(np.repeat(array, 2, axis=1))[:, ::2] for array in arrays]
+    with strict_cupy.recorded() as waits:
+        joined = concatenate(on_device)
+    np.testing.assert_array_equal(to_host(joined), np.concatenate(arrays))
+    assert (waits, waits.uploads) == ([], [])
+    kernels = [name for name, _ in waits.launches if name == "minicoulomb_concatenate"]
+    assert len(kernels) == -(-count // 32) or not waits.launches  # CuPy's own are not recorded
 
 
 @drawn

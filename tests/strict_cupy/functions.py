@@ -15,6 +15,7 @@ __all__ = [
     "asarray",
     "ascontiguousarray",
     "broadcast_to",
+    "clip",
     "concatenate",
     "copyto",
     "dot",
@@ -190,6 +191,10 @@ def pad(array, pad_width, mode="constant", **kwargs):
 
 
 # Numbers
+
+
+def clip(a, a_min, a_max, out=None):
+    return elementwise(np.clip, a, a_min, a_max, out=out)
 
 
 def where(condition, x=None, y=None):
