@@ -29,8 +29,8 @@ from hypothesis import strategies as st
 
 from minicoulomb.arrays.backend import Backend, on_gpu, open_backend, to_host
 from minicoulomb.arrays.cuda import column_sums
-from minicoulomb.arrays.joined import concatenate
 from minicoulomb.arrays.upload import Upload
+from minicoulomb.arrays.vectors import concatenate
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.cli import common
 from minicoulomb.config import Config
