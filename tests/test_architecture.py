@@ -23,7 +23,7 @@ ROOMS = {
     "coulomb": (440, "errors arrays"),
     "optim_cuda": (25, "arrays"),
     "optim": (35, "arrays optim_cuda arguments"),
-    "layers": (580, "errors arrays conv arguments"),
+    "layers": (600, "errors arrays conv arguments"),
     "network": (115, "errors arrays layers optim arguments"),
     "space": (25, "errors arguments"),
     "models": (130, "errors arguments config layers network space"),

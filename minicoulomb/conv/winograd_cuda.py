@@ -70,11 +70,11 @@ def transform_kernel(w, U, plan):
         kernel(w, width, c, c_out, U[0].size, U, size=check_threads(prod(group.count), c, c_out))
 
 
-def collect_kernel(dU, dw, plan):
-    """dw (kh, kw, c, o) += G^T dU, dU (points, phases * c, o)."""
+def collect_kernel(dU, dw, plan, is_first):
+    """dw (kh, kw, c, o) += G^T dU, or = where it `is_first`; dU (points, phases * c, o)."""
     _, width, c, c_out = dw.shape
     for group, kernel in zip(plan.groups, _kernel_adjoints(*plan.key)):
-        kernel(dU, width, c, c_out, dU[0].size, dw, size=check_threads(prod(group.count), c, c_out))
+        kernel(dU, width, c, c_out, dU[0].size, is_first, dw, size=check_threads(prod(group.count), c, c_out))
 
 
 @lru_cache
@@ -198,12 +198,12 @@ def _kernel_adjoints(*key):
     plan = _plan(key)
     return [
         ElementwiseKernel(
-            f"raw T dU, {_KERNELS}",
+            f"raw T dU, {_KERNELS}, bool is_first",
             "raw T dw",
             f"""
             {_kernel_thread(group)}
             {_load(f"dU[{a} * step + at]" for a in _range(group.points))}
-            {_store(group.G.T, (f"dw[{place}] += {{}};" for place in _taps(plan, group)))}
+            {_store(group.G.T, (f"dw[{p}] = {{}} + (is_first ? T(0) : dw[{p}]);" for p in _taps(plan, group)))}
             """,
             "winograd_collect_kernel",
         )
