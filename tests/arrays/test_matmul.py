@@ -151,15 +151,22 @@ def test_a_product_is_work_of_the_current_stream_with_a_workspace_of_that_stream
         matmul(xp.ones((2, 3)), xp.ones((3, 2)))
         handle = products._handle_on_stream(cuda, products._library(cuda)[0])
     used = cuda.cublas._handles[handle.value]
-    assert used.stream is stream
+    assert used.stream == stream.ptr
     with cuda.Stream(non_blocking=True) as other:
         matmul(xp.ones((2, 3)), xp.ones((3, 2)))
-        assert used.stream is other
-        assert used.workspace[0] != products._workspace(cuda, *_place(cuda), stream.ptr).ptr
+        assert used.stream == other.ptr
+        assert used.workspace[0] != products._workspace(cuda, 0, stream).ptr
 
 
-def _place(cuda):
-    return products.get_ident(), cuda.runtime.getDevice()
+def test_the_workspace_of_a_stream_that_ended_is_the_next_streams():
+    def workspace():
+        with xp.cuda.Stream(non_blocking=True) as stream:
+            matmul(xp.ones((2, 3)), xp.ones((3, 2)))
+            return products._workspace(xp.cuda, 0, stream).ptr
+
+    assert workspace() == workspace()
+    with xp.cuda.Stream(non_blocking=True):
+        assert workspace() not in [memory.ptr for memory in products._workspaces.values()]
 
 
 @pytest.mark.parametrize(("tf32", "precision"), [("0", 68), ("1", 77)])
