@@ -16,7 +16,7 @@ ROOMS = {
     "errors": (25, ""),
     "files": (120, "errors"),
     "untrusted": (120, "errors files"),
-    "arrays": (675, "errors"),
+    "arrays": (660, "errors"),
     "config": (185, "errors arrays"),
     "arguments": (65, "errors arrays"),
     "conv": (730, "errors arrays"),

@@ -1,10 +1,13 @@
 """The stand-in captures CUDA graphs: what it refuses meanwhile, what a launch runs, whose memory it still has."""
 
+from collections import defaultdict
+
 import numpy as np
 import pytest
 import strict_cupy as xp
-from strict_cupy import cuda
+from strict_cupy import capture, cuda
 
+from minicoulomb.arrays import matmul as products
 from minicoulomb.arrays.cuda import ElementwiseKernel, column_sums
 from minicoulomb.arrays.matmul import batched_matmul, matmul
 
@@ -26,6 +29,12 @@ class Captured:
     def launch(self):
         self.graph.launch(self.stream)
         return self.result.get()
+
+
+@pytest.fixture(autouse=True)
+def no_capture_is_left():
+    yield
+    capture._local.capture = None  # of a test that failed
 
 
 @pytest.fixture
@@ -176,8 +185,6 @@ def test_cupys_products_are_refused_and_the_capture_goes_on(x, product):
 
 
 def test_without_cublas_by_ctypes_a_product_meets_cupys_veto(x, monkeypatch):
-    from minicoulomb.arrays import matmul as products
-
     monkeypatch.setattr(cuda.cublas, "getVersion", lambda handle: 980_000)
     products._library.cache_clear()
     try:
@@ -187,7 +194,8 @@ def test_without_cublas_by_ctypes_a_product_meets_cupys_veto(x, monkeypatch):
         products._library.cache_clear()
 
 
-def test_the_first_product_of_a_stream_takes_memory_and_cannot_be_captured(x):
+def test_the_first_product_of_a_stream_takes_memory_and_cannot_be_captured(x, monkeypatch):
+    monkeypatch.setattr(products, "_free_workspaces", defaultdict(list))
     matmul(x, x.T)  # makes the handle
     with cuda.Stream(non_blocking=True) as stream:
         stream.begin_capture()

@@ -163,10 +163,10 @@ def _operand(name, pointer, shape, operation, ld, stride, count, dtype):
 
 
 class _Handle:
-    """What cublasCreate_v2 makes: the stream that products are given to, and the memory that they may use."""
+    """What cublasCreate_v2 makes: the address of the stream that products go to, and the memory that they may use."""
 
     def __init__(self):
-        self.stream, self.workspace = Stream.null, None
+        self.stream, self.workspace = 0, None
 
 
 _handles: dict[int, _Handle] = {}
@@ -182,7 +182,7 @@ def _create(place):
 
 
 def _set_stream(handle, stream):
-    _handles[handle].stream, _handles[handle].workspace = stream_at(stream or 0), None
+    _handles[handle].stream, _handles[handle].workspace = stream or 0, None
 
 
 def _set_workspace(handle, pointer, size):
@@ -197,7 +197,7 @@ def _gemm(handle, *arguments):
         raise CUBLASError("no workspace: cublasSetStream_v2 takes away what was set before it")
     pointer, size = handle.workspace
     workspace = memory.at(pointer, (size,), (1,), np.uint8)
-    _product("cublasGemmStridedBatchedEx", handle.stream, (workspace,), *arguments)
+    _product("cublasGemmStridedBatchedEx", stream_at(handle.stream), (workspace,), *arguments)
 
 
 _MATRICES = (c_void_p, c_int, c_int, c_longlong)

@@ -85,6 +85,8 @@ def address(array: np.ndarray) -> int:
 def at(pointer: int, shape, strides, dtype) -> np.ndarray:
     """The array at a raw address, strides in bytes; MemoryError unless one live array's memory holds all of it."""
     dtype = np.dtype(dtype)
+    if not prod(shape):
+        return np.empty(shape, dtype)
     reaches = [(n - 1) * stride for n, stride in zip(shape, strides, strict=True)]
     first = pointer + sum(min(reach, 0) for reach in reaches)
     last = pointer + sum(max(reach, 0) for reach in reaches) + dtype.itemsize
