@@ -16,6 +16,7 @@ class Captured:
     """`function`, run twice on a stream and then captured, with the results of the capture and the memory it took."""
 
     def __init__(self, function):
+        cuda.cublas.load_library()  # or skip
         self.pool, self.stream = cuda.MemoryPool(), cuda.Stream(non_blocking=True)
         with self.stream, cuda.using_allocator(self.pool.malloc):
             for _ in range(2):
@@ -234,6 +235,7 @@ def test_without_cublas_by_ctypes_a_product_meets_cupys_veto(x, monkeypatch):
 
 
 def test_the_first_product_of_a_stream_takes_memory_and_cannot_be_captured(x, monkeypatch):
+    cuda.cublas.load_library()  # or skip
     monkeypatch.setattr(products, "_free_workspaces", defaultdict(list))
     matmul(x, x.T)  # makes the handle
     with cuda.Stream(non_blocking=True) as stream:

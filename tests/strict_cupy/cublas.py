@@ -215,7 +215,7 @@ _C_NAMES = {c_void_p: "void *", c_int: "int", c_longlong: "long long", c_size_t:
 
 @cache
 def load_library():
-    """The library, which lives as long as the process; None where nothing compiles it."""
+    """The library, which lives as long as the process; NoCompiler where nothing compiles it."""
     code = ""
     for name, (_, types) in _FUNCTIONS.items():
         declared = ", ".join(f"{_C_NAMES[kind]} a{k}" for k, kind in enumerate(types))
@@ -225,10 +225,7 @@ def load_library():
             int (*{name}_in_python)({declared});
             int {name}({declared}) {{ return {name}_in_python({passed}); }}
             }}"""
-    try:
-        path, _ = compiler.compiled(code, f"-Wl,-soname,libcublas.so.{_MAJOR}")
-    except compiler.NoCompiler:
-        return None
+    path, _ = compiler.compiled(code, f"-Wl,-soname,libcublas.so.{_MAJOR}")
     library = ctypes.CDLL(str(path))
     for name, (function, types) in _FUNCTIONS.items():
         pointer = CFUNCTYPE(c_int, *types)(_reporting(function))
