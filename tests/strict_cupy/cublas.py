@@ -133,6 +133,8 @@ def _product(
     c = _operand("C", C, (m, n), CUBLAS_OP_N, ldc, strideC, batchCount, dtype)
     if not c.size:
         return
+    if not k:
+        raise CUBLASError("a product of no terms: what cuBLAS leaves in C is not documented")
     memory.check_target(c)
     for factor, matrix in (("A", a), ("B", b)):
         memory.check_apart(c, matrix, factor)
