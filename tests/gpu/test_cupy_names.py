@@ -72,9 +72,6 @@ EXCEPTIONS = {
     ("fid/compare", "arange"): "numbers of a data set's rows",
     ("arrays/matmul", "matmul"): "in the branch of host arrays",
     ("arrays/matmul", "promote_types"): "of dtypes",
-    ("arrays/matmul", "ones"): "cuBLAS reads its factors on the host",
-    ("arrays/matmul", "zeros_like"): "cuBLAS reads its factors on the host",
-    ("arrays/matmul", "ctypes"): "cuBLAS reads its factors on the host",
     ("conv/winograd_cuda", "ndenumerate"): "of a plan's matrices, which are the host's",
     **{
         ("particles", name): "of energies that were read, and of step numbers"
