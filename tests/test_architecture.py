@@ -20,7 +20,7 @@ ROOMS = {
     "config": (185, "errors arrays"),
     "arguments": (65, "errors arrays"),
     "conv": (655, "errors arrays"),
-    "coulomb": (315, "errors arrays"),
+    "coulomb": (380, "errors arrays"),
     "optim_cuda": (25, "arrays"),
     "optim": (35, "arrays optim_cuda arguments"),
     "layers": (580, "errors arrays conv arguments"),
@@ -51,7 +51,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 9460
+PACKAGE_LINES = 9525
 IN_CORE = [
     "gan.py",
     "network.py",
