@@ -39,6 +39,7 @@ HOST = {
     "fid/torch_file": "files hold host arrays",
     "fid/weights": "files hold host arrays",
     "fid/statistics": "sums features on the host",
+    "coulomb/float32_distances": "takes host arrays alone",
     "conv/winograd_plan": "a plan's matrices are made on the host, once",
     "layers/layer": "initial values are drawn on the host",
     "arguments": "looks at types and shapes, and at the addresses of host arrays",
