@@ -19,7 +19,7 @@ ROOMS = {
     "arrays": (610, "errors"),
     "config": (185, "errors arrays"),
     "arguments": (65, "errors arrays"),
-    "conv": (728, "errors arrays"),
+    "conv": (745, "errors arrays"),
     "coulomb": (440, "errors arrays"),
     "optim_cuda": (25, "arrays"),
     "optim": (35, "arrays optim_cuda arguments"),
@@ -51,7 +51,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 9790
+PACKAGE_LINES = 9800
 IN_CORE = [
     "gan.py",
     "network.py",
