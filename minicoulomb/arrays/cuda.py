@@ -126,7 +126,7 @@ JOINED = 32
 
 
 def concatenate(arrays):
-    """numpy.concatenate of arrays of one dtype on a GPU: one kernel for JOINED of them, with all addresses in its call.
+    """numpy.concatenate on a GPU, in the first array's dtype: one kernel for JOINED arrays, with all their addresses.
 
     CuPy's sends a table of addresses from the host, from memory that it soon uses again: a captured step would read
     that of a later call.
@@ -137,13 +137,13 @@ def concatenate(arrays):
     for start in range(0, len(pieces), JOINED):
         several = pieces[start : start + JOINED]
         *begins, size = accumulate(map(len, several))
-        _joining(len(several))(*several, *begins, flat[:size], size=size)
+        _joining(tuple(str(piece.dtype) for piece in several))(*several, *begins, flat[:size], size=size)
         flat = flat[size:]
     return joined
 
 
 @cache
-def _joining(count) -> ElementwiseKernel:
+def _joining(dtypes) -> ElementwiseKernel:
     def number(low, high) -> str:
         """C++: the i-th number, which is in one of the arrays low, ..., high - 1."""
         if high - low == 1:
@@ -151,5 +151,6 @@ def _joining(count) -> ElementwiseKernel:
         middle = (low + high) // 2
         return f"(i < begin{middle} ? {number(low, middle)} : {number(middle, high)})"
 
-    arrays = [f"raw T x{k}" for k in range(count)] + [f"int64 begin{k}" for k in range(1, count)]
-    return ElementwiseKernel(", ".join(arrays), "raw T joined", f"joined[i] = {number(0, count)};", "concatenate")
+    arrays = [f"raw {dtype} x{k}" for k, dtype in enumerate(dtypes)]
+    begins, code = [f"int64 begin{k}" for k in range(1, len(dtypes))], f"joined[i] = {number(0, len(dtypes))};"
+    return ElementwiseKernel(", ".join(arrays + begins), "raw T joined", code, "concatenate")

@@ -28,7 +28,7 @@ Source: Unterthiner et al., Coulomb GANs, ICLR 2018, section 2. Sign and factors
 import numpy as np
 
 from minicoulomb.arrays.backend import Array, array_module
-from minicoulomb.arrays.joined import concatenate
+from minicoulomb.arrays.vectors import concatenate
 from minicoulomb.coulomb import pairs
 from minicoulomb.coulomb.arguments import checked
 

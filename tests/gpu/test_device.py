@@ -29,8 +29,8 @@ from hypothesis import strategies as st
 
 from minicoulomb.arrays.backend import Backend, on_gpu, open_backend, to_host
 from minicoulomb.arrays.cuda import column_sums
-from minicoulomb.arrays.joined import concatenate
 from minicoulomb.arrays.upload import Upload
+from minicoulomb.arrays.vectors import concatenate
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.cli import common
 from minicoulomb.config import Config
@@ -56,9 +56,9 @@ from minicoulomb.optim import adam, adam_rates, update_average
 from minicoulomb.particles import adam as adam_move
 from minicoulomb.particles import euler, follow_field, momentum, natural_step, record
 from minicoulomb.training import checkpoint as checkpoints
-from minicoulomb.training.loop import draw_batches
 from minicoulomb.training.run import RunDirectory
 from minicoulomb.training.sampling import samples
+from minicoulomb.training.steps import draw_batches
 
 NUMPY = open_backend("numpy")
 # `my-big` is `my` with twice the channels.

@@ -4,18 +4,22 @@ import ctypes
 from weakref import WeakValueDictionary
 
 from strict_cupy import cublas, runtime
-from strict_cupy.memory import GARBAGE, Memory
-from strict_cupy.streams import Event, Stream, get_current_stream, synchronize_all
+from strict_cupy.memory import GARBAGE
+from strict_cupy.pool import Memory, MemoryPool, using_allocator
+from strict_cupy.streams import Event, Graph, Stream, get_current_stream, synchronize_all
 
 __all__ = [
     "Device",
     "Event",
+    "Graph",
     "Memory",
+    "MemoryPool",
     "Stream",
     "alloc_pinned_memory",
     "cublas",
     "get_current_stream",
     "runtime",
+    "using_allocator",
 ]
 
 _pinned: WeakValueDictionary = WeakValueDictionary()
