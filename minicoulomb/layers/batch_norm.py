@@ -157,7 +157,8 @@ def batch_norm_param_gradient(residuals: BatchNormResiduals, dy: Array) -> tuple
     >>> batch_norm_param_gradient(residuals, np.array([[1.0], [4.0]]))
     (array([3.]), array([5.]))
     """
-    return gradient_sums(*_rows(residuals, dy), residuals.mean, residuals.inverse_std, residuals.activation)
+    x, y, dy = _rows(residuals, dy)
+    return gradient_sums(x, y, dy, residuals.mean, residuals.inverse_std, residuals.activation)
 
 
 def batch_norm_input_gradient(residuals: BatchNormResiduals, dy: Array, param_gradient=None) -> Array:

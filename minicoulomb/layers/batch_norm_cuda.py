@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from minicoulomb.arrays.backend import array_module
 from minicoulomb.arrays.cuda import ColumnSums, ElementwiseKernel, column_sums
-from minicoulomb.layers.activations_cuda import preamble
+from minicoulomb.layers.activations_cuda import COLUMN, preamble
 
 
 def mean_and_variance(rows):
@@ -55,14 +55,12 @@ class _Kernels(NamedTuple):
 @lru_cache
 def _kernels(activation) -> _Kernels:
     code = preamble(activation)
-    # A division of 64-bit numbers takes longer than memory.
-    column = "const int column = i < 4294967296 ? unsigned(i) % columns : i % columns;"
     dz = "activation_gradient(y[at], dy[at])"
     return _Kernels(
         ElementwiseKernel(
             "T x, raw T mean, raw T inverse_std, raw T scale, raw T shift, uint32 columns",
             "T y",
-            f"{column} y = activation((x - mean[column]) * (inverse_std[column] * scale[column]) + shift[column])",
+            f"{COLUMN} y = activation((x - mean[column]) * (inverse_std[column] * scale[column]) + shift[column])",
             "batch_norm",
             code,
         ),
@@ -77,7 +75,7 @@ def _kernels(activation) -> _Kernels:
             "uint32 columns",
             "T dx",
             f"""
-            {column}
+            {COLUMN}
             const T dz = activation_gradient(y, dy), inverse = inverse_std[column];
             const T slope = inverse * dscale[column] * inverse_n, offset = dshift[column] * inverse_n;
             dx = (dz - offset - (x - mean[column]) * slope) * (scale[column] * inverse);

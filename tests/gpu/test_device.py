@@ -27,6 +27,7 @@ from conv_cases import arrays, few, our_sums, seeds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.workloads import WORKLOADS
 from minicoulomb.arrays.backend import Backend, on_gpu, open_backend, to_host
 from minicoulomb.arrays.cuda import column_sums
 from minicoulomb.arrays.upload import Upload
@@ -49,7 +50,19 @@ from minicoulomb.data.digits import digits
 from minicoulomb.diagnostics import Diverged, diagnostics
 from minicoulomb.errors import UserError
 from minicoulomb.gan import Batch, State, generate, gradients
-from minicoulomb.layers import BatchNorm, LeakyReLU
+from minicoulomb.layers import (
+    ELU,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Residual,
+    Sequential,
+    Softmax,
+    Tanh,
+)
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, adam_rates, update_average
@@ -173,6 +186,32 @@ def test_more_points_than_32_bits_count_are_refused():
     for a, p in ((points, few), (few, points)):
         with pytest.raises(UserError, match="must have less than 2\\^31 numbers on a GPU"):
             pairs_cuda.kernel_sums(a, p, strict_cupy.zeros(3, np.float32), 2.0, 1.0)
+
+
+FOLLOWED = {
+    "linear": ([Linear(5, 4), Tanh(2.0, 0.5), Linear(4, 3), ELU()], (5,)),
+    "conv": ([Conv(3, 4, 3, padding=1), LeakyReLU(), ConvTranspose(4, 2, 4, stride=2), ReLU()], (6, 5, 3)),
+    "sequence": ([Conv(3, 4, (3,), algorithm="direct"), ReLU()], (7, 3)),
+    "nested": ([Sequential(Linear(5, 4), ReLU()), Residual(Linear(4, 4), Tanh()), Linear(4, 5), Softmax()], (5,)),
+    "no bias": ([Conv(3, 4, 3, bias=False), Tanh(), LeakyReLU()], (6, 5, 3)),
+}
+
+
+@pytest.mark.parametrize(("layers", "shape"), FOLLOWED.values(), ids=FOLLOWED)
+def test_a_bias_and_the_activation_behind_it_are_one_kernel(device, layers, shape):
+    network, rng = Network(layers, shape), np.random.default_rng(0)
+    theta, x = rng.standard_normal(network.size), rng.standard_normal((6, *shape))
+
+    def compute(theta, x):
+        y, residuals = network.forward(theta, x)
+        return y, *network.gradients(residuals, y)
+
+    with strict_cupy.recorded() as calls:
+        ours = compute(*on(device, theta, x))
+    agree_all(ours, compute(theta, x), 1e-12)
+    alone = {f"minicoulomb_{name}" for name in ("relu", "elu", "leaky_relu", "tanh")}
+    alone = [name for name, _ in calls.launches if name in alone]
+    assert len(alone) == 2 * (layers is FOLLOWED["no bias"][0] and bool(calls.launches))
 
 
 @pytest.mark.parametrize("shape", [(200, 7), (3, 5, 7, 130), (16, 32, 32, 33), (20_000, 3), (2, 2)])
@@ -395,6 +434,30 @@ def test_a_step_waits_for_the_device_nowhere(models, options):
             own = batches[number * case.config.algorithm.d_steps :][: case.config.algorithm.d_steps]
             take_step(case.G, case.D, state, own, case.config, workspace=workspace)
         assert (waits, waits.uploads) == ([], [])
+
+
+# Kernels of a step, as CuPy and cuBLAS are called; a product may take a second one. Widths and batches change nothing,
+# but that sums of more than 512 rows take two: 6 more for all images of dcgan.
+KERNELS = {
+    ("grid", "auto"): 85,
+    ("dcgan-32-b128", "direct"): 205,
+    ("dcgan-32-b128", "winograd"): 266,
+    ("my-64-b128", "direct"): 250,
+    ("my-64-b128", "winograd"): 426,
+}
+
+
+@pytest.mark.parametrize(("name", "convolution"), KERNELS)
+def test_a_step_takes_few_kernels(name, convolution):
+    workload, device = WORKLOADS[name](), strict_cupy.backend()
+    few = {"g_width": 2, "d_width": 2} if "-" in name else {}
+    config = workload.config.replace(batch_size=8 if few else 128, convolution=convolution, **few)
+    workload = workload._replace(config=config)
+    G, D = workload.networks()
+    state, batch = fresh_state(G, D, config, device.xp), workload.batch(np.random.default_rng(0), device)
+    with strict_cupy.recorded() as waits:
+        take_step(G, D, state, [batch], config)
+    assert len(waits.launches) <= KERNELS[name, convolution]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
