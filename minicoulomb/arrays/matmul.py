@@ -16,7 +16,7 @@ import ctypes
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from ctypes import c_int, c_longlong, c_size_t, c_void_p
+from ctypes import c_double, c_float, c_int, c_longlong, c_size_t, c_void_p
 from functools import cache
 from threading import get_ident
 from weakref import finalize
@@ -31,8 +31,8 @@ WORKSPACE = 32 * 2**20
 # cuBLAS's sizes have 32 bits.
 LARGEST = 2**31 - 1
 # alpha and beta, which cuBLAS reads on the host.
-_ONE = {np.dtype(dtype): np.ones((), dtype) for dtype in ("float32", "float64")}
-_ZERO = {dtype: np.zeros_like(one) for dtype, one in _ONE.items()}
+_NUMBERS = {np.dtype("float32"): c_float, np.dtype("float64"): c_double}
+_ONE, _ZERO = ({dtype: kind(value) for dtype, kind in _NUMBERS.items()} for value in (1, 0))
 
 
 def matmul(a, b, out=None):
@@ -101,8 +101,8 @@ def _strided_batched(a, b, out):
     operand = lambda matrix, row: (matrix.data.ptr, number, row, matrix.strides[0] // matrix.itemsize)
     operation = lambda turned: cublas.CUBLAS_OP_T if turned else cublas.CUBLAS_OP_N
     arguments = (
-        *(operation(turned_b), operation(turned_a), m, n, k, _ONE[dtype].ctypes.data),
-        *(*operand(b, row_b), *operand(a, row_a), _ZERO[dtype].ctypes.data, *operand(out, row)),
+        *(operation(turned_b), operation(turned_a), m, n, k, ctypes.addressof(_ONE[dtype])),
+        *(*operand(b, row_b), *operand(a, row_a), ctypes.addressof(_ZERO[dtype]), *operand(out, row)),
         *(count, precision, cublas.CUBLAS_GEMM_DEFAULT),
     )
     library, _ = _library(cuda)

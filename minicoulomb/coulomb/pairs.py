@@ -9,8 +9,9 @@ with k(a, b) = (r^2 + eps^2)^(-d/2), r = ||a - b||. Points are (n, m), charges q
 `columns` one of the p_j. Where p is a, each pair is evaluated once and counts twice: k(a, b) = k(b, a).
 
 Squared distances come from differences where points have few coordinates or eps = 0, and else from one matrix product,
-|a|^2 + |b|^2 - 2 a.b, always in float64: in float32 that cancellation makes k wrong by 80% at m = 12288, eps = 0.1 and
-nearly coincident points, and collapsed generators produce just such points.
+|a|^2 + |b|^2 - 2 a.b, in float64: in float32 that cancellation makes k wrong by 80% at m = 12288, eps = 0.1 and nearly
+coincident points, and collapsed generators produce just such points. On the host, images in float32 have it in float32,
+but for the pairs which that leaves with fewer than five digits (float32_distances.py).
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ import numpy as np
 from minicoulomb.arrays.backend import array_module, on_gpu
 from minicoulomb.arrays.threads import for_each, go_on
 from minicoulomb.arrays.workspace import NoWorkspace, Workspace
-from minicoulomb.coulomb import pairs_cuda
+from minicoulomb.coulomb import float32_distances, pairs_cuda
 from minicoulomb.coulomb.arguments import is_singular
 
 # Numbers in the differences of all pairs, up to which the plain formulas of formulas.py are as fast.
@@ -151,6 +152,8 @@ def _squared_distances_of(a, b, eps) -> Callable:
     def tile(rows, columns):
         tile_a = a[rows]
         tile_b = tile_a if b is a and columns == rows else b[columns]
+        if float32_distances.applies(a, eps):
+            return float32_distances.squared_distances(tile_a, tile_b, eps, in_float64=_by_products)
         return _by_differences(tile_a, tile_b) if is_singular(eps) else _by_products(tile_a, tile_b)
 
     return tile

@@ -16,6 +16,7 @@ class Captured:
     """`function`, run twice on a stream and then captured, with the results of the capture and the memory it took."""
 
     def __init__(self, function):
+        cuda.cublas.load_library()  # or skip
         self.pool, self.stream = cuda.MemoryPool(), cuda.Stream(non_blocking=True)
         with self.stream, cuda.using_allocator(self.pool.malloc):
             for _ in range(2):
@@ -85,6 +86,29 @@ def test_a_launch_changes_in_place_and_kernels_keep_their_numbers(x):
     np.testing.assert_array_equal(captured.launch(), expected.sum(axis=0) + x.get().sum(axis=0))
 
 
+def test_indices_are_read_at_each_launch(x):
+    rows = xp.asarray(np.array([2, 0]), blocking=True)
+    y = xp.zeros((3, 4), np.float32)
+    cuda.Device().synchronize()
+
+    def step():
+        y[rows] += x[rows] * 2
+        return y[rows, rows + 1]
+
+    captured = Captured(step)  # which ran it twice
+    expected = np.zeros((3, 4), np.float32)
+    expected[[2, 0]] = 6 * x.get()[[2, 0]]
+    np.testing.assert_array_equal(captured.launch(), expected[[2, 0], [3, 1]])
+    rows[...] = xp.arange(2)
+    cuda.Device().synchronize()
+    expected[:2] += 2 * x.get()[:2]
+    np.testing.assert_array_equal(captured.launch(), expected[[0, 1], [1, 2]])
+    rows.fill(1)
+    cuda.Device().synchronize()
+    with pytest.raises(ValueError, match="duplicates"):
+        captured.launch()
+
+
 def test_products_by_cublas_itself_are_captured_with_their_workspace():
     a, b, out = xp.ones((2, 3, 4)), xp.ones((2, 4, 5)), xp.zeros((2, 3, 5))
 
@@ -97,6 +121,22 @@ def test_products_by_cublas_itself_are_captured_with_their_workspace():
     with xp.recorded() as waits:
         np.testing.assert_array_equal(captured.launch(), np.full((2, 3, 5), 4.0))
     assert [name for name, _ in waits.launches] == ["Graph.launch", "get"]
+
+
+def test_the_workspace_of_a_captured_product_must_live_and_be_set_after_the_stream(x):
+    captured = Captured(lambda: matmul(x, x.T))
+    captured.launch()
+    with captured.stream:
+        library, _ = products._library(cuda)
+        handle = products._handle_on_stream(cuda, library)
+        library.cublasSetStream_v2(handle, captured.stream.ptr)
+        one = products.ctypes.addressof(products._ONE[np.dtype("float32")])
+        matrix = (x.data.ptr, 0, 1, 1)
+        with pytest.raises(cuda.cublas.CUBLASError, match="takes away what was set before"):
+            library.cublasGemmStridedBatchedEx(handle, 0, 0, 1, 1, 1, one, *matrix, *matrix, one, *matrix, 1, 68, -1)
+    products._workspaces[cuda, 0, captured.stream.ptr] = cuda.Memory(products.WORKSPACE)
+    with pytest.raises(MemoryError, match=r"cublasGemm.* \(33554432,\), uint8: its memory has been freed"):
+        captured.launch()
 
 
 def test_nothing_runs_while_a_graph_is_captured(x):
@@ -195,6 +235,7 @@ def test_without_cublas_by_ctypes_a_product_meets_cupys_veto(x, monkeypatch):
 
 
 def test_the_first_product_of_a_stream_takes_memory_and_cannot_be_captured(x, monkeypatch):
+    cuda.cublas.load_library()  # or skip
     monkeypatch.setattr(products, "_free_workspaces", defaultdict(list))
     matmul(x, x.T)  # makes the handle
     with cuda.Stream(non_blocking=True) as stream:

@@ -181,7 +181,8 @@ class ndarray:
             return self._view(self._a[key])
         if kind == "mask":
             record.waits("x[mask]")
-        return produce("take", lambda a, *key: a[key], self._a, *key)
+        zeros = [np.zeros_like(part) if isinstance(part, np.ndarray) else part for part in key]
+        return produce("take", lambda a, *key: a[key], self._a, *key, trial=(self._a, *zeros))
 
     def __setitem__(self, key, value):
         """CuPy counts the true elements of a mask on the host, whatever is assigned to them."""
@@ -254,12 +255,15 @@ def _assign(a, value, *key):
     a[key] = value
 
 
-def produce(name, function, *operands, keep_order=False) -> ndarray:
-    """A kernel whose result, function(*operands), is a new array; garbage until the launch, where one is captured."""
+def produce(name, function, *operands, keep_order=False, trial=None) -> ndarray:
+    """A kernel whose result, function(*operands), is a new array.
+
+    In capture the result is garbage until a launch; it has the shape and dtype of function(*trial).
+    """
     if not capture.active():
         return wrap(run(name, function, *operands), keep_order=keep_order)
     with np.errstate(all="ignore"):
-        like = np.asarray(function(*operands))
+        like = np.asarray(function(*(trial or operands)))
     by_columns = keep_order and like.flags.f_contiguous and not like.flags.c_contiguous
     result = ndarray(like.shape, like.dtype, order="F" if by_columns else "C")
     run(name, lambda target, *operands: np.copyto(target, function(*operands)), result._a, *operands)

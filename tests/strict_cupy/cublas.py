@@ -133,6 +133,8 @@ def _product(
     c = _operand("C", C, (m, n), CUBLAS_OP_N, ldc, strideC, batchCount, dtype)
     if not c.size:
         return
+    if not k:
+        raise CUBLASError("a product of no terms: what cuBLAS leaves in C is not documented")
     memory.check_target(c)
     for factor, matrix in (("A", a), ("B", b)):
         memory.check_apart(c, matrix, factor)
@@ -215,7 +217,7 @@ _C_NAMES = {c_void_p: "void *", c_int: "int", c_longlong: "long long", c_size_t:
 
 @cache
 def load_library():
-    """The library, which lives as long as the process; None where nothing compiles it."""
+    """The library, which lives as long as the process; NoCompiler where nothing compiles it."""
     code = ""
     for name, (_, types) in _FUNCTIONS.items():
         declared = ", ".join(f"{_C_NAMES[kind]} a{k}" for k, kind in enumerate(types))
@@ -225,10 +227,7 @@ def load_library():
             int (*{name}_in_python)({declared});
             int {name}({declared}) {{ return {name}_in_python({passed}); }}
             }}"""
-    try:
-        path, _ = compiler.compiled(code, f"-Wl,-soname,libcublas.so.{_MAJOR}")
-    except compiler.NoCompiler:
-        return None
+    path, _ = compiler.compiled(code, f"-Wl,-soname,libcublas.so.{_MAJOR}")
     library = ctypes.CDLL(str(path))
     for name, (function, types) in _FUNCTIONS.items():
         pointer = CFUNCTYPE(c_int, *types)(_reporting(function))
