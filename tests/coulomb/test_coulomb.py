@@ -209,8 +209,10 @@ def test_tiles_change_nothing_beyond_rounding(monkeypatch, m, eps):
     whole = everything(a, y, x, eps)
     for tile, coordinates in ((1, 1), (3, 7)):
         monkeypatch.setattr(pairs, "TILE", tile)
-        monkeypatch.setattr(pairs, "GPU_TILE", tile)
         monkeypatch.setattr(pairs, "COORDINATES", coordinates)
+        monkeypatch.setattr(pairs_cuda, "TILE", tile)
+        monkeypatch.setattr(pairs_cuda, "SHORTEST", coordinates)
+        monkeypatch.setattr(pairs_cuda, "LONGEST", coordinates)
         for ours, theirs in zip(everything(a, y, x, eps), whole):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
 
