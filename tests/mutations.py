@@ -155,7 +155,7 @@ GPU_MUTATIONS = [
     ("coulomb/pairs_cuda.py", "q[unsigned(i) / n_a]", "q[unsigned(i) % n_a]"),
     ("coulomb/pairs_cuda.py", "points[h]] * (held[h] - other)", "points[h]] * held[h]"),
     ("coulomb/pairs_cuda.py", "total[h] += sum[h];", "total[h] = sum[h];"),
-    ("conv/im2col_cuda.py", "begin + k < kh && line >= 0", "line >= 0"),
+    ("conv/im2col_cuda.py", "if (begin + k < kh) cols", "cols"),
     ("conv/im2col_cuda.py", "line >= 0 && line < height", "line < height"),
     ("conv/im2col_cuda.py", "if (y >= u) continue;", ""),
     ("conv/im2col_cuda.py", "if (z < v) sum", "sum"),

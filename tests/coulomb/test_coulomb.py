@@ -217,6 +217,14 @@ def test_tiles_change_nothing_beyond_rounding(monkeypatch, m, eps):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
 
 
+def test_many_charges_act_on_points_of_many_coordinates(monkeypatch):
+    """On a GPU one thread has several runs of them, and a last one that is not full."""
+    monkeypatch.setattr(pairs_cuda, "THREADS", 1)
+    rng = np.random.default_rng(0)
+    a, y, x = (rng.standard_normal((n, 6)) for n in (5, 77, 40))
+    np.testing.assert_allclose(field(a, y, x, 2, 0.5), defining_field(a, y, x, 2, 0.5), rtol=1e-11)
+
+
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 1.5])
 def test_in_single_precision_rounding_does_not_grow_with_the_number_of_points(monkeypatch, d):
     """Phi is the small difference of two means: each must keep all its digits, over any number of points."""
