@@ -16,7 +16,7 @@ ROOMS = {
     "errors": (25, ""),
     "files": (120, "errors"),
     "untrusted": (120, "errors files"),
-    "arrays": (500, "errors"),
+    "arrays": (515, "errors"),
     "config": (185, "errors arrays"),
     "arguments": (65, "errors arrays"),
     "conv": (655, "errors arrays"),
@@ -51,7 +51,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 9525
+PACKAGE_LINES = 9540
 IN_CORE = [
     "gan.py",
     "network.py",
