@@ -45,8 +45,8 @@ from minicoulomb.presets import resolve
 from minicoulomb.schedules import rates_at
 from minicoulomb.space import SampleSpace
 from minicoulomb.training import checkpoint as checkpoints
-from minicoulomb.training.loop import draw_batches
 from minicoulomb.training.sampling import samples
+from minicoulomb.training.steps import draw_batches
 
 STEPS = {"ring": 2000, "grid": 10_000, "digits": 2500}
 # The presets were chosen for the Coulomb GAN, and hold for the field. The GAN has the best of learning rates from 2e-4

@@ -4,7 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicoulomb.arrays.backend import array_module, to_host
+from minicoulomb import diagnostics_cuda
+from minicoulomb.arrays.backend import on_gpu, to_host
+from minicoulomb.arrays.vectors import concatenate, sum_of_squares
 from minicoulomb.coulomb import mmd2_of
 from minicoulomb.errors import UserError
 
@@ -16,12 +18,32 @@ def diagnostics(result: Any, unit: float = 1.0) -> dict[str, Any]:
            absent where D regresses nothing
     mmd2   unit (mean Phi(y) - mean Phi(x)) >= 0, the squared MMD of the two batches, which must fall
     """
+    if on_gpu(result.phi_x):
+        return diagnostics_cuda.diagnostics(result, unit)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # as in gan.step
         mmd2 = {"mmd2": unit * mmd2_of(result.phi_x, result.phi_y)}
         if result.fit is None:
             return mmd2
         error, scatter = result.fit[0] - result.fit[1], result.fit[1] - result.fit[1].mean()
-        return {"r2": 1 - (error @ error) / (scatter @ scatter), **mmd2}
+        return {"r2": 1 - sum_of_squares(error) / sum_of_squares(scatter), **mmd2}
+
+
+def regression_loss(error: Any, n_x: int) -> Any:
+    """(mean_i error_i^2 + mean_j error_j^2) / 2, L_D without penalty: error is (n_x + n_y,), the x_i before the y_j."""
+    if on_gpu(error):
+        return diagnostics_cuda.regression_loss(error, n_x)
+    return (sum_of_squares(error[:n_x]) / n_x + sum_of_squares(error[n_x:]) / (len(error) - n_x)) / 2
+
+
+def finite_checks(result: Any, finite: Any) -> dict[str, Any]:
+    """Whether each loss and gradient is finite, by name, and as "all" whether these are and `finite` is true."""
+    found = {"loss_d": result.loss_d, "loss_g": result.loss_g, "gradient dw": result.dw}
+    found = {name: n for name, n in (found | {"gradient dtheta": result.dtheta}).items() if n is not None}
+    squares = {name: sum_of_squares(value) if value.ndim else value for name, value in found.items()}
+    if on_gpu(result.phi_x):
+        return diagnostics_cuda.finite_checks(squares, finite)
+    checks = {name: np.isfinite(square) for name, square in squares.items()}
+    return checks | {"all": finite and all(checks.values())}
 
 
 class Diverged(UserError):
@@ -49,6 +71,14 @@ class Metrics(NamedTuple):
     unit: float
     checks: dict[str, Any]
 
+    def packed(self) -> "Packed":
+        """The same as one array on the device."""
+        losses = {name: getattr(self.result, name) for name in self.checks if name.startswith("loss")}
+        numbers, phi = losses | diagnostics(self.result, self.unit), self.result.phi_x
+        values = [*numbers.values(), *self.checks.values()]
+        values = concatenate([value.reshape(1) for value in values]) if on_gpu(phi) else np.array(values, phi.dtype)
+        return Packed((*numbers, *self.checks), len(numbers), values)
+
     def read(self) -> dict[str, float]:
         """The step's numbers as floats; waits for the device.
 
@@ -56,10 +86,20 @@ class Metrics(NamedTuple):
         objective without a D has no loss_d, and one without a regression no r2. Raises Diverged if anything was not
         finite, now or earlier.
         """
-        losses = {name: getattr(self.result, name) for name in self.checks if name.startswith("loss")}
-        numbers, xp = losses | diagnostics(self.result, self.unit), array_module(self.result.loss_g)
-        values = iter(to_host(xp.stack([*numbers.values(), *self.checks.values()])).tolist())
-        numbers, checks = dict(zip(numbers, values)), dict(zip(self.checks, values))
+        return self.packed().read()
+
+
+class Packed(NamedTuple):
+    """Metrics of one step as an array: `count` numbers by their names, and after them the checks."""
+
+    names: tuple[str, ...]
+    count: int
+    values: Any
+
+    def read(self) -> dict[str, float]:
+        """As Metrics.read."""
+        found = list(zip(self.names, to_host(self.values).tolist(), strict=True))
+        numbers, checks = dict(found[: self.count]), dict(found[self.count :])
         if not checks.pop("all"):
             raise Diverged(next((name for name, good in checks.items() if not good), "a loss or gradient"))
         return numbers

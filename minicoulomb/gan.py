@@ -31,11 +31,12 @@ from minicoulomb import one_pass
 from minicoulomb.arguments import check_draws, check_state
 from minicoulomb.arrays.backend import array_module
 from minicoulomb.arrays.rng import rng_for
+from minicoulomb.arrays.vectors import concatenate
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.config import Algorithm
 from minicoulomb.coulomb import field, potential, potentials
 from minicoulomb.coulomb.arguments import checked_kernel
-from minicoulomb.diagnostics import Metrics
+from minicoulomb.diagnostics import Metrics, finite_checks, regression_loss
 from minicoulomb.errors import UserError
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, update_average
@@ -157,7 +158,7 @@ def gradients(
     ((6,), (3,))
     """
     xp, (_, eps) = check_draws(theta, batch, D.input_shape, algorithm), checked_kernel(algorithm.d, eps, theta.dtype)
-    y, n_x, n_y = batch.y, len(batch.z), len(batch.y)
+    y, n_x = batch.y, len(batch.z)
     of_theta, of_w = G.prepare(theta, workspace, keep=False), D.prepare(w, workspace)  # theta and w, for several passes
 
     x, residuals_z = G.forward(of_theta, batch.z)  # (n_x, ...)
@@ -165,9 +166,9 @@ def gradients(
     is_noisy = batch.noise_x is not None
     if is_noisy:
         a_x, a_y = x + algorithm.noise * eps * batch.noise_x, y + algorithm.noise * eps * batch.noise_y
-        phi = potential(xp.concatenate((a_x, a_y)), y, x, algorithm.d, eps)  # (n_x + n_y,)
+        phi = potential(concatenate((a_x, a_y)), y, x, algorithm.d, eps)  # (n_x + n_y,)
     else:
-        a_x, a_y, phi = x, y, xp.concatenate((phi_x, phi_y))
+        a_x, a_y, phi = x, y, concatenate((phi_x, phi_y))
     s = target_scale(algorithm, eps)
     target = s * phi
 
@@ -175,7 +176,7 @@ def gradients(
     d, dw, slopes = regress(D, of_w, a_x, a_y, target, train_g and not is_noisy)
     add_penalty(dw, D, w, algorithm.l2)
     d_x, error = d[:n_x], d - target
-    loss_d = (error[:n_x] @ error[:n_x] / n_x + error[n_x:] @ error[n_x:] / n_y) / 2
+    loss_d = regression_loss(error, n_x)
 
     if is_noisy:  # G climbs D at its samples themselves
         d_x, residuals_x = D.forward(of_w, x)
@@ -198,7 +199,7 @@ def _regress(D, w, x, y, target, slopes):
     d_x, residuals_x = D.forward(w, x)
     dw += D.param_gradient(residuals_x, (d_x - target[:n_x]) / n_x)
     dx = D.input_gradient(residuals_x, xp.ones_like(d_x)) if slopes else None
-    return xp.concatenate((d_x, d_y)), dw, dx
+    return concatenate((d_x, d_y)), dw, dx
 
 
 def add_penalty(dw: Any, D: Network, w: Any, l2: float) -> None:
@@ -348,18 +349,16 @@ def step(
     """
     if len(batches) != len(rates.adam_d):
         raise UserError(f"{len(batches)} batches: must be a list of {len(rates.adam_d)}, one for each update of D")
-    xp, w, moments_d, finite = check_state(state), state.w, state.moments_d, state.finite
+    check_state(state)
+    w, moments_d, finite = state.w, state.moments_d, state.finite
     if len(batches) > 1:  # so that a later batch that diverges leaves the state as it was
         w, moments_d = w.copy(), moments_d.copy()
     for number, (batch, adam_d) in enumerate(zip(batches, rates.adam_d), 1):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # reported by name when it is read
             is_last = number == len(batches)
             result = gradients(G, D, state.theta, w, batch, algorithm, rates.eps, is_last, workspace)
-            found = {"loss_d": result.loss_d, "loss_g": result.loss_g, "gradient dw": result.dw}
-            found = {name: n for name, n in (found | {"gradient dtheta": result.dtheta}).items() if n is not None}
-            checks = {name: xp.isfinite(value @ value if value.ndim else value) for name, value in found.items()}
-            for check in checks.values():
-                finite = check & finite
+            checks = finite_checks(result, finite)
+            finite = checks["all"]
         if result.dw is not None:
             adam(w, result.dw, moments_d, adam_d, finite)
     adam(state.theta, result.dtheta, state.moments_g, rates.adam_g, finite)
@@ -369,7 +368,7 @@ def step(
     _update_averages(G, state, batches[-1].z, result.residuals_z, rates, finite)
     state.finite = finite
     result = result._replace(dtheta=None, dw=None, residuals_z=None)
-    return Metrics(result, potential_unit(algorithm, rates.eps), checks | {"all": finite})
+    return Metrics(result, potential_unit(algorithm, rates.eps), checks)
 
 
 def _update_averages(G, state, z, residuals_z, rates, finite):

@@ -16,6 +16,7 @@ import numpy as np
 from minicoulomb.arguments import check_layers, check_samples, check_shape, check_vector
 from minicoulomb.arrays.backend import Array, array_module, changing
 from minicoulomb.arrays.limits import check_memory
+from minicoulomb.arrays.vectors import concatenate
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.layers import Layer, Sequential
 from minicoulomb.layers.layer import Shape
@@ -172,7 +173,7 @@ class Network:
     def _flat(self, dparams, like):
         leaves = _leaves(self.root, self._parameters, dparams)
         flat = [gradients[name].reshape(-1) for _, slots, gradients in leaves for name in slots]
-        return array_module(like).concatenate(flat) if flat else array_module(like).empty(0, like.dtype)
+        return concatenate(flat) if flat else array_module(like).empty(0, like.dtype)
 
     def update_statistics(self, statistics: Array, residuals, momentum: float, where=True) -> None:
         """statistics <- momentum statistics + (1 - momentum) (those that this pass measured), in place."""

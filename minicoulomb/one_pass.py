@@ -5,14 +5,15 @@ dD(x_i)/dw, and dL_D/dw is the sum of the latter times the errors.
 """
 
 from minicoulomb.arrays.backend import array_module
+from minicoulomb.arrays.vectors import concatenate
 
 
 def regress(D, w, x, y, target, slopes):
     """(D, dL_D/dw, dD/dx at x or None) at the points x and y, where D regresses `target` (n_x + n_y,)."""
     xp, n_x, n_y = array_module(x), len(x), len(y)
-    d, residuals = D.forward(w, xp.concatenate((x, y)))  # (n_x + n_y,)
+    d, residuals = D.forward(w, concatenate((x, y)))  # (n_x + n_y,)
     error = d - target
-    error[:n_x] /= n_x
-    error[n_x:] /= n_y
+    for part, n in ((error[:n_x], n_x), (error[n_x:], n_y)):
+        part /= n
     dx, dw = D.gradients(residuals, xp.ones_like(d), error)
     return d, dw, dx[:n_x] if slopes else None

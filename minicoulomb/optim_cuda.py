@@ -11,11 +11,11 @@ def adam(theta, gradient, moments, rates, where) -> None:
 
 def update_average(target, value, decay, where) -> None:
     """optim.update_average where `where`, which may lie on the device."""
-    _UPDATE_AVERAGE(value, decay, 1 - decay, where, target)
+    _UPDATE_AVERAGE(value, decay, where, target)
 
 
 _ADAM = ElementwiseKernel(
-    "T g, T beta1, T rest1, T beta2, T rest2, T step_size, T epsilon, bool where",
+    "T g, T beta1, T rest1, T beta2, T rest2, number T step_size, number T epsilon, number bool where",
     "T theta, T m, T v",
     """
     if (where) {
@@ -29,8 +29,8 @@ _ADAM = ElementwiseKernel(
 
 
 _UPDATE_AVERAGE = ElementwiseKernel(
-    "T value, T decay, T rest, bool where",
+    "T value, number T decay, number bool where",
     "T target",
-    "if (where) target = decay * target + rest * value;",
+    "if (where) target = decay * target + (1 - decay) * value;",
     "update_average",
 )

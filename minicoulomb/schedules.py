@@ -40,6 +40,20 @@ class Rates(NamedTuple):
     statistics: Any
 
 
+def packed(rates: Rates) -> np.ndarray:
+    """The numbers of the rates that change from step to step, in float64; `unpacked` puts them back."""
+    of_adam = (number for adam in (rates.adam_g, *rates.adam_d) for number in (adam.step_size, adam.epsilon))
+    return np.array([rates.eps, rates.average, rates.statistics, *of_adam])
+
+
+def unpacked(numbers: Any, rates: Rates) -> Rates:
+    """The rates with the numbers of `packed`, which may lie on a device, where a captured step reads them."""
+    eps, average, statistics, *of_adam = (numbers[k] for k in range(len(numbers)))
+    pairs = zip((rates.adam_g, *rates.adam_d), of_adam[::2], of_adam[1::2], strict=True)
+    adam_g, *adam_d = (adam._replace(step_size=size, epsilon=epsilon) for adam, size, epsilon in pairs)
+    return Rates(eps, adam_g, tuple(adam_d), average, statistics)
+
+
 def exponential(start: float, end: float, progress: float) -> float:
     """Value from `start` at progress 0 to `end` at progress 1: start (end / start)^progress."""
     return start * (end / start) ** progress if end != start else start

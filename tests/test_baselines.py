@@ -25,8 +25,8 @@ from minicoulomb.gan import gradients
 from minicoulomb.models import SampleSpace
 from minicoulomb.presets import resolve
 from minicoulomb.training.checkpoint import initial
-from minicoulomb.training.loop import draw_batches
 from minicoulomb.training.sampling import samples
+from minicoulomb.training.steps import draw_batches
 from minicoulomb.verify.oracles import open_oracle
 
 oracle = open_oracle("autograd")

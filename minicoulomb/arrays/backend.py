@@ -157,7 +157,7 @@ def load_cupy() -> ModuleType:
         import cupy
     except Exception as error:  # a library or another package that it needs may raise anything
         raise NoGPU(
-            f"CuPy is installed but does not import ({_in_a_line(error)})", f"reinstall it: {INSTALL_LINE}"
+            f"CuPy is installed but does not import ({in_a_line(error)})", f"reinstall it: {INSTALL_LINE}"
         ) from None
     if int(cupy.__version__.partition(".")[0]) < CUPY_SINCE:
         raise NoGPU(f"CuPy {cupy.__version__} is too old: it must be {CUPY_SINCE} or later", INSTALL_LINE)
@@ -219,7 +219,7 @@ def _select(cupy, device):
             hidden = _visible()
             remedy = "unset that, or choose one that nvidia-smi lists" if hidden else "see whether nvidia-smi lists one"
             raise NoGPU(f"the driver finds no GPU{hidden}", remedy) from None
-        raise NoGPU(f"CUDA does not start ({_in_a_line(error)})", SEE_NVIDIA_SMI) from None
+        raise NoGPU(f"CUDA does not start ({in_a_line(error)})", SEE_NVIDIA_SMI) from None
 
 
 def _set_tf32(cupy, device, tf32):
@@ -271,7 +271,7 @@ def _failure(cupy, error):
             f"CuPy finds no {missing[0] if missing else 'CUDA headers'}, a part of the CUDA toolkit",
             f"pip install 'cupy-cuda{major}x[ctk]'",
         )
-    return NoGPU(f"the GPU does not compute ({_in_a_line(error)})", SEE_NVIDIA_SMI)
+    return NoGPU(f"the GPU does not compute ({in_a_line(error)})", SEE_NVIDIA_SMI)
 
 
 def _visible():
@@ -280,7 +280,7 @@ def _visible():
     return "" if value is None else f" (CUDA_VISIBLE_DEVICES is {value!r})"
 
 
-def _in_a_line(error):
+def in_a_line(error):
     """The class and the first informative line; CuPy puts the cause of a failed import last, below a frame."""
     lines = [line.strip() for line in str(error).partition("Original error:")[2].splitlines()]
     lines += [line.strip() for line in str(error).splitlines()]

@@ -46,9 +46,10 @@ RESUMABLE |= {"fid_every", "fid_samples", "fid_reference", "inception"}
 @click.option("--init-from", type=PATH, metavar="CKPT", help="start a new run from the weights of a checkpoint or run")
 @click.option("--until", type=click.IntRange(1), metavar="STEP", help="stop and save here; schedules end at --steps")
 @click.option("--yes", is_flag=True, help="with --resume CHECKPOINT: remove the run's later checkpoints, do not ask")
+@click.option("--graph/--no-graph", default=True, help="on a GPU, launch a step as one CUDA graph; same numbers")
 @click.option("--dry-run", is_flag=True, help="print the resolved configuration as JSON and stop")
 @config_options()
-def train(preset, out, resume, init_from, until, yes, dry_run, **options):
+def train(preset, out, resume, init_from, until, yes, graph, dry_run, **options):
     """Train a Coulomb GAN, by default on 25 Gaussians in the plane.
 
     The default takes about two minutes. Brackets hold its settings; --help beside --preset or --data shows theirs.
@@ -98,7 +99,7 @@ def train(preset, out, resume, init_from, until, yes, dry_run, **options):
     stop = StopRequest()
     try:
         faster = "" if resume else _faster(config, dataset.shape)
-        _train(run, checkpoint, dataset, backend, until, fid, stop, faster)
+        _train(run, checkpoint, dataset, backend, until, fid, stop, faster, graph)
     except OSError as error:  # of a closed or full output; the state is saved
         if stop:  # the terminal of a SIGHUP is gone
             sys.exit(128 + stop.signal)
@@ -163,7 +164,7 @@ def _faster(config, shape):
     return ", ".join(["fewer --steps", *lower])
 
 
-def _train(run, checkpoint, dataset, backend, until, fid, stop, faster):
+def _train(run, checkpoint, dataset, backend, until, fid, stop, faster, graph):
     state, config = checkpoint.state, checkpoint.config
     console = Console(run, state.step, until, faster)
     if backend.choice:
@@ -175,7 +176,8 @@ def _train(run, checkpoint, dataset, backend, until, fid, stop, faster):
     seen = {}
     look = partial(_look, checkpoint, dataset, seen)
     with stop:
-        train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid and partial(fid, stop))
+        fid = fid and partial(fid, stop)
+        train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid, graph, console.line)
     if state.step < config.algorithm.steps:
         console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")
         sys.exit(128 + stop.signal if stop else 0)

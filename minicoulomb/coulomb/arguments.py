@@ -1,10 +1,11 @@
 """What the formulas take: a kernel's exponent and width, and points; and what is wrong with those that do not fit."""
 
 from math import log
+from typing import Any
 
 import numpy as np
 
-from minicoulomb.arrays.backend import FLOATS, LOG_MAX, is_array
+from minicoulomb.arrays.backend import FLOATS, LOG_MAX, is_array, on_gpu
 from minicoulomb.errors import UserError
 
 
@@ -29,8 +30,10 @@ def checked(d, eps, *arrays):
     return d, eps, *(points[id(array)] for array in arrays)
 
 
-def checked_kernel(d, eps, dtype) -> tuple[float, float]:
-    """(d, eps) as plain numbers."""
+def checked_kernel(d, eps, dtype) -> tuple[float, Any]:
+    """(d, eps) as plain numbers; an eps that lies on a device stays there, and whoever put it there has checked it."""
+    if is_array(eps) and on_gpu(eps):
+        return float(d), eps.astype(dtype, copy=False)
     try:
         d, eps = float(d), float(eps)
     except (TypeError, ValueError):
@@ -45,3 +48,8 @@ def checked_kernel(d, eps, dtype) -> tuple[float, float]:
             f"eps = {eps:g} with d = {d:g}: {rule}; choose units in which eps is nearer to 1, or a smaller d"
         )
     return d, eps
+
+
+def is_singular(eps) -> bool:
+    """Whether the kernel is infinite at coincident points: eps is the number 0. An eps on a device never is."""
+    return not is_array(eps) and eps == 0

@@ -28,6 +28,7 @@ Source: Unterthiner et al., Coulomb GANs, ICLR 2018, section 2. Sign and factors
 import numpy as np
 
 from minicoulomb.arrays.backend import Array, array_module
+from minicoulomb.arrays.vectors import concatenate
 from minicoulomb.coulomb import pairs
 from minicoulomb.coulomb.arguments import checked
 
@@ -173,8 +174,8 @@ def potentials(x: Array, y: Array, d: float, eps: float) -> tuple[Array, Array]:
     """
     d, eps, x, y = checked(d, eps, x, y)
     xp = array_module(x)
-    p = xp.concatenate((x, y))
-    q = xp.concatenate((xp.full(len(x), -1 / len(x), x.dtype), xp.full(len(y), 1 / len(y), y.dtype)))
+    p, q = concatenate((x, y)), xp.full(len(x) + len(y), 1 / len(y), x.dtype)
+    q[: len(x)] = -1 / len(x)
     phi = kernel_sums(p, p, q, d, eps)
     return phi[: len(x)], phi[len(x) :]
 

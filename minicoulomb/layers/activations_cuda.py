@@ -8,6 +8,9 @@ from functools import lru_cache
 from minicoulomb.arrays.backend import floats, on_gpu
 from minicoulomb.arrays.cuda import ElementwiseKernel
 
+# C++ that finds a thread's column; a division of 64-bit numbers takes longer than memory.
+COLUMN = "const int column = i < 4294967296 ? unsigned(i) % columns : i % columns;"
+
 
 def applies(array, activation) -> bool:
     """Whether the activation, or None, can be part of a kernel on this array."""
@@ -31,6 +34,12 @@ def input_gradient(activation, y, dy):
     return _kernels(activation)[1](y, dy)
 
 
+def add_bias(activation, y, bias):
+    """f(y + bias), in the place of y, (n, ..., c), which is contiguous; bias (c,)."""
+    floats(y, bias)
+    return _kernels(activation)[2](bias, len(bias), y)
+
+
 def preamble(activation) -> str:
     """C++ functions activation(x) and activation_gradient(y, dy); the identity for None."""
     arguments = [f"T({argument!r})" for argument in activation.arguments] if activation else []
@@ -47,4 +56,11 @@ def _kernels(activation):
     return (
         ElementwiseKernel("T x", "T y", "y = activation(x)", activation.name, code),
         ElementwiseKernel("T y, T dy", "T dx", "dx = activation_gradient(y, dy)", name, code),
+        ElementwiseKernel(
+            "raw T bias, uint32 columns",
+            "T y",
+            f"{COLUMN} y = activation(y + bias[column])",
+            f"bias_{activation.name}",
+            code,
+        ),
     )

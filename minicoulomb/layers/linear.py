@@ -7,6 +7,7 @@ dx = dy kernel^T,   dkernel = x^T dy,   dbias = sum_n dy
 from dataclasses import dataclass
 
 from minicoulomb.arrays.backend import Array, floats
+from minicoulomb.arrays.matmul import matmul
 from minicoulomb.errors import UserError
 from minicoulomb.layers.layer import LINEAR, He, Layer, Parameter, zeros
 
@@ -31,7 +32,7 @@ def linear(x: Array, kernel: Array, bias: Array) -> Array:
     array([[1.5, 2.5]])
     """
     floats(x, kernel, bias)
-    return x @ kernel + bias
+    return matmul(x, kernel) + bias
 
 
 def linear_input_gradient(dy: Array, kernel: Array) -> Array:
@@ -43,7 +44,7 @@ def linear_input_gradient(dy: Array, kernel: Array) -> Array:
     """
     floats(dy, kernel)
     # BLAS takes five times as long as broadcasting for the product of a column and a row.
-    return dy * kernel.T if kernel.shape[1] == 1 else dy @ kernel.T
+    return dy * kernel.T if kernel.shape[1] == 1 else matmul(dy, kernel.T)
 
 
 def linear_param_gradient(x: Array, dy: Array) -> tuple[Array, Array]:
@@ -54,7 +55,7 @@ def linear_param_gradient(x: Array, dy: Array) -> tuple[Array, Array]:
     (array([[11.]]), array([7.]))
     """
     floats(x, dy)
-    return x.T @ dy, dy.sum(axis=0)
+    return matmul(x.T, dy), dy.sum(axis=0)
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,18 @@ numbers of its own step (arrays/rng.py), so a resumed run equals the uninterrupt
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minicoulomb.arrays.backend import Backend
-from minicoulomb.arrays.rng import rng_for
-from minicoulomb.arrays.upload import Upload
-from minicoulomb.arrays.workspace import Workspace
-from minicoulomb.baselines import OBJECTIVES
-from minicoulomb.config import Config
-from minicoulomb.data.dataset import Dataset, decode
-from minicoulomb.diagnostics import Diverged, Metrics
-from minicoulomb.gan import Batch, step
-from minicoulomb.schedules import eps_at, learning_rates_at, rates_at
+from minicoulomb.arrays.graph import own_stream
+from minicoulomb.data.dataset import Dataset
+from minicoulomb.diagnostics import Diverged, Metrics, Packed
+from minicoulomb.schedules import eps_at, learning_rates_at
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.run import RunDirectory
 from minicoulomb.training.signals import StopRequest
+from minicoulomb.training.steps import Steps
 
 # Seconds after which a step's numbers are read although they are not logged: a sign of life, and of a divergence.
 READ_EVERY = 0.2
@@ -41,6 +34,8 @@ def train(
     report: Callable[[dict[str, Any], bool], None],
     look: Callable[[Path], dict[str, float]],
     fid: Callable[[], float | None] | None = None,
+    as_graph: bool = True,
+    remark: Callable[[str], object] | None = None,
 ) -> None:
     """Train the checkpoint's state in place up to step `until`, or until `stop`, and save it whatever the reason.
 
@@ -51,21 +46,26 @@ def train(
              steps and at the end
     fid      measures the state every `fid_every` steps and at the end; None says that it was stopped. The state with
              the lowest FID is kept
+    as_graph launch a step on a GPU as one CUDA graph
+    remark   called with a line where that cannot be
 
     Raises Diverged, with the last good state saved, when a loss, a gradient or a saved state is not finite. Any other
     error between two steps, such as that of a full disk or a closed output, is raised after the state is saved.
     """
-    config, _, G, D, state = checkpoint
-    algorithm, settings, gradients = config.algorithm, config.run, OBJECTIVES[config.algorithm.objective]
-    workspace, upload = Workspace(), Upload(backend)
+    with own_stream(backend):
+        steps, remark = Steps(checkpoint, backend, as_graph), remark if as_graph else None
+        _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark)
+
+
+def _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark):
+    config, _, _, _, state = checkpoint
+    algorithm, settings = config.algorithm, config.run
     if _due(state.step, settings.sample_every) and not run.picture_path(state.step).exists():
         look(run.picture_path(state.step))
     began = time.perf_counter()
     unread, timed, seconds, since = [], 0, 0.0, began
     while state.step < until and not stop:
-        batches, rates = draw_batches(dataset, state.step, config, upload), rates_at(algorithm, state.step)
-        with np.errstate(all="ignore"):  # reported by name when it is read or saved
-            unread.append(step(G, D, state, batches, algorithm, rates, gradients, workspace))
+        unread.append(steps(dataset))
         state.step += 1
         is_end = state.step == algorithm.steps
         logged = state.step in (1, until) or state.step % settings.log_every == 0
@@ -96,6 +96,9 @@ def train(
             report(metrics, logged)
             if is_checkpoint:
                 run.save(checkpoint)
+        if steps.refusal and remark:
+            remark(f"no CUDA graph: {steps.refusal}; a step takes many launches, which is slower")
+            remark = None
         since = time.perf_counter()
     with _saved(run, checkpoint):
         if unread:  # stopped during the last step
@@ -116,7 +119,7 @@ def _saved(run: RunDirectory, checkpoint: Checkpoint) -> Iterator[None]:
         raise
 
 
-def _read(unread: list[Metrics], run: RunDirectory, checkpoint: Checkpoint) -> dict[str, float]:
+def _read(unread: list[Metrics | Packed], run: RunDirectory, checkpoint: Checkpoint) -> dict[str, float]:
     """The last step's numbers; if a step was not finite, the state is saved as that of the step before."""
     state, algorithm = checkpoint.state, checkpoint.config.algorithm
     first = state.step - len(unread)
@@ -132,30 +135,12 @@ def _read(unread: list[Metrics], run: RunDirectory, checkpoint: Checkpoint) -> d
     return numbers | ({"lr_d": lr_d} if "loss_d" in numbers else {})
 
 
-def _divergence(metrics: Metrics) -> Diverged | None:
+def _divergence(metrics: Metrics | Packed) -> Diverged | None:
     try:
         metrics.read()
     except Diverged as error:
         return error
     return None
-
-
-def draw_batches(dataset: Dataset, step: int, config: Config, upload: Upload) -> list[Batch]:
-    """The batches of one step, one for each update of D; they are valid until the next step's are drawn."""
-    seed, shape = config.run.seed, (config.algorithm.batch_size, config.networks.latent)
-
-    def draw(update):
-        y = dataset.draw(rng_for(seed, "real", update), shape[0])
-        z = rng_for(seed, "latent", update).standard_normal(shape)
-        if not config.algorithm.noise:
-            return [z, y]
-        return [z, y, *rng_for(seed, "noise", update).standard_normal((2, *y.shape))]
-
-    dtype = np.dtype(config.run.dtype)
-    drawn = [draw(step * config.algorithm.d_steps + k) for k in range(config.algorithm.d_steps)]
-    arrays = iter(upload(*chain(*drawn), dtype=dtype))
-    batches = (Batch(*islice(arrays, len(batch))) for batch in drawn)
-    return [batch._replace(y=decode(batch.y, dtype)) for batch in batches]
 
 
 def _due(step: int, every: int) -> bool:

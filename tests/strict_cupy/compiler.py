@@ -51,12 +51,18 @@ def command() -> tuple[str, ...]:
 @cache
 def build(source: str) -> Library:
     """The library whose function `run` is to be called while the interpreter is held."""
-    call = [*command(), *FLAGS]
+    library, warnings = compiled(source)
+    return Library(ctypes.PyDLL(str(library)).run, warnings.read_text())
+
+
+def compiled(source: str, *flags: str) -> tuple[Path, Path]:
+    """The files of the library and of the compiler's warnings."""
+    call = [*command(), *FLAGS, *flags]
     key = hashlib.sha256("\0".join([*call, source]).encode()).hexdigest()[:32]
     library, warnings = _folder() / f"{key}.so", _folder() / f"{key}.txt"
     if not library.exists():
         _compile(call, source, library, warnings)
-    return Library(ctypes.PyDLL(str(library)).run, warnings.read_text())
+    return library, warnings
 
 
 def _compile(call, source, library, warnings):

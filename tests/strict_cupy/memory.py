@@ -5,12 +5,14 @@ elsewhere than in the same element, the result depends on luck. Here that raises
 """
 
 from math import prod
+from threading import local
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 ALIGNMENT = 512  # bytes, as CuPy's allocator
 GARBAGE = 0xA5  # in every byte of fresh memory that holds no floats, which are NaN
+thread = local()  # .allocator, of using_allocator
 _live: WeakValueDictionary = WeakValueDictionary()
 
 
@@ -23,6 +25,19 @@ class MemoryPointer:
         self.ptr, self._buffer = address(array), buffer
 
 
+def fresh(size):
+    """Bytes that start at a multiple of ALIGNMENT."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -address(memory) % ALIGNMENT
+    return lent(memory[start : start + size])
+
+
+def lent(buffer):
+    """The bytes, found by their address from now on, for as long as they live."""
+    _live[address(buffer)] = buffer
+    return buffer
+
+
 def allocate(shape, dtype, order: str = "C"):
     """(array, buffer): fresh memory with garbage in it, as an array and as the bytes that own it."""
     dtype = np.dtype(dtype)
@@ -32,9 +47,8 @@ def allocate(shape, dtype, order: str = "C"):
     if min(shape, default=0) < 0:
         raise ValueError(f"shape {shape}: negative dimensions are not allowed")
     size = prod(shape) * dtype.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -address(memory) % ALIGNMENT
-    buffer = memory[start : start + size]
+    allocator = getattr(thread, "allocator", None)
+    buffer = allocator(size)._buffer if allocator and size else fresh(size)
     array = buffer.view(dtype).reshape(shape, order=order)
     if dtype.kind == "b":
         array[...] = True
@@ -42,16 +56,26 @@ def allocate(shape, dtype, order: str = "C"):
         array[...] = np.nan
     else:
         buffer[...] = GARBAGE
-    _live[address(buffer)] = buffer
     return array, buffer
 
 
 def adopt(array: np.ndarray):
     """(array, buffer) of what NumPy computed, C-contiguous as CuPy's results are."""
     array = array if array.flags.c_contiguous else array.copy(order="C")
+    if getattr(thread, "allocator", None):
+        fresh, buffer = allocate(array.shape, array.dtype)
+        fresh[...] = array
+        return fresh, buffer
     buffer = array.reshape(-1).view(np.uint8)
     _live[address(buffer)] = buffer
     return array, buffer
+
+
+def root(array: np.ndarray) -> np.ndarray:
+    """The array that owns the memory."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def address(array: np.ndarray) -> int:
@@ -61,6 +85,8 @@ def address(array: np.ndarray) -> int:
 def at(pointer: int, shape, strides, dtype) -> np.ndarray:
     """The array at a raw address, strides in bytes; MemoryError unless one live array's memory holds all of it."""
     dtype = np.dtype(dtype)
+    if not prod(shape):
+        return np.empty(shape, dtype)
     reaches = [(n - 1) * stride for n, stride in zip(shape, strides, strict=True)]
     first = pointer + sum(min(reach, 0) for reach in reaches)
     last = pointer + sum(max(reach, 0) for reach in reaches) + dtype.itemsize

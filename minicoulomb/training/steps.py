@@ -1,0 +1,95 @@
+"""The steps of a run: random draws, and gan.step with them, on a GPU as one launch.
+
+steps = Steps(checkpoint, backend)
+metrics = steps(dataset)               takes the step number state.step
+"""
+
+from itertools import chain, islice
+
+import numpy as np
+
+from minicoulomb.arrays.backend import Backend
+from minicoulomb.arrays.graph import Graph
+from minicoulomb.arrays.matmul import why_no_capture
+from minicoulomb.arrays.rng import rng_for
+from minicoulomb.arrays.upload import Upload
+from minicoulomb.arrays.workspace import Workspace
+from minicoulomb.baselines import OBJECTIVES
+from minicoulomb.config import Config
+from minicoulomb.data.dataset import Dataset, decode
+from minicoulomb.diagnostics import Metrics, Packed
+from minicoulomb.gan import Batch, step
+from minicoulomb.schedules import packed, rates_at, unpacked
+from minicoulomb.training.checkpoint import Checkpoint
+
+
+class Steps:
+    """Takes the steps of a checkpoint's run, in place.
+
+    On a GPU, a batch and the step's rates are one upload, and the step is one launch of a CUDA graph. With
+    as_graph=False each CUDA kernel is launched by itself, with the same numbers.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, backend: Backend, as_graph: bool = True):
+        self._checkpoint, self._workspace, self._upload = checkpoint, Workspace(), Upload(backend)
+        self._graph = None
+        if backend.name == "cupy":
+            self._graph = Graph(backend.xp, why_no_capture(backend.xp) if as_graph else "--no-graph")
+            self._finite = backend.xp.ones((), bool)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why steps are not launched as one, in a line; None where they are, or on the host."""
+        return self._graph and self._graph.refusal
+
+    def __call__(self, dataset: Dataset) -> Metrics | Packed:
+        """Take the step number state.step; the caller counts it."""
+        config, _, _, _, state = self._checkpoint
+        drawn, rates = draws(dataset, state.step, config), rates_at(config.algorithm, state.step)
+        if self._graph is None:
+            return self._step(self._upload(*chain(*drawn), dtype=config.run.dtype), len(drawn), rates)
+        *arrays, numbers = self._upload(*chain(*drawn), packed(rates), dtype=config.run.dtype)
+
+        def on_device():
+            state.finite = self._finite
+            metrics = self._step(arrays, len(drawn), unpacked(numbers, rates)).packed()
+            self._finite[...] = state.finite
+            self._names = metrics[:2]
+            return metrics.values
+
+        values = self._graph(on_device)
+        return Packed(*self._names, values.copy())  # the next step leaves the copy alone
+
+    def _step(self, arrays, updates, rates):
+        config, _, G, D, state = self._checkpoint
+        batches = batches_of(arrays, updates, config.run.dtype)
+        with np.errstate(all="ignore"):  # reported by name when it is read or saved
+            gradients = OBJECTIVES[config.algorithm.objective]
+            return step(G, D, state, batches, config.algorithm, rates, gradients, self._workspace)
+
+
+def draws(dataset: Dataset, step: int, config: Config) -> list[list[np.ndarray]]:
+    """The random draws of one step on the host, [z, y] or [z, y, noise_x, noise_y] for each update of D."""
+    seed, shape = config.run.seed, (config.algorithm.batch_size, config.networks.latent)
+
+    def draw(update):
+        y = dataset.draw(rng_for(seed, "real", update), shape[0])
+        z = rng_for(seed, "latent", update).standard_normal(shape)
+        if not config.algorithm.noise:
+            return [z, y]
+        return [z, y, *rng_for(seed, "noise", update).standard_normal((2, *y.shape))]
+
+    return [draw(step * config.algorithm.d_steps + k) for k in range(config.algorithm.d_steps)]
+
+
+def batches_of(arrays: list, updates: int, dtype) -> list[Batch]:
+    """A batch for each update of D from the arrays of all; pixels become numbers."""
+    arrays, each = iter(arrays), len(arrays) // updates
+    batches = [Batch(*islice(arrays, each)) for _ in range(updates)]
+    return [batch._replace(y=decode(batch.y, np.dtype(dtype))) for batch in batches]
+
+
+def draw_batches(dataset: Dataset, step: int, config: Config, upload: Upload) -> list[Batch]:
+    """The batches of one step, one for each update of D; they are valid until the next step's are drawn."""
+    drawn = draws(dataset, step, config)
+    return batches_of(upload(*chain(*drawn), dtype=config.run.dtype), len(drawn), config.run.dtype)
