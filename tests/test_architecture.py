@@ -16,7 +16,7 @@ ROOMS = {
     "errors": (25, ""),
     "files": (120, "errors"),
     "untrusted": (120, "errors files"),
-    "arrays": (660, "errors"),
+    "arrays": (680, "errors"),
     "config": (185, "errors arrays"),
     "arguments": (65, "errors arrays"),
     "conv": (745, "errors arrays"),
@@ -52,7 +52,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py.
 CORE = 1100
 # The whole package.
-PACKAGE_LINES = 10100
+PACKAGE_LINES = 10120
 IN_CORE = [
     "gan.py",
     "network.py",
