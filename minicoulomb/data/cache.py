@@ -117,7 +117,9 @@ def _make(job, entries, partial, target, about, skip_bad, workers, progress):
     source, shape = job.source, (job.size, job.size, job.channels)
     listing = write_listing(_sorted(entries, target), partial.files, BATCH)
     if not listing.n:
-        raise UserError(f"{source.path}: no images; it must hold files that end in .jpg, .jpeg, .png or .webp")
+        rule = "it must hold files that end in .jpg, .jpeg, .png or .webp"
+        remedy = "convert others, such as .heic, .gif or .tif, and name a .npy or .csv file itself"
+        raise UserError(f"{source.path}: no images; {rule}; {remedy}")
     about |= {"files": {"n": listing.n, "sha256": listing.sha256}, "decoder": f"Pillow {PIL.__version__}"}
     if source.forward:
         job = job._replace(listing=partial.forward)

@@ -36,7 +36,8 @@ PAPER = "--preset paper-images for the paper's networks"
 FIRST = 16
 FORMS = "a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy / .npz / .csv / .tsv file"
 # What a file is that begins so (in lower case, without blanks before it), and the remedy.
-UNPACK, CONVERT = "unpack it and name the folder", "write its images as an array with numpy.save"
+UNPACK = "unpack it and name the folder"
+CONVERT = "save its points as CSV, or its images as an array with numpy.save"
 OTHERS = {
     b"<": ("a web page, such as a notice that a quota is used up", "fetch the file again, and look at its size"),
     b"version https://git-lfs": ("a pointer of Git LFS, not the file itself", "run git lfs pull"),
@@ -44,6 +45,11 @@ OTHERS = {
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", UNPACK),
     b"par1": ("a Parquet table", CONVERT),
     b"\x89hdf": ("an HDF5 file", CONVERT),
+    b"arrow1": ("an Arrow table", CONVERT),
+    b"\0\0\x08\x03": (
+        "MNIST's format",
+        "save numpy.fromfile(FILE, 'u1', offset=16).reshape(-1, 28, 28)",
+    ),
     b"\x80": ("a pickle, which could run programs", "name the folder if it is CIFAR-10's; else use numpy.save"),
     b"\xff\xd8\xff": ("a single image", "name its folder"),
     b"\x89png": ("a single image", "name its folder"),
@@ -132,7 +138,8 @@ def _about(images, settings, is_chosen, further):
     made = f"{size}x{size} {'grey' if settings['channels'] == 1 else 'colour'}{', padded' * settings['pad']}"
     larger = "--size 64 for larger ones" * (size < (settings.get("crop") or min(width, height)) and not is_chosen)
     options = ", ".join(filter(None, (larger, further)))
-    return f"{Path(settings['data']).name}: {n} of {width}x{height}{others} -> {made}{'; ' * bool(options)}{options}"
+    name = Path(settings["data"]).resolve().name  # of ., too
+    return f"{name}: {n} of {width}x{height}{others} -> {made}{'; ' * bool(options)}{options}"
 
 
 def find(data: str) -> Found:
@@ -164,6 +171,8 @@ def image_source(path: Path) -> Source | None:
         start = file.read(BLOCK)
         if start.startswith(b"PK"):
             names = zip_names(file)
+            if any(name.startswith(("xl/", "[Content_Types]")) for name in names):
+                raise UserError(f"{path}: an Office file: must be {FORMS}; save its table as CSV UTF-8")
             # A .npz file is a zip archive of arrays. The suffix decides about an archive that cannot be read.
             is_arrays = all(name.endswith(".npy") for name in names) if names else path.suffix != ".zip"
             return None if is_arrays else Zip(path)

@@ -1,7 +1,10 @@
 """--data and prepare read images in every form, and recognise the form by its content, not by its name."""
 
+import gzip
+import io
 import json
 import os
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -177,7 +180,8 @@ def test_what_is_no_source_of_images_is_told(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((2, 8)))
     (tmp_path / "empty").mkdir()
     assert "must be a folder, zip or tar" in run("prepare", tmp_path / "a.npy", tmp_path / "b.npy", status=1)
-    assert "no images" in run("prepare", tmp_path / "empty", tmp_path / "b.npy", status=1)
+    said = run("prepare", tmp_path / "empty", tmp_path / "b.npy", status=1)
+    assert "no images; it must hold files that end in .jpg, .jpeg, .png or .webp; convert others, such as .heic" in said
     with pytest.raises(UserError, match="nothing is there"):
         find(str(tmp_path / "nowhere"))
     assert tree(tmp_path) == {"a.npy"}
@@ -203,6 +207,15 @@ def test_links_to_files_are_read_to_nowhere_told_and_to_folders_not_followed(tmp
 # What cannot be read
 
 
+def zip_of(*names):
+    """The bytes of a zip archive with these names."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, "<x/>")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -215,7 +228,11 @@ def test_links_to_files_are_read_to_nowhere_told_and_to_folders_not_followed(tmp
         ),
         ("a.rar", b"Rar!\x1a\x07\x01\x00", "a RAR archive"),
         ("a.zip", b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-        ("a.parquet", b"PAR1", "a Parquet table"),
+        ("a.parquet", b"PAR1", "a Parquet table: .*save its points as CSV, or its images"),
+        ("a.feather", b"ARROW1\0\0", "an Arrow table: .*CSV"),
+        ("train-images-idx3-ubyte", b"\0\0\x08\x03\0\0\xea\x60", r"MNIST's format: .*numpy.fromfile\(FILE"),
+        ("a.csv.gz", gzip.compress(b"1,2\n3,4\n"), "compressed, and no tar archive: unpack it"),
+        ("a.xlsx", zip_of("[Content_Types].xml", "xl/workbook.xml"), "an Office file: .*save its table as CSV UTF-8"),
         ("a.h5", b"\x89HDF\r\n", "an HDF5 file"),
         ("data_batch_1", b"\x80\x02}", "a pickle, which could run programs"),
         ("a.jpg", encoded(0, "JPEG"), "a single image: .*name its folder"),

@@ -91,6 +91,11 @@ def test_images_of_one_small_size_keep_it_and_all_others_are_resized(tmp_path):
         assert found.about.endswith("--preset paper-images for the paper's networks")
 
 
+def test_the_working_directory_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(folder_of(tmp_path / "digits", [grey(28)] * 3))
+    assert settings_for(".")[0].about.startswith("digits: 3 images of 28x28")
+
+
 def test_chosen_settings_come_first(tmp_path):
     digits, photos = folder_of(tmp_path / "a", [grey(28)] * 3), folder_of(tmp_path / "b", [grey((50, 40))] * 3)
     for chosen, expected in (
