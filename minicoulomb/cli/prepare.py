@@ -19,7 +19,7 @@ SIDE = click.IntRange(1, 2**16)
 @click.option("--size", type=SIDE, help="side of the images  [that of small images, else 32]")
 @click.option("--crop", type=SIDE, help="side of the central square that is cut out first  [the largest]")
 @click.option(
-    "--pad/--no-pad", default=None, help="put whole images on a square of the colour of their border  [if near]"
+    "--pad/--no-pad", default=None, help="whole images on a square of their border's colour  [if a little smaller]"
 )
 @click.option("--channels", type=click.Choice(["1", "3"]), help="1: grey, 3: colour  [1 if all are grey]")
 @click.option("--skip-bad", is_flag=True, help="skip images that cannot be read instead of stopping")
