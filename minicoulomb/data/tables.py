@@ -37,7 +37,7 @@ def read_table(path: Path) -> np.ndarray:
         for content in file:
             number += 1
             line = content.decode("utf-8-sig", "replace").strip(" \r\n")
-            if line.strip(",;\t ") and not (line.startswith("#") or line.lower().startswith("sep=")):
+            if line.strip(",;\t ") and not (line.startswith("#") or line[:4].lower() == "sep="):
                 yield line
 
     with explained(f"{path}: cannot be read", "save it as CSV UTF-8", (OSError, csv.Error)), opened(path) as file:
