@@ -128,7 +128,8 @@ class Algorithm(_Part):
         0.0, "share f of the mini-batch's own field in the slope that G climbs; 0 in the paper", low=0, high=1
     )
     noise: float = setting(0.0, "noise on the points where D learns, in units of eps; 1 in the paper", low=0)
-    l2: float = setting(0.0, "weight decay of D: adds l2/2 * ||kernels||^2 to L_D", low=0)
+    l2: float = setting(0.0, "weight decay of D: adds l2/2 * ||kernels of convolutions, or else all||^2 to L_D", low=0)
+    l2_g: float = setting(0.0, "the same for G and L_G; 1e-7 for both in the official code", low=0)
     d_steps: int = setting(1, "updates of D per update of G; the last one is simultaneous with G's", low=1)
     batch_size: int = setting(128, "real samples per batch, and as many generated ones", low=1)
     steps: int = setting(1_000_000, "updates of G", low=1)

@@ -32,7 +32,7 @@ ROOMS = {
     "diagnostics_cuda": (45, "arrays"),
     "diagnostics": (50, "errors arrays coulomb diagnostics_cuda"),
     "gan": (160, "errors config arrays coulomb network optim schedules one_pass arguments diagnostics"),
-    "baselines": (60, "arrays config coulomb network gan arguments"),
+    "baselines": (62, "arrays config coulomb network gan arguments"),
     "particles": (100, "errors arrays coulomb optim"),
     "data": (1545, "errors files untrusted arrays config"),
     "presets": (140, "errors arrays config data"),
@@ -40,7 +40,7 @@ ROOMS = {
     "evaluation": (360, "errors config arrays coulomb data gan schedules training"),
     "fid": (555, "errors files untrusted arrays conv config data evaluation gan network training"),
     "pictures": (1040, "errors files untrusted config arrays coulomb data gan schedules training evaluation"),
-    "verify": (480, "errors config arrays conv coulomb layers network models gan baselines"),
+    "verify": (482, "errors config arrays conv coulomb layers network models gan baselines"),
     "report": (385, "errors untrusted config presets data training evaluation pictures models"),
     "cli": (1125, "errors files untrusted config presets arrays coulomb data network models diagnostics gan "
                  "particles training evaluation fid pictures verify report"),
