@@ -139,6 +139,12 @@ class Algorithm(_Part):
     lr_d: float = setting(5e-5, "learning rate of D; half of G's in the official code", above=0)
     lr_decay: float = setting(1.0, "last learning rates as a share of the first, approached exponentially", above=0)
     lr_decay_d: float | None = setting(None, "D's last learning rate as a share of its first  [lr-decay]", above=0)
+    plateau: int = setting(
+        0,
+        "end at the second plateau: so many FIDs, or mmd2 of pictures, without a new low; the first one divides the "
+        "learning rates by 10; 0: no end",
+        low=0,
+    )
     beta1_g: float = setting(0.9, "Adam's beta1 for G", low=0, high=0.999999)
     beta1_d: float = setting(0.9, "Adam's beta1 for D", low=0, high=0.999999)
     beta2: float = setting(0.999, "Adam's beta2 for both networks", low=0, high=0.999999)

@@ -21,7 +21,8 @@ fourth layer, from 4x4 to 2x2, because it computes the number of layers from the
 Training leaves out one image in 20, 50 or 100, at least 2,500 in all, which `minicoulomb evaluate` compares with.
 
 The text has d = 3 in all experiments. The official code, which made the results, reads its `dimension` 3 as the
-exponent -1/2, and so do these presets: d = 1 (docs/differences.md).
+exponent -1/2, and so do these presets: d = 1 (docs/differences.md). The paper's schedule, `plateau`, is the user's
+choice, for it watches a FID, and no weights of Inception come with this package.
 
 The other presets train in a hundredth of these steps. Beyond the paper they use a target of order 1
 (potential_scale, relative_potential), Adam with little or no momentum, learning rates that start high and decay, and
