@@ -37,12 +37,12 @@ ROOMS = {
     "data": (1545, "errors files untrusted arrays config"),
     "presets": (140, "errors arrays config data"),
     "training": (622, "errors files untrusted config arrays data network models diagnostics gan schedules baselines"),
-    "evaluation": (360, "errors config arrays coulomb data gan schedules training"),
+    "evaluation": (481, "errors config arrays coulomb data gan schedules training"),
     "fid": (555, "errors files untrusted arrays conv config data evaluation gan network training"),
     "pictures": (1040, "errors files untrusted config arrays coulomb data gan schedules training evaluation"),
     "verify": (482, "errors config arrays conv coulomb layers network models gan baselines"),
     "report": (391, "errors untrusted config presets data training evaluation pictures models"),
-    "cli": (1128, "errors files untrusted config presets arrays coulomb data network models diagnostics gan "
+    "cli": (1152, "errors files untrusted config presets arrays coulomb data network models diagnostics gan "
                  "particles training evaluation fid pictures verify report"),
     "__main__": (25, "cli"),
     "__init__": (60, ""),
