@@ -14,6 +14,7 @@ Each kernel replaces plain NumPy operations on a GPU, and a test compares the tw
 """
 
 from functools import cache
+from itertools import accumulate
 from math import prod
 
 from minicoulomb.arrays.backend import array_module
@@ -118,3 +119,38 @@ def column_sums(x):
     if len(x) <= PARTS:
         return x.sum(axis=0)
     return _PLAIN(*x.shape, array_module(x).ascontiguousarray(x))[0]
+
+
+# Arrays that a kernel joins: it takes 4 KB of arguments.
+JOINED = 32
+
+
+def concatenate(arrays):
+    """numpy.concatenate on a GPU, in the first array's dtype: one kernel for JOINED arrays, with all their addresses.
+
+    CuPy's sends a table of addresses from the host, from memory that it soon uses again: a captured step would read
+    that of a later call.
+    """
+    xp, first = array_module(arrays[0]), arrays[0]
+    joined = xp.empty((sum(map(len, arrays)), *first.shape[1:]), first.dtype)
+    flat, pieces = joined.reshape(-1), [xp.ascontiguousarray(array).reshape(-1) for array in arrays]
+    for start in range(0, len(pieces), JOINED):
+        several = pieces[start : start + JOINED]
+        *begins, size = accumulate(map(len, several))
+        _joining(tuple(str(piece.dtype) for piece in several))(*several, *begins, flat[:size], size=size)
+        flat = flat[size:]
+    return joined
+
+
+@cache
+def _joining(dtypes) -> ElementwiseKernel:
+    def number(low, high) -> str:
+        """C++: the i-th number, which is in one of the arrays low, ..., high - 1."""
+        if high - low == 1:
+            return f"x{low}[i - begin{low}]" if low else "x0[i]"
+        middle = (low + high) // 2
+        return f"(i < begin{middle} ? {number(low, middle)} : {number(middle, high)})"
+
+    arrays = [f"raw {dtype} x{k}" for k, dtype in enumerate(dtypes)]
+    begins, code = [f"int64 begin{k}" for k in range(1, len(dtypes))], f"joined[i] = {number(0, len(dtypes))};"
+    return ElementwiseKernel(", ".join(arrays + begins), "raw T joined", code, "concatenate")

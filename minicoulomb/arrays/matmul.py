@@ -14,10 +14,12 @@ more package to install and to keep in step with CuPy's.) Where the library does
 
 import ctypes
 import os
+from collections import defaultdict
 from collections.abc import Iterable
-from ctypes import c_int, c_longlong, c_size_t, c_void_p
+from ctypes import c_double, c_float, c_int, c_longlong, c_size_t, c_void_p
 from functools import cache
 from threading import get_ident
+from weakref import finalize
 
 import numpy as np
 
@@ -29,8 +31,8 @@ WORKSPACE = 32 * 2**20
 # cuBLAS's sizes have 32 bits.
 LARGEST = 2**31 - 1
 # alpha and beta, which cuBLAS reads on the host.
-_ONE = {np.dtype(dtype): np.ones((), dtype) for dtype in ("float32", "float64")}
-_ZERO = {dtype: np.zeros_like(one) for dtype, one in _ONE.items()}
+_NUMBERS = {np.dtype("float32"): c_float, np.dtype("float64"): c_double}
+_ONE, _ZERO = ({dtype: kind(value) for dtype, kind in _NUMBERS.items()} for value in (1, 0))
 
 
 def matmul(a, b, out=None):
@@ -81,14 +83,13 @@ def _strided_batched(a, b, out):
     if not out.size or not k:
         out[...] = 0
         return
-    cuda, double = xp.cuda, dtype == np.float64
-    cublas, number = cuda.cublas, cuda.runtime.CUDA_R_64F if double else cuda.runtime.CUDA_R_32F
-    if double:
-        precision = cublas.CUBLAS_COMPUTE_64F
+    cuda, cublas = xp.cuda, xp.cuda.cublas
+    if dtype == np.float64:
+        number, precision = cuda.runtime.CUDA_R_64F, cublas.CUBLAS_COMPUTE_64F
     elif os.environ.get("CUPY_TF32", "0") == "1":
-        precision = cublas.CUBLAS_COMPUTE_32F_FAST_TF32
+        number, precision = cuda.runtime.CUDA_R_32F, cublas.CUBLAS_COMPUTE_32F_FAST_TF32
     else:
-        precision = cublas.CUBLAS_COMPUTE_32F
+        number, precision = cuda.runtime.CUDA_R_32F, cublas.CUBLAS_COMPUTE_32F
     a, b = (matrix if _layout(matrix) else xp.ascontiguousarray(matrix) for matrix in (a, b))
     (turned_a, row_a), (turned_b, row_b), (turned, row) = (_layout(matrix) or (True, 0) for matrix in (a, b, out))
     if turned:
@@ -100,8 +101,8 @@ def _strided_batched(a, b, out):
     operand = lambda matrix, row: (matrix.data.ptr, number, row, matrix.strides[0] // matrix.itemsize)
     operation = lambda turned: cublas.CUBLAS_OP_T if turned else cublas.CUBLAS_OP_N
     arguments = (
-        *(operation(turned_b), operation(turned_a), m, n, k, _ONE[dtype].ctypes.data),
-        *(*operand(b, row_b), *operand(a, row_a), _ZERO[dtype].ctypes.data, *operand(out, row)),
+        *(operation(turned_b), operation(turned_a), m, n, k, ctypes.addressof(_ONE[dtype])),
+        *(*operand(b, row_b), *operand(a, row_a), ctypes.addressof(_ZERO[dtype]), *operand(out, row)),
         *(count, precision, cublas.CUBLAS_GEMM_DEFAULT),
     )
     library, _ = _library(cuda)
@@ -161,9 +162,9 @@ def _library(cuda):
 
 def _handle_on_stream(cuda, library):
     """cuBLAS's handle on the current stream, which no other thread uses, with a workspace that no other stream uses."""
-    place, stream = (get_ident(), cuda.runtime.getDevice()), cuda.get_current_stream().ptr
-    handle, workspace = _handle(library, *place), _workspace(cuda, *place, stream)
-    library.cublasSetStream_v2(handle, stream)
+    device, stream = cuda.runtime.getDevice(), cuda.get_current_stream()
+    handle, workspace = _handle(library, get_ident(), device), _workspace(cuda, device, stream)
+    library.cublasSetStream_v2(handle, stream.ptr)
     library.cublasSetWorkspace_v2(handle, workspace.ptr, WORKSPACE)  # setting the stream has taken it away
     return handle
 
@@ -175,7 +176,15 @@ def _handle(library, thread, device):
     return handle
 
 
-@cache
-def _workspace(cuda, thread, device, stream):
-    """Memory from no pool, for a pool may be freed before a CUDA graph that uses it."""
-    return cuda.Memory(WORKSPACE)
+# Memory from no pool, for a pool may be freed before a CUDA graph that uses it: of streams, and of streams that ended.
+_workspaces: dict = {}
+_free_workspaces: dict = defaultdict(list)
+
+
+def _workspace(cuda, device, stream):
+    """The stream's memory, as long as it lives; then another's."""
+    key, free = (cuda, device, stream.ptr), _free_workspaces[cuda, device]
+    if key not in _workspaces:
+        _workspaces[key] = free.pop() if free else cuda.Memory(WORKSPACE)
+        finalize(stream, lambda: free.append(_workspaces.pop(key)))
+    return _workspaces[key]

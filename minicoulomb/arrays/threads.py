@@ -57,11 +57,12 @@ def available_cores() -> int:
 def for_each(function: Callable, parts: Iterable) -> None:
     """Call function(part) for every part and wait; an exception of any call is raised.
 
-    Each call sees the caller's context: what an `np.errstate` ignores there is ignored in all threads.
+    Each call sees the caller's context: what an `np.errstate` ignores there is ignored in all threads. A part that
+    calls this computes its parts itself: the other threads may wait for it.
     """
     parts = list(parts)
     stopped = Event()
-    if _pool is None or len(parts) == 1:
+    if _pool is None or len(parts) == 1 or _stopped.get():
         calls: Iterable = map(function, parts)
     else:
         context = copy_context()

@@ -11,7 +11,9 @@ Layout: images (n, h, w, c), sequences (n, l, c); kernels (kh, kw, c_in, c_out),
 zeros around x. TensorFlow's 'same' of a 5x5 kernel with stride 2 is padding=((1, 2), (1, 2)).
 
 `algorithm` is "direct" (im2col and one matrix product, im2col.py), "winograd" (fewer multiplications, winograd.py,
-equal up to rounding) or "auto", the one that costs less by the model in winograd_plan.py, which knows sizes alone.
+equal up to rounding) or "auto", the one that costs less by a model: on a host that of winograd_plan.py, which counts
+multiplications and gathered numbers; on a GPU that of cost_cuda.py, which counts bytes, too, with rates for float32,
+float64 and TF32. Both know sizes, library and precision alone, so every machine chooses alike.
 """
 
 from math import prod

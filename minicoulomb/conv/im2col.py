@@ -15,20 +15,21 @@ Arguments: x (n, h, w, c), w (kh, kw, c, o), dy (n, u, v, o), stride (sh, sw), p
 """
 
 from minicoulomb.arrays.backend import array_module, on_gpu
+from minicoulomb.arrays.matmul import matmul
 from minicoulomb.conv import im2col_cuda
 
 
 def correlate(x, w, stride, padding):
     """y[n,u,v,o] = sum_{i,j,c} w[i,j,c,o] xpad[n, s u + i, s v + j, c]."""
     cols = im2col(x, w.shape[:2], stride, padding)  # (n, u, v, i, j c)
-    y = cols.reshape(-1, w[..., 0].size) @ w.reshape(-1, w.shape[-1])  # (n u v, o)
+    y = matmul(cols.reshape(-1, w[..., 0].size), w.reshape(-1, w.shape[-1]))  # (n u v, o)
     return y.reshape(*cols.shape[:3], w.shape[-1])
 
 
 def correlate_input(dy, w, stride, padding, size):
     """dx[n, s u + i - top, s v + j - left, c] = sum_{u,v,i,j,o} w[i,j,c,o] dy[n,u,v,o], for x of `size` (h, w)."""
     kh, kw, c_in, c_out = w.shape
-    cols = dy.reshape(-1, c_out) @ w.reshape(-1, c_out).T  # (n u v, i j c)
+    cols = matmul(dy.reshape(-1, c_out), w.reshape(-1, c_out).T)  # (n u v, i j c)
     return col2im(cols.reshape(*dy.shape[:3], kh, kw * c_in), kw, stride, padding, size)
 
 
@@ -36,7 +37,7 @@ def correlate_kernel(x, dy, kernel_size, stride, padding):
     """dw[i,j,c,o] = sum_{n,u,v} xpad[n, s u + i, s v + j, c] dy[n,u,v,o], kernel_size (kh, kw)."""
     c_in, c_out = x.shape[-1], dy.shape[-1]
     cols = im2col(x, kernel_size, stride, padding).reshape(-1, kernel_size[0] * kernel_size[1] * c_in)
-    return (cols.T @ dy.reshape(-1, c_out)).reshape(*kernel_size, c_in, c_out)
+    return matmul(cols.T, dy.reshape(-1, c_out)).reshape(*kernel_size, c_in, c_out)
 
 
 def im2col(x, kernel_size, stride, padding):

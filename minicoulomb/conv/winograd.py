@@ -101,7 +101,7 @@ def correlate_kernel(x, dy, plan, kernel_size, padding, workspace=NoWorkspace):
     x (n, h, w, c), dy (n, u, v, o), kernel_size (kh, kw).
     """
     xp, c, c_out, tiles = array_module(x), x.shape[-1], dy.shape[-1], plan.tiles(dy.shape[1:3])
-    dw = xp.zeros((*kernel_size, c, c_out), x.dtype)
+    dw = (xp.empty if on_gpu(x) else xp.zeros)((*kernel_size, c, c_out), x.dtype)
     numbers = len(plan.points) * max(c_out, plan.phases * c if on_gpu(x) else 0)
     for block in blocks(len(x), prod(tiles) * numbers, x, BLOCK_ELEMENTS):
         dM = _transform_outputs(dy[block], plan, tiles, workspace)  # (a, t, o)
@@ -111,7 +111,7 @@ def correlate_kernel(x, dy, plan, kernel_size, padding, workspace=NoWorkspace):
             dU = workspace.empty("kernel", (len(V), V.shape[2], c_out), x)  # (a, p c, o)
             bands = _bands(plan, V.shape[2] // plan.phases)
             batched_matmul((V[points, :, band].swapaxes(1, 2), dM[points], dU[points, band]) for points, band in bands)
-            _collect_kernel(dU, dw[..., part, :], plan)
+            _collect_kernel(dU, dw[..., part, :], plan, is_first=block.start == 0)
     return dw
 
 
@@ -137,10 +137,10 @@ def transform_kernel(w, plan, out):
     return out
 
 
-def _collect_kernel(dU, dw, plan):
-    """dw += G^T dU, the adjoint."""
+def _collect_kernel(dU, dw, plan, is_first):
+    """dw += G^T dU, the adjoint; on a GPU nothing is in dw yet if `is_first`."""
     if on_gpu(dw):
-        return kernels.collect_kernel(dU, dw, plan)
+        return kernels.collect_kernel(dU, dw, plan, is_first)
     c = dw.shape[2]
 
     def collect(part):

@@ -1,9 +1,9 @@
 """The transforms of winograd.py on a GPU, each in one pass over memory.
 
-A thread has one tile (or one kernel) and one channel. It reads its numbers from x, w or the space of points,
-multiplies them by the small matrix, and writes the results to their place: nothing is padded or gathered in between.
-The matrix is part of the code, number by number, without its zeros. Neighbouring threads have neighbouring channels,
-so all of them read and write neighbouring numbers.
+A thread has one tile (or one kernel), one channel and one phase of the stride. It reads its numbers from x, w or the
+space of points, multiplies them by the small matrix, and writes the results to their place: nothing is padded or
+gathered in between. The matrix is part of the code, number by number, without its zeros. Neighbouring threads have
+neighbouring channels, so all of them read and write neighbouring numbers.
 
     transform_inputs     V = B x          collect_inputs     dx = B^T dV      its adjoint
     transform_outputs    dM = C dy        collect_outputs    y = C^T M
@@ -30,9 +30,8 @@ _IMAGES = "int32 height, int32 width, int32 channels, int32 tiles0, int32 tiles1
 def transform_inputs(x, V, plan, padding, tiles):
     """V (points, tiles, phases * c) of x (n, h, w, c)."""
     n, *sizes = x.shape
-    for group, kernel in zip(plan.groups, _input_transforms(*plan.key)):
-        threads = check_threads(n, *tiles, prod(group.count), sizes[-1])
-        kernel(x, *sizes, *tiles, padding[0][0], padding[1][0], V[0].size, V, size=threads)
+    threads = check_threads(n, plan.phases, *tiles, sizes[-1])
+    _input_transform(*plan.key)(x, *sizes, *tiles, padding[0][0], padding[1][0], V[0].size, V, size=threads)
 
 
 def collect_inputs(dV, dx, plan, padding, tiles):
@@ -40,15 +39,10 @@ def collect_inputs(dV, dx, plan, padding, tiles):
     n, *sizes = dx.shape
     if plan.phases < prod(plan.stride):
         dx[...] = 0  # between the taps of a kernel smaller than its stride
-    for group, kernel in zip(plan.groups, _input_adjoints(*plan.key)):
-        begins = padding[0][0], padding[1][0]
-        blocks = [
-            -(-(h + begin - offset) // (s * m))
-            for h, begin, offset, s, m in zip(sizes, begins, group.offset, plan.stride, plan.tile)
-        ]
-        threads = check_threads(n, *blocks, prod(group.count), sizes[-1])
-        if threads > 0:
-            kernel(dV, *sizes, *tiles, *begins, dV[0].size, *blocks, dx, size=threads)
+    begins = padding[0][0], padding[1][0]
+    blocks = [-(-(h + begin) // (s * m)) for h, begin, s, m in zip(sizes, begins, plan.stride, plan.tile)]
+    threads = check_threads(n, plan.phases, *blocks, sizes[-1])
+    _input_adjoint(*plan.key)(dV, *sizes, *tiles, *begins, dV[0].size, *blocks, dx, size=threads)
 
 
 def transform_outputs(dy, dM, plan, tiles):
@@ -66,62 +60,62 @@ def collect_outputs(M, y, plan, tiles):
 def transform_kernel(w, U, plan):
     """U (points, phases * c, o) of w (kh, kw, c, o)."""
     _, width, c, c_out = w.shape
-    for group, kernel in zip(plan.groups, _kernel_transforms(*plan.key)):
-        kernel(w, width, c, c_out, U[0].size, U, size=check_threads(prod(group.count), c, c_out))
+    _kernel_transform(*plan.key)(w, width, c, c_out, U[0].size, U, size=check_threads(plan.phases, c, c_out))
 
 
-def collect_kernel(dU, dw, plan):
-    """dw (kh, kw, c, o) += G^T dU, dU (points, phases * c, o)."""
+def collect_kernel(dU, dw, plan, is_first):
+    """dw (kh, kw, c, o) += G^T dU, or = where it `is_first`; dU (points, phases * c, o)."""
     _, width, c, c_out = dw.shape
-    for group, kernel in zip(plan.groups, _kernel_adjoints(*plan.key)):
-        kernel(dU, width, c, c_out, dU[0].size, dw, size=check_threads(prod(group.count), c, c_out))
+    threads = check_threads(plan.phases, c, c_out)
+    _kernel_adjoint(*plan.key)(dU, width, c, c_out, dU[0].size, is_first, dw, size=threads)
 
 
 @lru_cache
-def _input_transforms(*key):
+def _input_transform(*key):
     plan = _plan(key)
     s0, s1 = plan.stride
-    return [
-        ElementwiseKernel(
-            f"raw T x, {_IMAGES}",
-            "raw T V",
-            f"""
-            {_thread(("k", "channels"), ("phase", prod(group.count)), ("tx", "tiles1"), ("ty", "tiles0"))}
-            {_first_input(plan, group)}
-            {_point(plan, group, "ty", "tx")}
-            {_load(_number("x", s0 * i, s1 * j) for i, j in np.ndindex(group.inputs))}
-            {_store(group.B, (f"V[{a} * step + at] = {{}};" for a in _range(group.points)))}
-            """,
-            "winograd_transform_inputs",
-        )
-        for group in plan.groups
-    ]
+    of_group = lambda group: (
+        f"""
+        {_first_input(plan, group)}
+        {_point(plan, "ty", "tx")}
+        {_load(_number("x", s0 * i, s1 * j) for i, j in np.ndindex(group.inputs))}
+        {_store(group.B, (f"V[{a} * step + at] = {{}};" for a in _range(group.points)))}
+    """
+    )
+    return ElementwiseKernel(
+        f"raw T x, {_IMAGES}",
+        "raw T V",
+        f"""
+        {_thread(("k", "channels"), ("tx", "tiles1"), ("ty", "tiles0"), ("phase", plan.phases))}
+        {_by_group(plan, of_group)}
+        """,
+        "winograd_transform_inputs",
+    )
 
 
 @lru_cache
-def _input_adjoints(*key):
+def _input_adjoint(*key):
     plan = _plan(key)
     s0, s1 = plan.stride
-    return [
-        ElementwiseKernel(
-            f"raw T dV, {_IMAGES}, int32 blocks0, int32 blocks1",
-            "raw T dx",
-            f"""
-            {_thread(("k", "channels"), ("phase", prod(group.count)), ("tx", "blocks1"), ("ty", "blocks0"))}
+
+    def of_group(group):
+        sums = [(f"sum{i}_{j}", s0 * i, s1 * j) for i, j in np.ndindex(plan.tile)]
+        return f"""
             {_first_input(plan, group)}
-            {_lines(f"T sum{i}_{j} = 0;" for i, j in np.ndindex(plan.tile))}
+            {_lines(f"T {name} = 0;" for name, _, _ in sums)}
             {_lines(_sums_of_tile(plan, group, back) for back in np.ndindex(*_reach(plan, group)))}
-            {
-                _lines(
-                    f"if ({_is_inside(s0 * i, s1 * j)}) {_at('dx', s0 * i, s1 * j)} = sum{i}_{j};"
-                    for i, j in np.ndindex(plan.tile)
-                )
-            }
-            """,
-            "winograd_collect_inputs",
-        )
-        for group in plan.groups
-    ]
+            {_lines(f"if ({_is_inside(i, j)}) {_at('dx', i, j)} = {name};" for name, i, j in sums)}
+        """
+
+    return ElementwiseKernel(
+        f"raw T dV, {_IMAGES}, int32 blocks0, int32 blocks1",
+        "raw T dx",
+        f"""
+        {_thread(("k", "channels"), ("tx", "blocks1"), ("ty", "blocks0"), ("phase", plan.phases))}
+        {_by_group(plan, of_group)}
+        """,
+        "winograd_collect_inputs",
+    )
 
 
 def _reach(plan, group):
@@ -140,7 +134,7 @@ def _sums_of_tile(plan, group, back):
             terms += [f"sum{i}_{j} += T({f!r}) * point{a};" for (i, j), f in factors if f]
     return f"""
             if (ty >= {back[0]} && ty - {back[0]} < tiles0 && tx >= {back[1]} && tx - {back[1]} < tiles1) {{
-              {_point(plan, group, f"ty - {back[0]}", f"tx - {back[1]}")}
+              {_point(plan, f"ty - {back[0]}", f"tx - {back[1]}")}
               {_lines(terms)}
             }}"""
 
@@ -176,39 +170,31 @@ def _output_adjoint(*key):
 
 
 @lru_cache
-def _kernel_transforms(*key):
+def _kernel_transform(*key):
     plan = _plan(key)
-    return [
-        ElementwiseKernel(
-            f"raw T w, {_KERNELS}",
-            "raw T U",
-            f"""
-            {_kernel_thread(group)}
-            {_load(f"w[{place}]" for place in _taps(plan, group))}
-            {_store(group.G, (f"U[{a} * step + at] = {{}};" for a in _range(group.points)))}
-            """,
-            "winograd_transform_kernel",
-        )
-        for group in plan.groups
-    ]
+    of_group = lambda group: (
+        f"""
+        {_first_tap(group)}
+        {_load(f"w[{place}]" for place in _taps(plan, group))}
+        {_store(group.G, (f"U[{a} * step + at] = {{}};" for a in _range(group.points)))}
+    """
+    )
+    code = f"{_kernel_thread(plan)}\n{_by_group(plan, of_group)}"
+    return ElementwiseKernel(f"raw T w, {_KERNELS}", "raw T U", code, "winograd_transform_kernel")
 
 
 @lru_cache
-def _kernel_adjoints(*key):
+def _kernel_adjoint(*key):
     plan = _plan(key)
-    return [
-        ElementwiseKernel(
-            f"raw T dU, {_KERNELS}",
-            "raw T dw",
-            f"""
-            {_kernel_thread(group)}
-            {_load(f"dU[{a} * step + at]" for a in _range(group.points))}
-            {_store(group.G.T, (f"dw[{place}] += {{}};" for place in _taps(plan, group)))}
-            """,
-            "winograd_collect_kernel",
-        )
-        for group in plan.groups
-    ]
+    of_group = lambda group: (
+        f"""
+        {_first_tap(group)}
+        {_load(f"dU[{a} * step + at]" for a in _range(group.points))}
+        {_store(group.G.T, (f"dw[{p}] = {{}} + (is_first ? T(0) : dw[{p}]);" for p in _taps(plan, group)))}
+    """
+    )
+    code = f"{_kernel_thread(plan)}\n{_by_group(plan, of_group)}"
+    return ElementwiseKernel(f"raw T dU, {_KERNELS}, bool is_first", "raw T dw", code, "winograd_collect_kernel")
 
 
 def _plan(key):
@@ -234,14 +220,20 @@ def _first_input(plan, group):
     (o0, o1), count = group.offset, group.count[1]
     length0, length1 = (s * m for s, m in zip(plan.stride, plan.tile))
     return f"""
-            const int row = ty * {length0} + {o0} + phase / {count} - top;
-            const int column = tx * {length1} + {o1} + phase % {count} - left;"""
+            const int row = ty * {length0} + {o0} + (phase - {group.start}) / {count} - top;
+            const int column = tx * {length1} + {o1} + (phase - {group.start}) % {count} - left;"""
 
 
-def _point(plan, group, ty, tx):
+def _by_group(plan, code) -> str:
+    """C++: code(group) for the group of the thread's phase."""
+    ends = (group.start + prod(group.count) for group in plan.groups)
+    return " else ".join(f"if (phase < {end}) {{ {code(group)} }}" for end, group in zip(ends, plan.groups))
+
+
+def _point(plan, ty, tx):
     """C++: the place of the numbers of a tile and this phase, at a point."""
     tile = f"((image * ptrdiff_t(tiles0) + {ty}) * tiles1 + {tx})"
-    return f"const ptrdiff_t at = ({tile} * {plan.phases} + {group.start} + phase) * channels + k;"
+    return f"const ptrdiff_t at = ({tile} * {plan.phases} + phase) * channels + k;"
 
 
 def _output_thread(plan):
@@ -268,13 +260,18 @@ def _number(name, i, j):
 _KERNELS = "int32 width, int32 channels, int32 outputs, int64 step"
 
 
-def _kernel_thread(group):
+def _kernel_thread(plan):
     """A thread has a phase, an input channel k and an output channel o."""
-    (o0, o1), count = group.offset, group.count[1]
     return f"""
-            {_thread(("o", "outputs"), ("k", "channels"))}
-            const int phase = image, tap0 = {o0} + phase / {count}, tap1 = {o1} + phase % {count};
-            const ptrdiff_t at = (({group.start} + phase) * ptrdiff_t(channels) + k) * outputs + o;"""
+        {_thread(("o", "outputs"), ("k", "channels"), ("phase", plan.phases))}
+        const ptrdiff_t at = (phase * ptrdiff_t(channels) + k) * outputs + o;"""
+
+
+def _first_tap(group):
+    """C++: the place in w of the first tap of this phase."""
+    (o0, o1), count = group.offset, group.count[1]
+    phase = f"(phase - {group.start})"
+    return f"const int tap0 = {o0} + {phase} / {count}, tap1 = {o1} + {phase} % {count};"
 
 
 def _taps(plan, group):

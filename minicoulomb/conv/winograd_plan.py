@@ -43,6 +43,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minicoulomb.arrays.backend import on_gpu
+from minicoulomb.conv import cost_cuda
 from minicoulomb.errors import UserError
 
 ALGORITHMS = ("auto", "direct", "winograd")
@@ -192,7 +194,7 @@ def _range(flags) -> slice:
     return slice(where[0], where[-1] + 1)
 
 
-# The cost model counts multiplications of large matrix products and weighs other work against them.
+# The cost model of a host counts multiplications of large matrix products and weighs other work against them.
 MOVE = 20  # a number gathered into a matrix, or added back from one
 SMALL = 2  # a multiplication by one of Winograd's small matrices
 
@@ -224,5 +226,9 @@ def choose(algorithm: str, x, kernel_shape, stride, size) -> Plan | None:
     if algorithm == "direct" or not possible:
         return None
     plan = plan_for(x, kernel_size, stride, size)
+    if algorithm == "winograd":
+        return plan
+    if on_gpu(x):
+        return plan if cost_cuda.winograd_pays(x, kernel_shape, size, plan) else None
     pays = winograd_cost(len(x), kernel_shape, size, plan) < direct_cost(len(x), kernel_shape, size)
-    return plan if pays or algorithm == "winograd" else None
+    return plan if pays else None

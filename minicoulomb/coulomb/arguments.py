@@ -33,7 +33,7 @@ def checked(d, eps, *arrays):
 def checked_kernel(d, eps, dtype) -> tuple[float, Any]:
     """(d, eps) as plain numbers; an eps that lies on a device stays there, and whoever put it there has checked it."""
     if is_array(eps) and on_gpu(eps):
-        return float(d), eps
+        return float(d), eps.astype(dtype, copy=False)
     try:
         d, eps = float(d), float(eps)
     except (TypeError, ValueError):

@@ -174,8 +174,8 @@ def potentials(x: Array, y: Array, d: float, eps: float) -> tuple[Array, Array]:
     """
     d, eps, x, y = checked(d, eps, x, y)
     xp = array_module(x)
-    p = concatenate((x, y))
-    q = concatenate((xp.full(len(x), -1 / len(x), x.dtype), xp.full(len(y), 1 / len(y), y.dtype)))
+    p, q = concatenate((x, y)), xp.full(len(x) + len(y), 1 / len(y), x.dtype)
+    q[: len(x)] = -1 / len(x)
     phi = kernel_sums(p, p, q, d, eps)
     return phi[: len(x)], phi[len(x) :]
 

@@ -9,8 +9,9 @@ with k(a, b) = (r^2 + eps^2)^(-d/2), r = ||a - b||. Points are (n, m), charges q
 `columns` one of the p_j. Where p is a, each pair is evaluated once and counts twice: k(a, b) = k(b, a).
 
 Squared distances come from differences where points have few coordinates or eps = 0, and else from one matrix product,
-|a|^2 + |b|^2 - 2 a.b, always in float64: in float32 that cancellation makes k wrong by 80% at m = 12288, eps = 0.1 and
-nearly coincident points, and collapsed generators produce just such points.
+|a|^2 + |b|^2 - 2 a.b, in float64: in float32 that cancellation makes k wrong by 80% at m = 12288, eps = 0.1 and nearly
+coincident points, and collapsed generators produce just such points. On the host, images in float32 have it in float32,
+but for the pairs which that leaves with fewer than five digits (float32_distances.py).
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ import numpy as np
 from minicoulomb.arrays.backend import array_module, on_gpu
 from minicoulomb.arrays.threads import for_each, go_on
 from minicoulomb.arrays.workspace import NoWorkspace, Workspace
-from minicoulomb.coulomb import pairs_cuda
+from minicoulomb.coulomb import float32_distances, pairs_cuda
 from minicoulomb.coulomb.arguments import is_singular
 
 # Numbers in the differences of all pairs, up to which the plain formulas of formulas.py are as fast.
@@ -44,6 +45,8 @@ def are_many(a, p) -> bool:
 
 def kernel(a, b, d, eps):
     """k(a_i, b_j), (n_a, n_b)."""
+    if on_gpu(a):
+        return pairs_cuda.kernel(a, b, d, eps)
     k, powers = array_module(a).empty((len(a), len(b)), a.dtype), _powers_of(a, b, d, eps)
 
     def fill(_, rows, columns):
@@ -55,28 +58,23 @@ def kernel(a, b, d, eps):
 
 def kernel_sums(a, p, q, d, eps):
     """sum_j q_j k(a_i, p_j), (n_a,)."""
-    if _fused(a):
+    if on_gpu(a):
         return pairs_cuda.kernel_sums(a, p, q, d, eps)
     return _sums(a, p, q, d, eps, _charges)[0]
 
 
 def offset_sums(a, p, q, d, eps):
     """sum_j q_j (a_i - p_j) k(a_i, p_j), (n_a, m)."""
-    if _fused(a):
+    if on_gpu(a):
         return pairs_cuda.offset_sums(a, p, q, d, eps)
     return _sums(a, p, q, d, eps, _offsets)[0]
 
 
 def both_sums(a, p, q, d, eps):
     """(kernel_sums with d, offset_sums with d + 2) in one pass over the pairs."""
-    if _fused(a):
+    if on_gpu(a):
         return kernel_sums(a, p, q, d, eps), offset_sums(a, p, q, d + 2, eps)
     return _sums(a, p, q, d, eps, _charges, _offsets)
-
-
-def _fused(points) -> bool:
-    """Whether pairs_cuda.py computes these sums: points with few coordinates, on a GPU."""
-    return on_gpu(points) and points.shape[1] <= FEW_COORDINATES
 
 
 def _sums(a, p, q, d, eps, *terms):
@@ -154,6 +152,8 @@ def _squared_distances_of(a, b, eps) -> Callable:
     def tile(rows, columns):
         tile_a = a[rows]
         tile_b = tile_a if b is a and columns == rows else b[columns]
+        if float32_distances.applies(a, eps):
+            return float32_distances.squared_distances(tile_a, tile_b, eps, in_float64=_by_products)
         return _by_differences(tile_a, tile_b) if is_singular(eps) else _by_products(tile_a, tile_b)
 
     return tile

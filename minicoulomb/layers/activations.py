@@ -26,7 +26,7 @@ from minicoulomb.layers.layer import Layer
 
 def relu(x: Array) -> Array:
     """max(x, 0)."""
-    return floats(x).maximum(x, 0)
+    return floats(x).clip(x, 0, float("inf"))  # NumPy's maximum with a number takes three times as long
 
 
 def relu_gradient(y: Array, dy: Array) -> Array:
@@ -42,7 +42,7 @@ def leaky_relu(x: Array, slope: float = 0.2) -> Array:
 
 def leaky_relu_gradient(y: Array, dy: Array, slope: float = 0.2) -> Array:
     """dx = dy where y > 0, else slope dy."""
-    return floats(dy, y).multiply(dy, slope + (1 - slope) * (y > 0).astype(dy.dtype))
+    return dy * floats(dy, y).clip((y > 0).astype(dy.dtype), slope, 1)
 
 
 def elu(x: Array) -> Array:

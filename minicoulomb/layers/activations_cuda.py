@@ -8,10 +8,18 @@ from functools import lru_cache
 from minicoulomb.arrays.backend import floats, on_gpu
 from minicoulomb.arrays.cuda import ElementwiseKernel
 
+# C++ that finds a thread's column; a division of 64-bit numbers takes longer than memory.
+COLUMN = "const int column = i < 4294967296 ? unsigned(i) % columns : i % columns;"
+
 
 def applies(array, activation) -> bool:
     """Whether the activation, or None, can be part of a kernel on this array."""
-    return on_gpu(array) and (activation is None or bool(activation.code))
+    return on_gpu(array) and not mixes(activation)
+
+
+def mixes(activation) -> bool:
+    """Whether a number of the activation's output may depend on several of its input; for None, not."""
+    return activation is not None and not activation.code
 
 
 def forward(activation, x):
@@ -24,6 +32,12 @@ def input_gradient(activation, y, dy):
     """dx = f' dy."""
     floats(dy)
     return _kernels(activation)[1](y, dy)
+
+
+def add_bias(activation, y, bias):
+    """f(y + bias), in the place of y, (n, ..., c), which is contiguous; bias (c,)."""
+    floats(y, bias)
+    return _kernels(activation)[2](bias, len(bias), y)
 
 
 def preamble(activation) -> str:
@@ -42,4 +56,11 @@ def _kernels(activation):
     return (
         ElementwiseKernel("T x", "T y", "y = activation(x)", activation.name, code),
         ElementwiseKernel("T y, T dy", "T dx", "dx = activation_gradient(y, dy)", name, code),
+        ElementwiseKernel(
+            "raw T bias, uint32 columns",
+            "T y",
+            f"{COLUMN} y = activation(y + bias[column])",
+            f"bias_{activation.name}",
+            code,
+        ),
     )

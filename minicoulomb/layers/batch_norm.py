@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import minicoulomb.layers.batch_norm_cuda as cuda
 from minicoulomb.arrays.backend import Array, floats, on_gpu
-from minicoulomb.arrays.blocks import column_sums, map_blocks
+from minicoulomb.arrays.blocks import column_sums, map_rows
 from minicoulomb.errors import UserError
 from minicoulomb.layers.activations import Activation
-from minicoulomb.layers.activations_cuda import applies
+from minicoulomb.layers.activations_cuda import applies, mixes
 from minicoulomb.layers.layer import Layer, Parameter, ones, zeros
 
 EPSILON = 1e-5
@@ -34,44 +34,46 @@ def mean_and_variance(x):
         return cuda.mean_and_variance(x)
     (total,) = column_sums(lambda x: (x,), x)
     mean = total / len(x)
-    (total,) = column_sums(lambda x: ((x - mean) ** 2,), x)
+    (total,) = column_sums(lambda x, mean: ((x - mean) ** 2,), x, columns=(mean,))
     return mean, total / len(x)
 
 
-def normalize(x, mean, factor, shift, activation):
-    """y = f((x - mean) factor + shift), (n, c), with factor = scale / std."""
+def normalize(x, mean, inverse_std, scale, shift, activation):
+    """y = f((x - mean) scale / std + shift), (n, c)."""
     if applies(x, activation):
-        return cuda.normalize(x, mean, factor, shift, activation)
+        return cuda.normalize(x, mean, inverse_std, scale, shift, activation)
 
-    def formula(x):
+    def formula(x, mean, factor, shift):
         z = (x - mean) * factor + shift
         return activation.f(z) if activation else z
 
-    return map_blocks(formula, x)
+    return map_rows(formula, x, columns=(mean, inverse_std * scale, shift), apart=mixes(activation))
 
 
-def gradient_sums(x, y, dy, mean, activation):
-    """(sum dz (x - mean), sum dz), (c,) each."""
+def gradient_sums(x, y, dy, mean, inverse_std, activation):
+    """(dscale, dshift) = (sum dz (x - mean) / std, sum dz), (c,) each."""
     if applies(x, activation):
-        return cuda.gradient_sums(x, y, dy, mean, activation)
+        return cuda.gradient_sums(x, y, dy, mean, inverse_std, activation)
 
-    def formula(x, y, dy):
+    def formula(x, y, dy, mean):
         dz = activation.df(y, dy) if activation else dy
         return (x - mean) * dz, dz
 
-    return column_sums(formula, x, y, dy)
+    dscale, dshift = column_sums(formula, x, y, dy, columns=(mean,), apart=mixes(activation))
+    return dscale * inverse_std, dshift
 
 
-def differentiate(x, y, dy, mean, slope, offset, factor, activation):
-    """dx = ((x - mean) slope + dz - offset) factor, (n, c), with slope = -dscale / (std n), offset = dshift / n."""
+def differentiate(x, y, dy, mean, inverse_std, scale, dscale, dshift, activation):
+    """dx = scale / std (dz - dshift / n - (x - mean) dscale / (std n)), (n, c)."""
     if applies(x, activation):
-        return cuda.differentiate(x, y, dy, mean, slope, offset, factor, activation)
+        return cuda.differentiate(x, y, dy, mean, inverse_std, scale, dscale, dshift, activation)
 
-    def formula(x, y, dy):
+    def formula(x, y, dy, mean, slope, offset, factor):
         dz = activation.df(y, dy) if activation else dy
         return ((x - mean) * slope + dz - offset) * factor
 
-    return map_blocks(formula, x, y, dy)
+    columns = mean, inverse_std * dscale / -len(x), dshift / len(x), scale * inverse_std
+    return map_rows(formula, x, y, dy, columns=columns, apart=mixes(activation))
 
 
 class BatchNormResiduals(NamedTuple):
@@ -129,8 +131,8 @@ def batch_norm(
         raise UserError(f"array of shape {x.shape}: the batch is empty; pass at least one sample")
     rows = x.reshape(-1, x.shape[-1])
     mean, variance = mean_and_variance(rows) if statistics is None else statistics
-    inverse_std = 1 / xp.sqrt(variance + float(epsilon))
-    y = normalize(rows, mean, inverse_std * scale, shift, activation).reshape(x.shape)
+    inverse_std = cuda.inverse_std(variance, float(epsilon)) if on_gpu(x) else 1 / xp.sqrt(variance + float(epsilon))
+    y = normalize(rows, mean, inverse_std, scale, shift, activation).reshape(x.shape)
     measured = variance if statistics is None else None
     return y, BatchNormResiduals(x, y if activation else None, mean, inverse_std, scale, measured, activation)
 
@@ -156,8 +158,7 @@ def batch_norm_param_gradient(residuals: BatchNormResiduals, dy: Array) -> tuple
     (array([3.]), array([5.]))
     """
     x, y, dy = _rows(residuals, dy)
-    dscale, dshift = gradient_sums(x, y, dy, residuals.mean, residuals.activation)
-    return dscale * residuals.inverse_std, dshift
+    return gradient_sums(x, y, dy, residuals.mean, residuals.inverse_std, residuals.activation)
 
 
 def batch_norm_input_gradient(residuals: BatchNormResiduals, dy: Array, param_gradient=None) -> Array:
@@ -184,12 +185,12 @@ def batch_norm_input_gradient(residuals: BatchNormResiduals, dy: Array, param_gr
     array([1., 0., 0.])
     """
     x, y, dy_rows = _rows(residuals, dy)
-    slope, offset = 0 * residuals.mean, 0 * residuals.mean
-    if residuals.variance is not None:
+    if residuals.variance is None:
+        dscale = dshift = 0 * residuals.mean
+    else:
         dscale, dshift = param_gradient or batch_norm_param_gradient(residuals, dy)
-        slope, offset = residuals.inverse_std * dscale / -len(x), dshift / len(x)
-    factor = residuals.scale * residuals.inverse_std
-    dx = differentiate(x, y, dy_rows, residuals.mean, slope, offset, factor, residuals.activation)
+    columns = residuals.mean, residuals.inverse_std, residuals.scale, dscale, dshift
+    dx = differentiate(x, y, dy_rows, *columns, residuals.activation)
     return dx.reshape(dy.shape)
 
 

@@ -1,9 +1,10 @@
 """Batch normalization on a GPU, with its activation f, in as few passes over memory as the sums allow.
 
     mean_and_variance    two passes over x
-    normalize            y = f((x - mean) factor + shift)
-    gradient_sums        sum dz (x - mean) and sum dz in one pass, dz = f' dy
-    differentiate        dx = ((x - mean) slope + dz - offset) factor
+    inverse_std          1 / sqrt(variance + epsilon)
+    normalize            y = f((x - mean) scale / std + shift)
+    gradient_sums        sum dz (x - mean) / std and sum dz in one pass, dz = f' dy
+    differentiate        dx = scale / std (dz - dshift / n - (x - mean) dscale / (std n))
 
 x, y and dy are rows (n, c), everything else has the shape (c,); without activation y is not read.
 batch_norm.py has the same in plain operations.
@@ -14,30 +15,35 @@ from typing import NamedTuple
 
 from minicoulomb.arrays.backend import array_module
 from minicoulomb.arrays.cuda import ColumnSums, ElementwiseKernel, column_sums
-from minicoulomb.layers.activations_cuda import preamble
+from minicoulomb.layers.activations_cuda import COLUMN, preamble
 
 
 def mean_and_variance(rows):
     """Mean and variance of each column, in two passes to avoid cancellation when the mean is large."""
     rows = _contiguous(rows)
-    mean = column_sums(rows) / len(rows)
-    return mean, _SQUARES(*rows.shape, rows, mean)[0] / len(rows)
+    total = column_sums(rows)
+    return _MEANS(total, _SQUARES(*rows.shape, rows, total)[0], len(rows))
 
 
-def normalize(x, mean, factor, shift, activation):
-    """f((x - mean) factor + shift)."""
-    return _kernels(activation).normalize(_contiguous(x), mean, factor, shift, len(factor))
+def inverse_std(variance, epsilon):
+    """1 / sqrt(variance + epsilon)."""
+    return _INVERSE_STD(variance, epsilon)
 
 
-def gradient_sums(x, y, dy, mean, activation) -> list:
-    """[sum dz (x - mean), sum dz]."""
-    return _kernels(activation).sums(*x.shape, *map(_contiguous, (x, y, dy)), mean)
+def normalize(x, mean, inverse_std, scale, shift, activation):
+    """f((x - mean) scale / std + shift)."""
+    return _kernels(activation).normalize(_contiguous(x), mean, inverse_std, scale, shift, len(scale))
 
 
-def differentiate(x, y, dy, mean, slope, offset, factor, activation):
-    """((x - mean) slope + dz - offset) factor."""
-    arrays = map(_contiguous, (x, y, dy))
-    return _kernels(activation).differentiate(*arrays, mean, slope, offset, factor, len(factor))
+def gradient_sums(x, y, dy, mean, inverse_std, activation) -> tuple:
+    """(sum dz (x - mean) / std, sum dz)."""
+    return tuple(_kernels(activation).sums(*x.shape, *map(_contiguous, (x, y, dy)), mean, inverse_std))
+
+
+def differentiate(x, y, dy, mean, inverse_std, scale, dscale, dshift, activation):
+    """scale / std (dz - dshift / n - (x - mean) dscale / (std n))."""
+    columns = mean, inverse_std, scale, dscale, dshift
+    return _kernels(activation).differentiate(*map(_contiguous, (x, y, dy)), *columns, 1 / len(x), len(scale))
 
 
 class _Kernels(NamedTuple):
@@ -49,30 +55,30 @@ class _Kernels(NamedTuple):
 @lru_cache
 def _kernels(activation) -> _Kernels:
     code = preamble(activation)
-    # A division of 64-bit numbers takes longer than memory.
-    column = "const int column = i < 4294967296 ? unsigned(i) % columns : i % columns;"
     dz = "activation_gradient(y[at], dy[at])"
     return _Kernels(
         ElementwiseKernel(
-            "T x, raw T mean, raw T factor, raw T shift, uint32 columns",
+            "T x, raw T mean, raw T inverse_std, raw T scale, raw T shift, uint32 columns",
             "T y",
-            f"{column} y = activation((x - mean[column]) * factor[column] + shift[column])",
+            f"{COLUMN} y = activation((x - mean[column]) * (inverse_std[column] * scale[column]) + shift[column])",
             "batch_norm",
             code,
         ),
         ColumnSums(
-            "raw T x, raw T y, raw T dy, raw T mean",
-            [f"(x[at] - mean[column]) * {dz}", dz],
+            "raw T x, raw T y, raw T dy, raw T mean, raw T inverse_std",
+            [f"(x[at] - mean[column]) * inverse_std[column] * {dz}", dz],
             "batch_norm_sums",
             code,
         ),
         ElementwiseKernel(
-            "T x, T y, T dy, raw T mean, raw T slope, raw T offset, raw T factor, uint32 columns",
+            "T x, T y, T dy, raw T mean, raw T inverse_std, raw T scale, raw T dscale, raw T dshift, T inverse_n, "
+            "uint32 columns",
             "T dx",
             f"""
-            {column}
-            const T centred = x - mean[column], dz = activation_gradient(y, dy);
-            dx = (centred * slope[column] + dz - offset[column]) * factor[column];
+            {COLUMN}
+            const T dz = activation_gradient(y, dy), inverse = inverse_std[column];
+            const T slope = inverse * dscale[column] * inverse_n, offset = dshift[column] * inverse_n;
+            dx = (dz - offset - (x - mean[column]) * slope) * (scale[column] * inverse);
             """,
             "batch_norm_input_gradient",
             code,
@@ -80,7 +86,19 @@ def _kernels(activation) -> _Kernels:
     )
 
 
-_SQUARES = ColumnSums("raw T x, raw T mean", ["(x[at] - mean[column]) * (x[at] - mean[column])"], "squares")
+_SQUARES = ColumnSums(
+    "raw T x, raw T total",
+    ["(x[at] - mean) * (x[at] - mean)"],
+    "squares",
+    constants="const T mean = total[column] / T(rows);",
+)
+_MEANS = ElementwiseKernel(
+    "T total, T squares, int64 rows",
+    "T mean, T variance",
+    "mean = total / T(rows); variance = squares / T(rows);",
+    "means",
+)
+_INVERSE_STD = ElementwiseKernel("T variance, T epsilon", "T y", "y = T(1) / sqrt(variance + epsilon)", "inverse_std")
 
 
 def _contiguous(array):

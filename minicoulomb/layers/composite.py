@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from math import prod
 
 from minicoulomb.arguments import check_layers
-from minicoulomb.arrays.backend import floats
+from minicoulomb.arrays.backend import floats, on_gpu
 from minicoulomb.errors import UserError
+from minicoulomb.layers import composite_cuda
 from minicoulomb.layers.layer import Layer
 
 
@@ -43,6 +44,8 @@ class Sequential(Layer):
         return shape
 
     def forward(self, params, x, statistics=None):
+        if on_gpu(x):
+            return composite_cuda.forward(self.children, params, x, statistics)
         residuals = []
         for i, layer in enumerate(self.children):
             x, residual = layer.forward(params[i], x, None if statistics is None else statistics[i])

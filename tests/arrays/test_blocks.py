@@ -5,7 +5,7 @@ import pytest
 import strict_cupy
 
 from minicoulomb.arrays import blocks as module
-from minicoulomb.arrays.blocks import blocks, column_sums, for_each_block, map_blocks, sum_blocks
+from minicoulomb.arrays.blocks import blocks, column_sums, for_each_block, map_blocks, map_rows, sum_blocks
 from minicoulomb.arrays.threads import set_threads
 
 rng = np.random.default_rng(0)
@@ -53,6 +53,22 @@ def test_the_drivers_give_the_function_of_the_whole_arrays(monkeypatch, threads,
     np.testing.assert_array_equal(out, x)
     sums = column_sums(lambda x, y: (x * y, y), x, y)
     np.testing.assert_allclose(sums, [(x * y).sum(axis=0), y.sum(axis=0)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("row", [1, 7, 20, 2**13])
+@pytest.mark.parametrize("n", [1, 6, 96, 101])
+def test_rows_side_by_side_change_nothing(monkeypatch, threads, row, n):
+    """Each number meets that of its column, whether n rows divide by 2 or not; a function of whole rows has these."""
+    for name, value in (("ROW", row), ("BLOCK", 50)):
+        monkeypatch.setattr(module, name, value)
+    u, v, column = x[:n], y[:n], y[0]
+    np.testing.assert_array_equal(map_rows(lambda u, v, m: (u - m) * v, u, v, columns=(column,)), (u - column) * v)
+    sums = column_sums(lambda u, v, m: ((u - m) * v, v), u, v, columns=(column,))
+    np.testing.assert_allclose(sums, [((u - column) * v).sum(axis=0), v.sum(axis=0)], rtol=1e-12)
+    mixed = lambda u, m: u / u.sum(axis=1, keepdims=True) * m
+    np.testing.assert_array_equal(map_rows(mixed, u, columns=(column,), apart=True), mixed(u, column))
+    (sums,) = column_sums(lambda u, m: (mixed(u, m),), u, columns=(column,), apart=True)
+    np.testing.assert_allclose(sums, mixed(u, column).sum(axis=0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("most", [None, 1, 3, 1000])

@@ -1,6 +1,8 @@
 """Matrix products on the host, and on a GPU by cuBLAS's own functions (the stand-in's, which are real C functions)."""
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,10 +106,15 @@ def test_sizes_beyond_cublas_are_refused_not_cut_to_32_bits(monkeypatch):
 # The library
 
 
+def library():
+    """What matmul.py opens; without a compiler the test skips."""
+    xp.cuda.cublas.load_library()
+    return products._library(xp.cuda)[0]
+
+
 def test_cublas_is_the_library_that_is_loaded_already():
+    assert library()._handle == xp.cuda.cublas.load_library()._handle
     assert why_no_capture(xp) is None
-    library, _ = products._library(xp.cuda)
-    assert library._handle == xp.cuda.cublas.load_library()._handle
     with xp.recorded() as waits:
         matmul(xp.ones((2, 3)), xp.ones((3, 2)))
     assert [name for name, _ in waits.launches].count("cublasGemmStridedBatchedEx") == 1
@@ -115,11 +122,10 @@ def test_cublas_is_the_library_that_is_loaded_already():
 
 def test_addresses_and_sizes_reach_cublas_whole():
     """ctypes cuts an int to 32 bits where no type is declared. The stand-in's own declarations are NVIDIA's."""
-    library, _ = products._library(xp.cuda)
     for name, (_, types) in xp.cuda.cublas._FUNCTIONS.items():
-        assert getattr(library, name).argtypes == types
-        assert getattr(library, name).restype is ctypes.c_int
-    handle = products._handle_on_stream(xp.cuda, library)
+        assert getattr(library(), name).argtypes == types
+        assert getattr(library(), name).restype is ctypes.c_int
+    handle = products._handle_on_stream(xp.cuda, library())
     assert min(handle.value, xp.cuda.cublas._handles[handle.value].workspace[0]) > 2**32
 
 
@@ -147,24 +153,53 @@ def test_a_product_is_work_of_the_current_stream_with_a_workspace_of_that_stream
     stream = cuda.Stream.null if name == "null" else cuda.Stream(non_blocking=True)
     with stream:
         matmul(xp.ones((2, 3)), xp.ones((3, 2)))
-        handle = products._handle_on_stream(cuda, products._library(cuda)[0])
+        handle = products._handle_on_stream(cuda, library())
     used = cuda.cublas._handles[handle.value]
-    assert used.stream is stream
+    assert used.stream == stream.ptr
     with cuda.Stream(non_blocking=True) as other:
         matmul(xp.ones((2, 3)), xp.ones((3, 2)))
-        assert used.stream is other
-        assert used.workspace[0] != products._workspace(cuda, *_place(cuda), stream.ptr).ptr
+        assert used.stream == other.ptr
+        assert used.workspace[0] != products._workspace(cuda, 0, stream).ptr
 
 
-def _place(cuda):
-    return products.get_ident(), cuda.runtime.getDevice()
+def test_the_workspace_of_a_stream_that_ended_is_the_next_streams():
+    def workspace():
+        with xp.cuda.Stream(non_blocking=True) as stream:
+            matmul(xp.ones((2, 3)), xp.ones((3, 2)))
+            return products._workspace(xp.cuda, 0, stream).ptr
+
+    assert workspace() == workspace()
+    with xp.cuda.Stream(non_blocking=True):
+        assert workspace() not in [memory.ptr for memory in products._workspaces.values()]
 
 
 @pytest.mark.parametrize(("tf32", "precision"), [("0", 68), ("1", 77)])
 def test_tf32_is_asked_for_in_float32_alone(monkeypatch, tf32, precision):
     monkeypatch.setenv("CUPY_TF32", tf32)
     asked = []
-    monkeypatch.setattr(xp.cuda.cublas, "_product", lambda name, stream, *arguments: asked.append(arguments[-2]))
+    monkeypatch.setattr(
+        xp.cuda.cublas, "_product", lambda name, stream, workspace, *arguments: asked.append(arguments[-2])
+    )
     for dtype in (np.float32, np.float64):
         matmul(xp.ones((2, 3), dtype), xp.ones((3, 2), dtype))
     assert asked == [precision, 70]
+
+
+@pytest.mark.parametrize(
+    ("system", "version", "name"),
+    [("posix", 120_903, "libcublas.so.12"), ("posix", 130_100, "libcublas.so.13"), ("nt", 130_100, "cublas64_13.dll")],
+)
+def test_the_library_has_the_name_of_its_system_and_version(monkeypatch, system, version, name):
+    asked = []
+    monkeypatch.setattr(products, "os", SimpleNamespace(name=system))
+    monkeypatch.setattr(products.ctypes, "CDLL", lambda name: asked.append(name) or xp.cuda.cublas.load_library())
+    cublas = SimpleNamespace(getVersion=lambda handle: version)
+    products._library.__wrapped__(SimpleNamespace(cublas=cublas, Device=xp.cuda.Device))
+    assert asked == [name]
+
+
+def test_threads_have_handles_of_their_own():
+    """A thread that sets another stream must not send the products of this one there."""
+    handle = lambda: products._handle_on_stream(xp.cuda, library()).value
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(handle).result() != handle() == handle()

@@ -51,6 +51,15 @@ def test_progress_is_told_after_each_part_within_the_context_alone(threads, n):
     assert counts == [(done, 4, current_thread()) for done in (1, 2, 3, 4)]
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_part_may_have_parts(threads, n):
+    """All threads are busy with the outer parts then, and none is left to wait for."""
+    threads(n)
+    done = []
+    for_each(lambda i: for_each(lambda j: done.append((i, j)), range(3)), range(8))
+    assert sorted(done) == [(i, j) for i in range(8) for j in range(3)]
+
+
 def test_parts_end_when_nobody_waits_for_them(threads):
     """After Ctrl-C the process ends when its threads do."""
     threads(2)

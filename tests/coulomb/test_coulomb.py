@@ -14,6 +14,7 @@ from minicoulomb.arrays.threads import set_threads
 from minicoulomb.coulomb import (
     energy,
     field,
+    float32_distances,
     formulas,
     mean_kernel,
     mean_self_kernel,
@@ -269,6 +270,82 @@ def test_single_precision_keeps_five_digits_between_nearly_coincident_images(apa
     u, du = mean_kernel(a, b, d, eps)
     np.testing.assert_allclose(u, defining_kernel(exact_a, exact_b, d, eps).mean(axis=1), rtol=1e-5)
     assert_agree(du, defining_field(exact_a, exact_b, exact_b + 1e30, d, eps), bound=1e-5)
+
+
+def images(kind, n, m):
+    """Images in float32 whose float32 product cancels little, or much."""
+    rng = np.random.default_rng(m)
+    noise = rng.standard_normal((n, m))
+    return {
+        "noise": noise,
+        "offset": 100 + noise,
+        "sums without a change of sign": noise.cumsum(axis=1) / np.sqrt(m),
+        "a generator collapsed onto a point": np.where(np.arange(n)[:, None] < n // 2, 0.3 + 1e-4 * noise, noise),
+        "on three points": rng.uniform(-1, 1, (3, m))[rng.integers(0, 3, n)] + 1e-3 * noise,
+        "some alike": noise[rng.integers(0, n - n // 8, n)],
+        "two sizes": noise * np.where(np.arange(n)[:, None] < n // 2, 1e-2, 10),
+    }[kind].astype(np.float32)
+
+
+KINDS = ["noise", "offset", "sums without a change of sign", "a generator collapsed onto a point", "on three points"]
+KINDS += ["some alike", "two sizes"]
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("m", [512, 1000])
+@pytest.mark.parametrize("block", [20, 64])
+def test_a_float32_product_of_images_keeps_five_digits(monkeypatch, kind, m, block):
+    for name, value in (("BLOCK", block), ("COORDINATES", 600)):
+        monkeypatch.setattr(float32_distances, name, value)
+    a = images(kind, 50, m)
+    for b in (a, a[:, ::-1].copy(), np.concatenate((a[10:40], images("noise", 5, m)))):
+        exact = defining_kernel(*(points.astype(np.float64) for points in (a, b)), 2, 0.1)
+        np.testing.assert_allclose(pairs.kernel(a, b, 2, 0.1), exact, rtol=1e-5)
+
+
+@pytest.mark.host
+def test_images_that_are_all_near_cost_no_float32_product(monkeypatch):
+    """Of a collapsed generator: a few of its points tell."""
+    products, by_product = [], float32_distances._by_product
+    record = lambda a, b, eps: (products.append(len(a)), by_product(a, b, eps))[1]
+    monkeypatch.setattr(float32_distances, "_by_product", record)
+    for kind, expected in (("on three points", [4]), ("noise", [4, 64]), ("some alike", [4, 64])):
+        a = images(kind, 64, 600)
+        pairs.kernel(a, a, 2, 0.1)
+        assert products == expected, kind
+        products.clear()
+
+
+@pytest.mark.host
+def test_images_beyond_the_range_of_float32_products_are_far_away():
+    """A diverging generator's: as in float64, k is 0 there; and what is not a number makes no number."""
+    a = images("noise", 30, 600)
+    a[3] *= 1e25
+    with np.errstate(over="ignore", invalid="ignore"):
+        k = pairs.kernel(a, a, 1, 1.0)
+        assert (np.delete(k[3], 3) < 1e-20).all()
+        a[3, 5] = np.nan
+        k = pairs.kernel(a, a, 1, 1.0)
+    assert np.isnan(k[3]).all()
+    assert np.isnan(k[:, 3]).all()
+    assert np.isfinite(np.delete(np.delete(k, 3, axis=0), 3, axis=1)).all()
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("tile", [30, 512])
+def test_threads_change_nothing_of_images(monkeypatch, tile):
+    for module, name, value in ((pairs, "TILE", tile), (float32_distances, "BLOCK", 16)):
+        monkeypatch.setattr(module, name, value)
+    a, b = images("noise", 100, 600), images("some alike", 70, 600)
+    run = lambda: (*potentials(a, b, 1, 0.5), pairs.kernel(a, b, 1, 0.5), *mean_kernel(a, b, 1, 0.5))
+    alone = run()
+    set_threads(3)
+    try:
+        for ours, theirs in zip(run(), alone):
+            np.testing.assert_array_equal(ours, theirs)
+    finally:
+        set_threads(1)
 
 
 @pytest.mark.parametrize("m", [1, 2, 4])

@@ -39,6 +39,7 @@ HOST = {
     "fid/torch_file": "files hold host arrays",
     "fid/weights": "files hold host arrays",
     "fid/statistics": "sums features on the host",
+    "coulomb/float32_distances": "takes host arrays alone",
     "conv/winograd_plan": "a plan's matrices are made on the host, once",
     "layers/layer": "initial values are drawn on the host",
     "arguments": "looks at types and shapes, and at the addresses of host arrays",
@@ -72,9 +73,6 @@ EXCEPTIONS = {
     ("fid/compare", "arange"): "numbers of a data set's rows",
     ("arrays/matmul", "matmul"): "in the branch of host arrays",
     ("arrays/matmul", "promote_types"): "of dtypes",
-    ("arrays/matmul", "ones"): "cuBLAS reads its factors on the host",
-    ("arrays/matmul", "zeros_like"): "cuBLAS reads its factors on the host",
-    ("arrays/matmul", "ctypes"): "cuBLAS reads its factors on the host",
     ("conv/winograd_cuda", "ndenumerate"): "of a plan's matrices, which are the host's",
     **{
         ("particles", name): "of energies that were read, and of step numbers"
@@ -82,6 +80,8 @@ EXCEPTIONS = {
     },
     ("arrays/upload", "frombuffer"): "pinned memory is the host's",
     ("arrays/upload", "copyto"): "pinned memory is the host's",
+    **{("diagnostics", name): "in the branch of host arrays" for name in ("isfinite", "array")},
+    ("schedules", "array"): "numbers of a schedule, made on the host",
     ("network", "empty"): "initial parameters are laid out on the host",
     ("training/sampling", "concatenate"): "of samples that to_host returned",
     **{("pictures/field_picture", name): "of what to_host returned" for name in ("abs", "linalg", "quantile")},

@@ -27,19 +27,42 @@ from conv_cases import arrays, few, our_sums, seeds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.workloads import WORKLOADS
 from minicoulomb.arrays.backend import Backend, on_gpu, open_backend, to_host
 from minicoulomb.arrays.cuda import column_sums
 from minicoulomb.arrays.upload import Upload
+from minicoulomb.arrays.vectors import concatenate
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.cli import common
 from minicoulomb.config import Config
 from minicoulomb.conv import im2col
-from minicoulomb.coulomb import energy, field, mean_kernel, mean_self_kernel, plummer_kernel, potential, potentials
+from minicoulomb.coulomb import (
+    energy,
+    field,
+    mean_kernel,
+    mean_self_kernel,
+    pairs_cuda,
+    plummer_kernel,
+    potential,
+    potentials,
+)
 from minicoulomb.data.digits import digits
 from minicoulomb.diagnostics import Diverged, diagnostics
 from minicoulomb.errors import UserError
 from minicoulomb.gan import Batch, State, generate, gradients
-from minicoulomb.layers import BatchNorm, LeakyReLU
+from minicoulomb.layers import (
+    ELU,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Residual,
+    Sequential,
+    Softmax,
+    Tanh,
+)
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
 from minicoulomb.optim import adam, adam_rates, update_average
@@ -165,6 +188,40 @@ def test_an_image_with_more_numbers_than_32_bits_count_is_refused():
         im2col.im2col(x, (1, 1), (1, 1), ((0, 0), (0, 0)))
 
 
+def test_more_points_than_32_bits_count_are_refused():
+    points = strict_cupy.broadcast_to(strict_cupy.zeros((1, 2), np.float32), (2**31, 2))
+    few = strict_cupy.zeros((3, 2), np.float32)
+    for a, p in ((points, few), (few, points)):
+        with pytest.raises(UserError, match="must have less than 2\\^31 numbers on a GPU"):
+            pairs_cuda.kernel_sums(a, p, strict_cupy.zeros(3, np.float32), 2.0, 1.0)
+
+
+FOLLOWED = {
+    "linear": ([Linear(5, 4), Tanh(2.0, 0.5), Linear(4, 3), ELU()], (5,)),
+    "conv": ([Conv(3, 4, 3, padding=1), LeakyReLU(), ConvTranspose(4, 2, 4, stride=2), ReLU()], (6, 5, 3)),
+    "sequence": ([Conv(3, 4, (3,), algorithm="direct"), ReLU()], (7, 3)),
+    "nested": ([Sequential(Linear(5, 4), ReLU()), Residual(Linear(4, 4), Tanh()), Linear(4, 5), Softmax()], (5,)),
+    "no bias": ([Conv(3, 4, 3, bias=False), Tanh(), LeakyReLU()], (6, 5, 3)),
+}
+
+
+@pytest.mark.parametrize(("layers", "shape"), FOLLOWED.values(), ids=FOLLOWED)
+def test_a_bias_and_the_activation_behind_it_are_one_kernel(device, layers, shape):
+    network, rng = Network(layers, shape), np.random.default_rng(0)
+    theta, x = rng.standard_normal(network.size), rng.standard_normal((6, *shape))
+
+    def compute(theta, x):
+        y, residuals = network.forward(theta, x)
+        return y, *network.gradients(residuals, y)
+
+    with strict_cupy.recorded() as calls:
+        ours = compute(*on(device, theta, x))
+    agree_all(ours, compute(theta, x), 1e-12)
+    alone = {f"minicoulomb_{name}" for name in ("relu", "elu", "leaky_relu", "tanh")}
+    alone = [name for name, _ in calls.launches if name in alone]
+    assert len(alone) == 2 * (layers is FOLLOWED["no bias"][0] and bool(calls.launches))
+
+
 @pytest.mark.parametrize("shape", [(200, 7), (3, 5, 7, 130), (16, 32, 32, 33), (20_000, 3), (2, 2)])
 @pytest.mark.parametrize("activation", [None, LeakyReLU()])
 def test_batch_normalization_sums_any_number_of_rows(device, shape, activation):
@@ -196,6 +253,21 @@ def test_sums_over_many_rows_have_the_rounding_error_of_short_runs(device):
     """One number after the other, these would be off by 1e-3."""
     x = np.full((2**17, 40), 0.1, np.float32)
     agree_all([column_sums(device.to_device(x))], [x.astype(np.float64).sum(axis=0).astype(np.float32)], 2e-5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 31, 32, 33, 70])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_are_joined_as_on_the_host(device, count, dtype):
+    """As many as a kernel takes, one more, empty ones, and views that are not contiguous."""
+    rng = np.random.default_rng(count)
+    arrays = [rng.standard_normal((3 * k % 8, 5, 2)).astype(dtype)[:, ::-2] for k in range(1, count + 1)]
+    on_device = [device.to_device(np.repeat(array, 2, axis=1))[:, ::2] for array in arrays]
+    with strict_cupy.recorded() as waits:
+        joined = concatenate(on_device)
+    np.testing.assert_array_equal(to_host(joined), np.concatenate(arrays))
+    assert (waits, waits.uploads) == ([], [])
+    kernels = [name for name, _ in waits.launches if name == "minicoulomb_concatenate"]
+    assert len(kernels) == -(-count // 32) or not waits.launches  # CuPy's own are not recorded
 
 
 @drawn
@@ -370,6 +442,30 @@ def test_a_step_waits_for_the_device_nowhere(models, options):
             own = batches[number * case.config.algorithm.d_steps :][: case.config.algorithm.d_steps]
             take_step(case.G, case.D, state, own, case.config, workspace=workspace)
         assert (waits, waits.uploads) == ([], [])
+
+
+# Kernels of a step, as CuPy and cuBLAS are called; a product may take a second one. Widths and batches change nothing,
+# but that sums of more than 512 rows take two: 6 more for all images of dcgan.
+KERNELS = {
+    ("grid", "auto"): 85,
+    ("dcgan-32-b128", "direct"): 205,
+    ("dcgan-32-b128", "winograd"): 266,
+    ("my-64-b128", "direct"): 250,
+    ("my-64-b128", "winograd"): 426,
+}
+
+
+@pytest.mark.parametrize(("name", "convolution"), KERNELS)
+def test_a_step_takes_few_kernels(name, convolution):
+    workload, device = WORKLOADS[name](), strict_cupy.backend()
+    few = {"g_width": 2, "d_width": 2} if "-" in name else {}
+    config = workload.config.replace(batch_size=8 if few else 128, convolution=convolution, **few)
+    workload = workload._replace(config=config)
+    G, D = workload.networks()
+    state, batch = fresh_state(G, D, config, device.xp), workload.batch(np.random.default_rng(0), device)
+    with strict_cupy.recorded() as waits:
+        take_step(G, D, state, [batch], config)
+    assert len(waits.launches) <= KERNELS[name, convolution]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -16,6 +16,7 @@ from test_device import MODELS, OPTIONS, agree_all, arrays_of, assert_states_agr
 
 from benchmarks.workloads import WORKLOADS
 from minicoulomb.arrays.backend import Backend, compute_capability, open_backend, to_host
+from minicoulomb.arrays.matmul import batched_matmul, matmul, why_no_capture
 from minicoulomb.arrays.upload import Upload
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.config import Config
@@ -237,6 +238,72 @@ def test_tf32_rounds_factors_where_it_is_asked_for_and_nowhere_else(tf32):
             error = np.linalg.norm(single - exact) / np.linalg.norm(exact)
             assert least <= error <= most, (algorithm, on)
             assert_agree(double, exact)
+
+
+# Products by cuBLAS, and their capture
+
+
+def views(xp, rng, dtype):
+    """Operands as cuBLAS reads them (rows, columns, rows apart), and one that is copied for it."""
+    draw = lambda *shape: xp.asarray(rng.standard_normal(shape), dtype)
+    left = draw(60, 500), draw(500, 60).T, draw(60, 700)[:, :500], draw(120, 1000)[::2, ::2], draw(500)
+    right = draw(500, 40), draw(40, 500).T, draw(500, 70)[:, 3:43], draw(500, 3)[:, 1], draw(500, 1)
+    return [(a, b) for a in left for b in right]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_are_the_hosts_whatever_the_strides(gpu, dtype):
+    for a, b in views(gpu.xp, np.random.default_rng(0), dtype):
+        expected = to_host(a).astype(np.float64) @ to_host(b)
+        ours = matmul(a, b)
+        assert (ours.shape, ours.dtype) == (np.shape(expected), dtype)
+        assert_agree(to_host(ours), expected, 1e-5 if dtype == "float32" else 1e-12)
+    mixed = matmul(gpu.xp.ones((2, 3), "float32"), gpu.xp.ones((3, 4)))
+    assert (mixed.dtype, float(mixed.sum())) == (np.float64, 24)
+
+
+def test_products_without_rows_columns_or_terms(gpu):
+    empty = gpu.xp.empty
+    for a, b in (((0, 3), (3, 2)), ((2, 3), (3, 0)), ((2, 0), (0, 3)), ((0,), (0,)), ((0,), (0, 4)), ((0, 2), (2,))):
+        product = to_host(matmul(empty(a), empty(b)))
+        np.testing.assert_array_equal(product, np.zeros(a) @ np.zeros(b))
+
+
+@pytest.mark.parametrize(("dtype", "on"), [("float32", False), ("float32", True), ("float64", False)])
+def test_captured_products_are_the_eager_ones_to_the_last_bit(tf32, dtype, on):
+    """While another stream computes products too, with a workspace of its own."""
+    gpu = tf32(on)
+    xp, cuda, rng = gpu.xp, gpu.xp.cuda, np.random.default_rng(0)
+    assert why_no_capture(xp) is None
+    pool, stream = cuda.MemoryPool(), cuda.Stream(non_blocking=True)
+    with stream, cuda.using_allocator(pool.malloc):
+        operands = views(xp, rng, dtype)
+        # Few rows and columns and many terms: cuBLAS splits such a sum, and adds up in the workspace.
+        operands += [(xp.asarray(rng.standard_normal((32, 100_000)), dtype), xp.ones((100_000, 16), dtype))]
+        batch = [xp.asarray(rng.standard_normal((36, 64, 64)), dtype) for _ in range(3)]
+        step = lambda: [matmul(a, b) for a, b in operands] + [batched_matmul([batch]), batch[2]][1:]
+        expected = [to_host(product) for product in step()]
+        stream.begin_capture(cuda.runtime.streamCaptureModeRelaxed)
+        products = step()
+        graph = stream.end_capture()
+    batch[2][...] = 0
+    elsewhere = xp.ones((32, 100_000), dtype), xp.ones((100_000, 16), dtype)
+    gpu.synchronize()
+    for _ in range(20):
+        graph.launch(stream)
+        beside = matmul(*elsewhere)
+        stream.synchronize()
+        for product, before in zip(products, expected, strict=True):
+            np.testing.assert_array_equal(to_host(product), before)
+        assert to_host(beside).min() == to_host(beside).max() == 100_000
+
+
+def test_tf32_rounds_the_factors_of_a_product(tf32):
+    a, b = np.random.default_rng(0).standard_normal((2, 256, 256))
+    for on, least, most in ((False, 0, 1e-6), (True, 1e-4, 1e-3)):
+        gpu = tf32(on)
+        ours = to_host(matmul(gpu.to_device(a, "float32"), gpu.to_device(b, "float32")))
+        assert least <= np.linalg.norm(ours - a @ b) / np.linalg.norm(a @ b) <= most
 
 
 # The command

@@ -139,7 +139,7 @@ def test_a_run_that_diverges_keeps_the_last_good_state_and_names_what_is_not_fin
             steps(data).read()
             checkpoint.state.step += 1
         good = arrays_of(checkpoint)
-        data.draw = lambda rng, n: np.full((n, 2), 1e300)
+        data.draw = lambda rng, n: np.full((n, 2), np.nan)
         bad = [steps(data), steps(data)]
         for metrics in bad:
             with pytest.raises(Diverged):

@@ -7,8 +7,9 @@
 It computes with NumPy on the CPU and refuses what a GPU would do slowly, by luck or not at all: numbers that move
 between host and device unasked, NumPy's scalars and arrays among device arrays, writes to elements that overlap, memory
 that nobody has written (it holds NaN), names and keywords that CuPy has not. Kernels are CUDA C++ that the host's
-compiler compiles; products are cuBLAS's on raw addresses; asynchronous copies happen as late as they may. Where CuPy
-is more generous than the project's rules (a NumPy scalar times an array), the rules hold.
+compiler compiles; products are cuBLAS's on raw addresses, also by ctypes; asynchronous copies happen as late as they
+may; a captured stream's work runs when its graph is launched, on the memory that it was captured with (capture.py).
+Where CuPy is more generous than the project's rules (a NumPy scalar times an array), the rules hold.
 """
 
 # ruff: noqa: F401

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from strict_cupy import memory, record
+from strict_cupy import capture, memory, record
 from strict_cupy.cuda import Device, is_pinned
-from strict_cupy.streams import later, launch
+from strict_cupy.streams import later, run, wait
 
 
 class Flags(NamedTuple):
@@ -73,12 +73,11 @@ class ndarray:
 
     def get(self, stream=None, order="C", out=None, blocking=True):
         """The numbers on the host. Into pinned memory, with blocking=False, they arrive when somebody waits."""
-        launch("get", stream)
         if blocking:
-            record.waits("get")
+            wait("get", stream)
             source = self._a.copy(order=order)
         else:
-            source = self._a.copy()
+            source = run("get", np.copy, self._a, stream=stream)
         if out is None:
             return source
         if not isinstance(out, np.ndarray) or out.dtype != self.dtype or out.shape != self.shape:
@@ -90,8 +89,7 @@ class ndarray:
         return out
 
     def _numbers(self, name):
-        launch(name)
-        record.waits(name)
+        wait(name)
         return self._a
 
     item = lambda self: self._numbers("item").item()
@@ -136,8 +134,7 @@ class ndarray:
         array = shaped(self._a)
         if np.may_share_memory(self._buffer, array) or not array.size:
             return self._view(array)
-        launch(name)
-        return wrap(shaped(self._a))
+        return produce(name, shaped, self._a)
 
     def reshape(self, *shape, order="C", copy=None):
         shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
@@ -156,8 +153,7 @@ class ndarray:
         return self._view(self._a.view() if dtype is None else self._a.view(dtype))
 
     def copy(self, order="C"):
-        launch("copy")
-        return wrap(self._a.copy(order=order), keep_order=True)
+        return produce("copy", lambda a: a.copy(order=order), self._a, keep_order=True)
 
     __copy__ = lambda self: self.copy()
     __deepcopy__ = lambda self, memo: self.copy()
@@ -167,9 +163,7 @@ class ndarray:
             raise TypeError("astype: CuPy supports neither casting nor subok")
         if not copy and self.dtype == np.dtype(dtype):
             return self
-        launch("astype")
-        with np.errstate(all="ignore"):
-            return wrap(self._a.astype(dtype, order=order), keep_order=True)
+        return produce("astype", lambda a: a.astype(dtype, order=order), self._a, keep_order=True)
 
     def fill(self, value):
         self[...] = value
@@ -187,26 +181,26 @@ class ndarray:
             return self._view(self._a[key])
         if kind == "mask":
             record.waits("x[mask]")
-        launch("take")
-        return wrap(self._a[key])
+        zeros = [np.zeros_like(part) if isinstance(part, np.ndarray) else part for part in key]
+        return produce("take", lambda a, *key: a[key], self._a, *key, trial=(self._a, *zeros))
 
     def __setitem__(self, key, value):
         """CuPy counts the true elements of a mask on the host, whatever is assigned to them."""
         key, kind = _index(key)
         value = operand(value)
-        launch("copy")
         if kind == "mask":
             record.waits("x[mask] = ")
-        elif kind == "integers":
-            places = np.arange(self.size).reshape(self.shape)[key]
-            if len(np.unique(places)) < places.size:
-                raise ValueError("assignment through an index with duplicates: on a GPU the last one is any of them")
-        else:
+        elif kind == "basic":
             memory.check_target(self._a[key])
             if isinstance(value, np.ndarray):
                 memory.check_apart(self._a[key], value, "assignment")
-        with np.errstate(all="ignore"):
-            self._a[key] = value
+        run(
+            "copy",
+            _assign if kind == "integers" else lambda a, value, *key: a.__setitem__(key, value),
+            self._a,
+            value,
+            *key,
+        )
 
     # Arithmetic
 
@@ -251,6 +245,29 @@ class ndarray:
 
     def nonzero(self):
         return tuple(wrap(indices) for indices in np.nonzero(self._numbers("nonzero")))
+
+
+def _assign(a, value, *key):
+    """Through an index of integers, which must differ."""
+    places = np.arange(a.size).reshape(a.shape)[key]
+    if len(np.unique(places)) < places.size:
+        raise ValueError("assignment through an index with duplicates: on a GPU the last one is any of them")
+    a[key] = value
+
+
+def produce(name, function, *operands, keep_order=False, trial=None) -> ndarray:
+    """A kernel whose result, function(*operands), is a new array.
+
+    In capture the result is garbage until a launch; it has the shape and dtype of function(*trial).
+    """
+    if not capture.active():
+        return wrap(run(name, function, *operands), keep_order=keep_order)
+    with np.errstate(all="ignore"):
+        like = np.asarray(function(*(trial or operands)))
+    by_columns = keep_order and like.flags.f_contiguous and not like.flags.c_contiguous
+    result = ndarray(like.shape, like.dtype, order="F" if by_columns else "C")
+    run(name, lambda target, *operands: np.copyto(target, function(*operands)), result._a, *operands)
+    return result
 
 
 def wrap(array, buffer=None, keep_order=False) -> ndarray:
@@ -298,20 +315,22 @@ def _target(out):
 
 def elementwise(function, *operands, out=None, dtype=None, casting="same_kind"):
     """A NumPy ufunc. Operands that overlap `out` are copied first, as CuPy does."""
-    values, target = [operand(value) for value in operands], _target(out)
-    launch(function.__name__)
-    with np.errstate(all="ignore"):
-        result = function(*values, out=target, dtype=dtype, casting=casting)
-    return wrap(result) if out is None else out
+    values, name = [operand(value) for value in operands], function.__name__
+    if out is None:
+        return produce(name, lambda *values: function(*values, dtype=dtype, casting=casting), *values)
+    compute = lambda target, *values: function(*values, out=target, dtype=dtype, casting=casting)
+    run(name, compute, _target(out), *values)
+    return out
 
 
 def reduction(function, a, axis, out, keepdims, **options):
     """A NumPy reduction; the result has axes or none, but is never a NumPy scalar."""
-    value, target = device_array(a), _target(out)
-    launch(function.__name__)
-    with np.errstate(all="ignore"):
-        result = function(value, axis=axis, out=target, keepdims=keepdims, **options)
-    return wrap(result) if out is None else out
+    value, name = device_array(a), function.__name__
+    if out is None:
+        return produce(name, lambda value: function(value, axis=axis, keepdims=keepdims, **options), value)
+    compute = lambda target, value: function(value, axis=axis, out=target, keepdims=keepdims, **options)
+    run(name, compute, _target(out), value)
+    return out
 
 
 def contract(function, a, b, out=None):
@@ -323,9 +342,8 @@ def contract(function, a, b, out=None):
         and not (out.flags.c_contiguous and out.dtype == np.promote_types(a.dtype, b.dtype))
     ):
         raise ValueError("dot: out must be C-contiguous and of the result's dtype")
-    launch(function.__name__)
-    with np.errstate(all="ignore"):
-        result = function(*values, out=target)
+    capture.refuse_cublas()
+    result = run(function.__name__, lambda *values: function(*values, out=target), *values)
     return wrap(result) if out is None else out
 
 

@@ -14,9 +14,9 @@ from functools import cache
 
 import numpy as np
 
-from strict_cupy import compiler, memory
+from strict_cupy import capture, compiler, memory
 from strict_cupy.runtime import CUDA_R_32F, CUDA_R_64F
-from strict_cupy.streams import Stream, launch, stream_at
+from strict_cupy.streams import Stream, run, stream_at
 
 CUBLAS_OP_N, CUBLAS_OP_T = 0, 1
 CUBLAS_GEMM_DEFAULT = -1
@@ -60,8 +60,27 @@ def gemmStridedBatchedEx(
     """alpha and beta are addresses on the host, A, B and C on the device; strides and `ld` count numbers."""
     if handle != HANDLE:
         raise CUBLASError("CUBLAS_STATUS_NOT_INITIALIZED: the handle is not Device().cublas_handle")
+    capture.refuse_cublas()
     _product(
-        *("gemmStridedBatchedEx", None, transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb, strideB),
+        *(
+            "gemmStridedBatchedEx",
+            None,
+            (),
+            transa,
+            transb,
+            m,
+            n,
+            k,
+            alpha,
+            A,
+            Atype,
+            lda,
+            strideA,
+            B,
+            Btype,
+            ldb,
+            strideB,
+        ),
         *(beta, C, Ctype, ldc, strideC, batchCount, computeType, algo),
     )
 
@@ -80,6 +99,7 @@ def check_status(status: int) -> None:
 def _product(
     name,
     stream: Stream | None,
+    workspace,
     transa,
     transb,
     m,
@@ -111,16 +131,20 @@ def _product(
     a = _operand("A", A, (m, k), transa, lda, strideA, batchCount, dtype)
     b = _operand("B", B, (k, n), transb, ldb, strideB, batchCount, dtype)
     c = _operand("C", C, (m, n), CUBLAS_OP_N, ldc, strideC, batchCount, dtype)
-    launch(name, stream)
     if not c.size:
         return
+    if not k:
+        raise CUBLASError("a product of no terms: what cuBLAS leaves in C is not documented")
     memory.check_target(c)
-    for name, matrix in (("A", a), ("B", b)):
-        memory.check_apart(c, matrix, name)
+    for factor, matrix in (("A", a), ("B", b)):
+        memory.check_apart(c, matrix, factor)
     alpha, beta = (number.from_address(address).value for address in (alpha, beta))
-    with np.errstate(all="ignore"):
+
+    def multiply(c, a, b, *_):
         product = alpha * np.matmul(a, b)
         c[...] = product.astype(dtype, copy=False) if beta == 0 else (product + beta * c).astype(dtype, copy=False)
+
+    run(name, multiply, c, a, b, *workspace, stream=stream)
 
 
 def _operand(name, pointer, shape, operation, ld, stride, count, dtype):
@@ -141,10 +165,10 @@ def _operand(name, pointer, shape, operation, ld, stride, count, dtype):
 
 
 class _Handle:
-    """What cublasCreate_v2 makes: the stream that products are given to, and the memory that they may use."""
+    """What cublasCreate_v2 makes: the address of the stream that products go to, and the memory that they may use."""
 
     def __init__(self):
-        self.stream, self.workspace = Stream.null, None
+        self.stream, self.workspace = 0, None
 
 
 _handles: dict[int, _Handle] = {}
@@ -153,20 +177,20 @@ _alive: list = []
 
 
 def _create(place):
+    capture.refuse("cublasCreate_v2, which takes memory")
     address = 0xC0B1_A500_0000 + len(_handles)
     _handles[address] = _Handle()
     c_void_p.from_address(place).value = address
 
 
 def _set_stream(handle, stream):
-    _handles[handle].stream, _handles[handle].workspace = stream_at(stream or 0), None
+    _handles[handle].stream, _handles[handle].workspace = stream or 0, None
 
 
 def _set_workspace(handle, pointer, size):
     if pointer % 256:
         raise CUBLASError("CUBLAS_STATUS_INVALID_VALUE: a workspace starts at a multiple of 256")
     _handles[handle].workspace = pointer, size
-    memory.at(pointer, (size,), (1,), np.uint8)
 
 
 def _gemm(handle, *arguments):
@@ -174,8 +198,8 @@ def _gemm(handle, *arguments):
     if handle.workspace is None:
         raise CUBLASError("no workspace: cublasSetStream_v2 takes away what was set before it")
     pointer, size = handle.workspace
-    memory.at(pointer, (size,), (1,), np.uint8)  # it is alive
-    _product("cublasGemmStridedBatchedEx", handle.stream, *arguments)
+    workspace = memory.at(pointer, (size,), (1,), np.uint8)
+    _product("cublasGemmStridedBatchedEx", stream_at(handle.stream), (workspace,), *arguments)
 
 
 _MATRICES = (c_void_p, c_int, c_int, c_longlong)
@@ -193,7 +217,7 @@ _C_NAMES = {c_void_p: "void *", c_int: "int", c_longlong: "long long", c_size_t:
 
 @cache
 def load_library():
-    """The library, which lives as long as the process; None where nothing compiles it."""
+    """The library, which lives as long as the process; NoCompiler where nothing compiles it."""
     code = ""
     for name, (_, types) in _FUNCTIONS.items():
         declared = ", ".join(f"{_C_NAMES[kind]} a{k}" for k, kind in enumerate(types))
@@ -203,10 +227,7 @@ def load_library():
             int (*{name}_in_python)({declared});
             int {name}({declared}) {{ return {name}_in_python({passed}); }}
             }}"""
-    try:
-        path, _ = compiler.compiled(code, f"-Wl,-soname,libcublas.so.{_MAJOR}")
-    except compiler.NoCompiler:
-        return None
+    path, _ = compiler.compiled(code, f"-Wl,-soname,libcublas.so.{_MAJOR}")
     library = ctypes.CDLL(str(path))
     for name, (function, types) in _FUNCTIONS.items():
         pointer = CFUNCTYPE(c_int, *types)(_reporting(function))

@@ -1,21 +1,27 @@
 """cupy.cuda: streams and events, the device, pinned memory, and what CuPy passes on of CUDA's libraries."""
 
 import ctypes
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from strict_cupy import cublas, runtime
-from strict_cupy.memory import GARBAGE, Memory
-from strict_cupy.streams import Event, Stream, get_current_stream, synchronize_all
+from strict_cupy.compiler import NoCompiler
+from strict_cupy.memory import GARBAGE
+from strict_cupy.pool import Memory, MemoryPool, using_allocator
+from strict_cupy.streams import Event, Graph, Stream, get_current_stream, synchronize_all
 
 __all__ = [
     "Device",
     "Event",
+    "Graph",
     "Memory",
+    "MemoryPool",
     "Stream",
     "alloc_pinned_memory",
     "cublas",
     "get_current_stream",
     "runtime",
+    "using_allocator",
 ]
 
 _pinned: WeakValueDictionary = WeakValueDictionary()
@@ -46,7 +52,8 @@ class Device:
 
     @property
     def cublas_handle(self) -> int:
-        cublas.load_library()
+        with suppress(NoCompiler):
+            cublas.load_library()
         return cublas.HANDLE
 
     @property

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from strict_cupy import memory, record
-from strict_cupy.arrays import contract, device_array, elementwise, ndarray, operand, reduction, wrap
-from strict_cupy.streams import later, launch
+from strict_cupy import capture, memory, record
+from strict_cupy.arrays import contract, device_array, elementwise, ndarray, operand, produce, reduction, wrap
+from strict_cupy.streams import later, run, wait
 
 __all__ = [
     "abs",
@@ -15,6 +15,7 @@ __all__ = [
     "asarray",
     "ascontiguousarray",
     "broadcast_to",
+    "clip",
     "concatenate",
     "copyto",
     "dot",
@@ -61,8 +62,7 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
     result = ndarray(source.shape, source.dtype)
     later(lambda: np.copyto(result._a, source))
     if blocking:
-        record.waits("asarray(blocking=True)")
-        launch("asarray")
+        wait("asarray(blocking=True)")
     return result
 
 
@@ -74,8 +74,7 @@ def ascontiguousarray(a, dtype=None):
     value = device_array(a)
     if value.flags.c_contiguous and dtype in (None, value.dtype):
         return a
-    launch("ascontiguousarray")
-    return wrap(np.array(value, dtype, order="C"))
+    return produce("ascontiguousarray", lambda value: np.array(value, dtype, order="C"), value)
 
 
 def empty(shape, dtype=float, order="C"):
@@ -119,8 +118,8 @@ def ones_like(a, dtype=None, order="K", subok=None, shape=None):
 
 
 def arange(start, stop=None, step=1, dtype=None):
-    launch("arange")
-    return wrap(np.arange(operand(start), stop, step, dtype) if stop is not None else np.arange(start, dtype=dtype))
+    bounds = (start,) if stop is None else (operand(start), stop, step)
+    return produce("arange", lambda: np.arange(*bounds, dtype=dtype))
 
 
 # Shapes
@@ -153,7 +152,7 @@ def expand_dims(a, axis):
 def broadcast_to(array, shape):
     """A view of which many elements share an address: it can be read."""
     view = np.broadcast_to(device_array(array), shape)
-    return array._view(np.lib.stride_tricks.as_strided(array._a, view.shape, view.strides))
+    return array._view(memory.at(memory.address(array._a), view.shape, view.strides, view.dtype))
 
 
 def as_strided(x, shape=None, strides=None):
@@ -173,13 +172,14 @@ def stack(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
 
 def _join(function, arrays, axis, out, dtype, casting):
     values = [device_array(value) for value in arrays]
-    launch(function.__name__)
+    capture.refuse(f"{function.__name__}: of many arrays CuPy sends a table of addresses, in memory that it reuses")
+    name = function.__name__
     if out is None:
-        return wrap(function(values, axis=axis, dtype=dtype, casting=casting))
+        return produce(name, lambda *values: function(values, axis=axis, dtype=dtype, casting=casting), *values)
     memory.check_target(device_array(out))
     for value in values:
-        memory.check_apart(out._a, value, function.__name__)
-    function(values, axis=axis, out=out._a, casting=casting)
+        memory.check_apart(out._a, value, name)
+    run(name, lambda out, *values: function(values, axis=axis, out=out, casting=casting), out._a, *values)
     return out
 
 
@@ -187,26 +187,29 @@ def pad(array, pad_width, mode="constant", **kwargs):
     if mode != "constant" or not kwargs.keys() <= {"constant_values"}:
         raise TypeError("pad: the stand-in has mode='constant' alone")
     value = device_array(array)
-    launch("pad")
-    return wrap(np.pad(value, pad_width, mode, **kwargs))
+    return produce("pad", lambda value: np.pad(value, pad_width, mode, **kwargs), value)
 
 
 # Numbers
+
+
+def clip(a, a_min, a_max, out=None):
+    return elementwise(np.clip, a, a_min, a_max, out=out)
 
 
 def where(condition, x=None, y=None):
     if x is None and y is None:
         return condition.nonzero()
     values = [device_array(condition), operand(x), operand(y)]
-    launch("where")
-    return wrap(np.where(*values))
+    return produce("where", np.where, *values)
 
 
 def copyto(dst, src, casting="same_kind", where=None):
     target, value = device_array(dst), operand(src)
     memory.check_target(target)
-    launch("copyto")
-    np.copyto(target, value, casting=casting, where=True if where is None else device_array(where))
+    where = True if where is None else device_array(where)
+    copy = lambda target, value, where: np.copyto(target, value, casting=casting, where=where)
+    run("copyto", copy, target, value, where)
 
 
 def matmul(a, b, out=None):
@@ -219,9 +222,10 @@ def dot(a, b, out=None):
 
 def einsum(subscripts, *operands, dtype=None, optimize=False):
     values = [device_array(value) for value in operands]
-    launch("einsum")
-    with np.errstate(all="ignore"):
-        return wrap(np.array(np.einsum(subscripts, *values, dtype=dtype, optimize=optimize)))
+    if len(values) > 1:
+        capture.refuse_cublas()
+    compute = lambda *values: np.array(np.einsum(subscripts, *values, dtype=dtype, optimize=optimize))
+    return produce("einsum", compute, *values)
 
 
 def sum(a, axis=None, dtype=None, out=None, keepdims=False):
@@ -257,6 +261,5 @@ def nonzero(a):
 
 
 def unique(ar):
-    launch("unique")
-    record.waits("unique")
+    wait("unique")
     return wrap(np.unique(device_array(ar)))

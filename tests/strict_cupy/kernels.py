@@ -16,7 +16,7 @@ import numpy as np
 
 from strict_cupy import code, compiler, memory
 from strict_cupy.arrays import ndarray, operand
-from strict_cupy.streams import launch
+from strict_cupy.streams import run
 
 
 class Compiled(NamedTuple):
@@ -80,9 +80,9 @@ class ElementwiseKernel:
         outs = args[n_in:] or self._new_outputs(shape, letters, size)
         arguments = [*args[:n_in], *outs]
         self._check(arguments, shape)
-        launch(self.name, stream)
-        if prod(shape):
-            self._run(arguments, letters, shape)
+        values = [value._a if type(value) is ndarray else value for value in arguments]
+        compute = self._compiled(arguments, letters, shape) if prod(shape) else lambda *values: None
+        run(self.name, compute, *values, stream=stream)
         if self.no_return:
             return None
         return outs[0] if len(outs) == 1 and not self.return_tuple else tuple(outs)
@@ -151,7 +151,8 @@ class ElementwiseKernel:
         else:
             memory.check_apart(target, array, what)
 
-    def _run(self, arguments, letters, shape):
+    def _compiled(self, arguments, letters, shape):
+        """The function of NumPy's arrays and numbers that is the kernel."""
         kinds = tuple(
             "number" if type(value) is not ndarray else "raw" if parameter.raw else "array"
             for parameter, value in zip(self.params, arguments)
@@ -160,24 +161,26 @@ class ElementwiseKernel:
         types = tuple(sorted((letter, str(dtype)) for letter, dtype in letters.items()))
         library = compiler.build(code.source(self.params, kinds, dtypes, types, self.operation, self.preamble))
         self._note(arguments, kinds, dtypes, types, library.warnings)
-        table, _alive = self._table(arguments, kinds, dtypes, shape)
-        library.run(table.ctypes.data_as(ctypes.c_void_p))
-        self._raise(*map(int, table[-1, :4]))
 
-    def _table(self, arguments, kinds, dtypes, shape):
+        def compute(*values):
+            table, _alive = self._table(values, kinds, dtypes, shape)
+            library.run(table.ctypes.data_as(ctypes.c_void_p))
+            self._raise(*map(int, table[-1, :4]))
+
+        return compute
+
+    def _table(self, values, kinds, dtypes, shape):
         """The table that the function takes (see code.py), and the arrays that it refers to."""
         layouts = [
-            np.broadcast_to(value._a, shape).strides if kind == "array" else () for kind, value in zip(kinds, arguments)
+            np.broadcast_to(value, shape).strides if kind == "array" else () for kind, value in zip(kinds, values)
         ]
         axes, layouts = _merge(shape, layouts)
         table = np.zeros((len(self.params) + 2, code.ROW), np.int64)
         table[0, :2] = prod(shape), len(axes)
         table[0, code.LAYOUT : code.LAYOUT + len(axes)] = axes
         tracked, alive = "atomic" not in self.operation + self.preamble, []
-        for row, parameter, value, kind, dtype, layout in zip(
-            table[1:], self.params, arguments, kinds, dtypes, layouts
-        ):
-            array = _number(parameter, value, np.dtype(dtype)) if kind == "number" else value._a
+        for row, parameter, value, kind, dtype, layout in zip(table[1:], self.params, values, kinds, dtypes, layouts):
+            array = _number(parameter, value, np.dtype(dtype)) if kind == "number" else value
             if kind == "raw":
                 layout = array.shape
                 if parameter.output and tracked:

@@ -5,13 +5,14 @@ elsewhere than in the same element, the result depends on luck. Here that raises
 """
 
 from math import prod
+from threading import local
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 ALIGNMENT = 512  # bytes, as CuPy's allocator
 GARBAGE = 0xA5  # in every byte of fresh memory that holds no floats, which are NaN
-LARGE = 2**24  # bytes of integers that nobody fills with garbage, for it takes longer than all else
+thread = local()  # .allocator, of using_allocator
 _live: WeakValueDictionary = WeakValueDictionary()
 
 
@@ -24,12 +25,17 @@ class MemoryPointer:
         self.ptr, self._buffer = address(array), buffer
 
 
-class Memory:
-    """cupy.cuda.Memory(size): bytes of the device from no pool, freed with the object."""
+def fresh(size):
+    """Bytes that start at a multiple of ALIGNMENT."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -address(memory) % ALIGNMENT
+    return lent(memory[start : start + size])
 
-    def __init__(self, size: int):
-        _, self._buffer = allocate(size, np.uint8)
-        self.ptr, self.size = address(self._buffer), size
+
+def lent(buffer):
+    """The bytes, found by their address from now on, for as long as they live."""
+    _live[address(buffer)] = buffer
+    return buffer
 
 
 def allocate(shape, dtype, order: str = "C"):
@@ -41,26 +47,35 @@ def allocate(shape, dtype, order: str = "C"):
     if min(shape, default=0) < 0:
         raise ValueError(f"shape {shape}: negative dimensions are not allowed")
     size = prod(shape) * dtype.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -address(memory) % ALIGNMENT
-    buffer = memory[start : start + size]
+    allocator = getattr(thread, "allocator", None)
+    buffer = allocator(size)._buffer if allocator and size else fresh(size)
     array = buffer.view(dtype).reshape(shape, order=order)
     if dtype.kind == "b":
         array[...] = True
     elif dtype.kind == "f":
         array[...] = np.nan
-    elif size < LARGE:
+    else:
         buffer[...] = GARBAGE
-    _live[address(buffer)] = buffer
     return array, buffer
 
 
 def adopt(array: np.ndarray):
     """(array, buffer) of what NumPy computed, C-contiguous as CuPy's results are."""
     array = array if array.flags.c_contiguous else array.copy(order="C")
+    if getattr(thread, "allocator", None):
+        fresh, buffer = allocate(array.shape, array.dtype)
+        fresh[...] = array
+        return fresh, buffer
     buffer = array.reshape(-1).view(np.uint8)
     _live[address(buffer)] = buffer
     return array, buffer
+
+
+def root(array: np.ndarray) -> np.ndarray:
+    """The array that owns the memory."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def address(array: np.ndarray) -> int:
@@ -70,6 +85,8 @@ def address(array: np.ndarray) -> int:
 def at(pointer: int, shape, strides, dtype) -> np.ndarray:
     """The array at a raw address, strides in bytes; MemoryError unless one live array's memory holds all of it."""
     dtype = np.dtype(dtype)
+    if not prod(shape):
+        return np.empty(shape, dtype)
     reaches = [(n - 1) * stride for n, stride in zip(shape, strides, strict=True)]
     first = pointer + sum(min(reach, 0) for reach in reaches)
     last = pointer + sum(max(reach, 0) for reach in reaches) + dtype.itemsize

@@ -12,6 +12,8 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from strict_cupy import capture
+
 _HERE = str(Path(__file__).parent)
 _recorders: list["Calls"] = []
 
@@ -37,13 +39,15 @@ def recorded():
 
 
 def waits(name: str) -> None:
-    """The host waits for the device."""
+    """The host waits for the device, which it cannot while a graph is captured."""
+    capture.refuse(name)
     for calls in _recorders:
         calls.append((name, _place()))
 
 
 def uploads(name: str) -> None:
-    """Numbers leave pageable host memory, which takes the host's time and may make it wait."""
+    """Numbers leave pageable host memory, which takes the host's time and may make it wait. A graph has none."""
+    capture.refuse(name)
     for calls in _recorders:
         calls.uploads.append((name, _place()))
 

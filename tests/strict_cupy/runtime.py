@@ -1,6 +1,7 @@
 """The few calls of the CUDA runtime that minicoulomb makes: one GPU of compute capability 9.0, CUDA 12.9."""
 
 CUDA_R_32F, CUDA_R_64F = 0, 1  # number types, for cuBLAS
+streamCaptureModeGlobal, streamCaptureModeThreadLocal, streamCaptureModeRelaxed = 0, 1, 2
 
 
 class CUDARuntimeError(RuntimeError):
