@@ -85,7 +85,7 @@ OPTIONS = {
     "paper": {},
     "noise": {"noise": 0.5},
     "average": {"average": 0.9},
-    "l2": {"l2": 0.1},
+    "l2": {"l2": 0.1, "l2_g": 0.2},
     "relative": {"relative_potential": True, "potential_scale": 3.0, "d": 1.5, "eps": 0.8},
     "schedules": {"eps_end": 0.3, "lr_decay": 0.1, "steps": STEPS, "beta1_g": 0.0, "beta1_d": 0.5, "beta2": 0.99},
     "d_steps": {"d_steps": 2},
@@ -97,12 +97,20 @@ OPTIONS = {
         "field_share": 0.3,
         "average": 0.9,
         "l2": 0.1,
+        "l2_g": 0.2,
         "relative_potential": True,
         "d_steps": 2,
         "eps_end": 0.3,
     },
-    "gan": {"objective": "gan", "average": 0.9, "l2": 0.1, "d_steps": 2},
-    "field": {"objective": "field", "average": 0.9, "relative_potential": True, "potential_scale": 3.0, "eps_end": 0.3},
+    "gan": {"objective": "gan", "average": 0.9, "l2": 0.1, "l2_g": 0.2, "d_steps": 2},
+    "field": {
+        "objective": "field",
+        "l2_g": 0.2,
+        "average": 0.9,
+        "relative_potential": True,
+        "potential_scale": 3.0,
+        "eps_end": 0.3,
+    },
 }
 
 
