@@ -20,7 +20,7 @@ ROOMS = {
     "config": (190, "errors arrays"),
     "arguments": (65, "errors arrays"),
     "conv": (745, "errors arrays"),
-    "coulomb": (505, "errors arrays"),
+    "coulomb": (500, "errors arrays"),
     "optim_cuda": (25, "arrays"),
     "optim": (35, "arrays optim_cuda arguments"),
     "layers": (655, "errors arrays conv arguments"),
