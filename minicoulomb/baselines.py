@@ -3,11 +3,11 @@
 gan     a non-saturating GAN (Goodfellow et al., 2014): D is a logit of "real", and G raises D at its samples:
 
     L_D = mean_j softplus(-D(y_j; w)) + mean_i softplus(D(x_i; w)) + l2/2 |kernels of D|^2,      x = G(z; theta)
-    L_G = mean_i softplus(-D(G(z_i; theta); w))                                   softplus(t) = log(1 + e^t)
+    L_G = mean_i softplus(-D(G(z_i; theta); w)) + l2_g/2 |kernels of G|^2         softplus(t) = log(1 + e^t)
 
 field   no D: G follows the force of the mini-batch, with Phi's charges fixed:
 
-    L_G = -1/2 s mean_i Phi(G(z_i; theta))             dL_G/dx_i = -1/2 s grad Phi(x_i) / n_x
+    L_G = -1/2 s mean_i Phi(G(z_i; theta)) + l2_g/2 |kernels of G|^2,       dL_G/dx_i = -1/2 s grad Phi(x_i) / n_x
 
 with s as in gan.py. w and its moments do not change.
 
@@ -65,6 +65,7 @@ def gan_gradients(
     dtheta = None
     if train_g:
         dtheta = G.param_gradient(residuals_z, D.input_gradient(residuals_x, sigmoid(-d_x) / -n_x))
+    add_penalty(dtheta, G, theta, algorithm.l2_g)
     loss_d = softplus(-d_y).mean() + softplus(d_x).mean()
     phi_x, phi_y = potentials(x, y, algorithm.d, eps)
     return Gradients(dtheta, dw, loss_d, softplus(-d_x).mean(), phi_x, phi_y, None, residuals_z)
@@ -88,6 +89,7 @@ def field_gradients(
     x, residuals_z = G.forward(G.prepare(theta, workspace, keep=False), batch.z)
     force = field(x, batch.y, x, algorithm.d, eps).reshape(x.shape)  # (n_x, ...)
     dtheta = G.param_gradient(residuals_z, force * (-half_s / len(x)))
+    add_penalty(dtheta, G, theta, algorithm.l2_g)
     phi_x, phi_y = potentials(x, batch.y, algorithm.d, eps)
     return Gradients(dtheta, None, None, -half_s * phi_x.mean(), phi_x, phi_y, None, residuals_z)
 

@@ -140,7 +140,8 @@ class Algorithm(_Part):
         0.0, "share f of the mini-batch's own field in the slope that G climbs; 0 in the paper", low=0, high=1
     )
     noise: float = setting(0.0, "noise on the points where D learns, in units of eps; 1 in the paper", low=0)
-    l2: float = setting(0.0, "weight decay of D: adds l2/2 * ||kernels||^2 to L_D", low=0)
+    l2: float = setting(0.0, "weight decay of D: adds l2/2 * ||kernels of convolutions, or else all||^2 to L_D", low=0)
+    l2_g: float = setting(0.0, "the same for G and L_G; 1e-7 for both in the official code", low=0)
     d_steps: int = setting(1, "updates of D per update of G; the last one is simultaneous with G's", low=1)
     batch_size: int = setting(128, "real samples per batch, and as many generated ones", low=1)
     steps: int = setting(1_000_000, "updates of G", low=1)
@@ -150,6 +151,12 @@ class Algorithm(_Part):
     lr_d: float = setting(5e-5, "learning rate of D; half of G's in the official code", above=0)
     lr_decay: float = setting(1.0, "last learning rates as a share of the first, approached exponentially", above=0)
     lr_decay_d: float | None = setting(None, "D's last learning rate as a share of its first  [lr-decay]", above=0)
+    plateau: int = setting(
+        0,
+        "end at the second plateau: so many FIDs, or mmd2 of pictures, without a new low; the first one divides the "
+        "learning rates by 10; 0: no end",
+        low=0,
+    )
     beta1_g: float = setting(0.9, "Adam's beta1 for G", low=0, high=0.999999)
     beta1_d: float = setting(0.9, "Adam's beta1 for D", low=0, high=0.999999)
     beta2: float = setting(0.999, "Adam's beta2 for both networks", low=0, high=0.999999)

@@ -2,7 +2,7 @@
 
     x   = G(z; theta)                                                   generated samples, z ~ N(0, I)
     L_D = 1/2 mean_i (D(x_i; w) - s Phi(x_i))^2 + 1/2 mean_j (D(y_j; w) - s Phi(y_j))^2 + l2/2 |kernels of D|^2
-    L_G = -1/2 mean_i D(G(z_i; theta); w)
+    L_G = -1/2 mean_i D(G(z_i; theta); w) + l2_g/2 |kernels of G|^2
 
 With `field_share` f > 0, a step beyond the paper, G climbs a mixture of D and the mini-batch's potential:
 
@@ -72,7 +72,7 @@ class Gradients(NamedTuple):
     dw : array (D.size,), or None
         dL_D/dw; None if the objective has no D.
     loss_d, loss_g : number on the device
-        L_D without the penalty, or None if the objective has no D; L_G.
+        L_D and L_G without their penalties; no L_D if the objective has no D.
     phi_x, phi_y : array (n_x,) and array (n_y,)
         The potential at generated and real samples.
     fit : tuple of two arrays (n_x + n_y,), or None
@@ -115,7 +115,7 @@ def gradients(
     r"""Both gradients of Algorithm 1 at (theta, w).
 
         dL_D/dw     = mean_i (D(x_i) - s Phi(x_i)) dD(x_i)/dw + mean_j (D(y_j) - s Phi(y_j)) dD(y_j)/dw + l2 kernels
-        dL_G/dtheta = -1/2 mean_i (dx_i/dtheta)^T dD(x_i)/dx_i
+        dL_G/dtheta = -1/2 mean_i (dx_i/dtheta)^T dD(x_i)/dx_i + l2_g kernels
 
     Parameters
     ----------
@@ -127,8 +127,8 @@ def gradients(
     batch : Batch
         The draws.
     algorithm : Algorithm
-        All that a gradient depends on, but for `eps` and `objective`: `d`, `field_share`, `noise`, `l2` and the
-        potential's scale.
+        All that a gradient depends on, but for `eps` and `objective`: `d`, `field_share`, `noise`, `l2`, `l2_g` and
+        the potential's scale.
     eps : float
         Width of the Plummer kernel, in the units of the data.
     train_g : bool
@@ -187,6 +187,7 @@ def gradients(
         if train_g:
             slopes = (1 - share) * slopes + share * s * field(x, y, x, algorithm.d, eps).reshape(x.shape)
     dtheta = G.param_gradient(residuals_z, slopes / (-2 * n_x)) if train_g else None
+    add_penalty(dtheta, G, theta, algorithm.l2_g)
     return Gradients(dtheta, dw, loss_d, climbed / -2, phi_x, phi_y, (d, target), residuals_z)
 
 
@@ -202,11 +203,11 @@ def _regress(D, w, x, y, target, slopes):
     return concatenate((d_x, d_y)), dw, dx
 
 
-def add_penalty(dw: Any, D: Network, w: Any, l2: float) -> None:
-    """dw += l2 kernels, in place: the gradient of l2/2 |kernels of D|^2."""
-    if l2:
-        for kernel in D.kernels:
-            dw[kernel] += l2 * w[kernel]
+def add_penalty(gradient: Any, network: Network, theta: Any, l2: float) -> None:
+    """gradient += l2 kernels, in place: the gradient of l2/2 |kernels of the network|^2; nothing for None."""
+    if l2 and gradient is not None:
+        for kernel in network.kernels:
+            gradient[kernel] += l2 * theta[kernel]
 
 
 @dataclass

@@ -59,7 +59,7 @@ class Network:
     statistics_size : int
         Length of the statistics vector, 0 without batch normalization.
     kernels : list of slice
-        The parts of theta that hold kernels, which L2 penalizes.
+        The parts of theta that L2 penalizes: the kernels of convolutions, or of all layers where none is a convolution.
 
     Raises
     ------
@@ -83,12 +83,10 @@ class Network:
         self.output_shape = self.root.output_shape(self.input_shape)
         self._parameters, self.size = _lay_out(self.root, "parameters", 0)
         self._statistics, self.statistics_size = _lay_out(self.root, "statistics", 0)
-        self.kernels = [
-            slice(slot.start, slot.stop)
-            for layer, slots in _leaves(self.root, self._parameters)
-            for name, slot in slots.items()
-            if layer.parameters()[name].is_kernel
-        ]
+        leaves = _leaves(self.root, self._parameters)
+        kernels = [slots[k] for layer, slots in leaves for k in slots if layer.parameters()[k].is_kernel]
+        of_convolutions = [slot for slot in kernels if len(slot.shape) > 2]  # as in the official code
+        self.kernels = [slice(start, stop) for start, stop, _ in of_convolutions or kernels]
 
     def __repr__(self):
         layers = ", ".join(layer.name for layer in self.root.children)

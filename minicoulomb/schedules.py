@@ -65,14 +65,17 @@ def eps_at(algorithm: Algorithm, step: int) -> float:
     return exponential(algorithm.eps, end, min(1.0, step / algorithm.steps))
 
 
-def learning_rates_at(algorithm: Algorithm, step: int) -> tuple[float, float]:
-    """Learning rates of G and D in the step number `step` = 0, 1, ...: exponential to their last share of the first."""
+def learning_rates_at(algorithm: Algorithm, step: int, share: float = 1.0) -> tuple[float, float]:
+    """Learning rates of G and D in the step number `step` = 0, 1, ...: exponential to their last share of the first.
+
+    Both are multiplied by `share`, what plateaus have left of them.
+    """
     c, progress = algorithm, min(1.0, step / algorithm.steps)
     decay_d = c.lr_decay if c.lr_decay_d is None else c.lr_decay_d
-    return c.lr_g * exponential(1.0, c.lr_decay, progress), c.lr_d * exponential(1.0, decay_d, progress)
+    return share * c.lr_g * exponential(1.0, c.lr_decay, progress), share * c.lr_d * exponential(1.0, decay_d, progress)
 
 
-def rates_at(algorithm: Algorithm, step: int) -> Rates:
+def rates_at(algorithm: Algorithm, step: int, share: float = 1.0) -> Rates:
     """Rates of one step of training, to be passed to gan.step.
 
     eps and learning rates go exponentially from their first value to their last, at step = `algorithm.steps`, and stay
@@ -84,6 +87,8 @@ def rates_at(algorithm: Algorithm, step: int) -> Rates:
         `steps`, eps, learning rates, Adam's betas, `d_steps` and `average`.
     step : int
         0, 1, ...
+    share : float
+        Factor of both learning rates, which a schedule outside may lower.
 
     Returns
     -------
@@ -104,7 +109,7 @@ def rates_at(algorithm: Algorithm, step: int) -> Rates:
     if not isinstance(step, int | np.integer) or step < 0:
         raise UserError(f"step {step!r}: must be an int >= 0; count the steps from 0")
     c, of_adam, step = algorithm, (algorithm.beta2, algorithm.adam_epsilon), int(step)
-    lr_g, lr_d = learning_rates_at(c, step)
+    lr_g, lr_d = learning_rates_at(c, step, share)
     first = step * c.d_steps + 1
     warm_up = (1 + step) / (10 + step)
     return Rates(

@@ -43,6 +43,7 @@ TEXT = ("text", "text", (9, 5))
 # Every option of gan.gradients away from its default.
 OPTIONS = {
     "l2": 0.1,
+    "l2_g": 0.2,
     "potential_scale": 3.0,
     "relative_potential": True,
     "noise": 0.5,
@@ -54,7 +55,7 @@ OPTIONS = {
 # What Algorithm 1 is compared with, and which of these options it has.
 BASELINES = {name: OBJECTIVES[name] for name in ("gan", "field")}
 BASELINE_OPTIONS = {
-    "gan": {"l2": 0.1},
+    "gan": {"l2": 0.1, "l2_g": 0.2},
     "field": {name: value for name, value in OPTIONS.items() if name not in ("l2", "noise", "field_share")},
 }
 

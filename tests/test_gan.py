@@ -122,12 +122,22 @@ def test_the_scalars_are_what_they_say():
     assert scalars["r2"] == pytest.approx(1 - ((d - phi) ** 2).sum() / ((phi - phi.mean()) ** 2).sum())
 
 
-def test_the_penalty_pulls_at_kernels_alone():
-    case = problem(*POINTS)
-    free, penalized = at(case, case.batches[0]), at(case, case.batches[0], l2=0.3)
-    difference = case.D.named_views(penalized.dw - free.dw)
-    for name, view in case.D.named_views(case.w).items():
-        np.testing.assert_allclose(difference[name], 0.3 * view * name.endswith("kernel"), atol=1e-14)
+@pytest.mark.parametrize("networks", [POINTS, IMAGES])
+def test_the_penalties_pull_at_kernels_alone_and_at_those_of_convolutions_where_there_are_any(networks):
+    case = problem(*networks)
+    free, penalized = at(case, case.batches[0]), at(case, case.batches[0], l2=0.3, l2_g=0.2)
+    assert (free.loss_d, free.loss_g) == (penalized.loss_d, penalized.loss_g)
+    for net, vector, l2, pull in (
+        (case.D, case.w, 0.3, penalized.dw - free.dw),
+        (case.G, case.theta, 0.2, penalized.dtheta - free.dtheta),
+    ):
+        difference, penalized_axes = net.named_views(pull), {2} if networks == POINTS else {4}
+        for name, view in net.named_views(vector).items():
+            counts = name.endswith("kernel") and view.ndim in penalized_axes
+            np.testing.assert_allclose(difference[name], l2 * view * counts, atol=1e-13)
+    algorithm = case.config.replace(l2_g=0.2).algorithm
+    arguments = case.G, case.D, case.theta, case.w, case.batches[0], algorithm
+    assert gradients(*arguments, eps=1.0, train_g=False).dtheta is None
 
 
 def test_noise_moves_where_d_learns_and_not_what_g_climbs():

@@ -63,13 +63,18 @@ def test_shapes_are_given_without_the_batch():
     assert network.param_gradient(residuals, y).shape == (network.size,)
 
 
-def test_kernels_are_the_kernels_and_nothing_else():
-    network = images_to_numbers()
+@pytest.mark.parametrize("convolves", [True, False])
+def test_kernels_are_those_of_convolutions_or_else_all_and_nothing_else(convolves):
+    """The official code penalizes no dense layer of its convolutional networks, and no bias."""
+    network = images_to_numbers() if convolves else Network([Linear(3, 4), ReLU(), Linear(4, 2)], (3,))
     chosen = np.zeros(network.size)
     for kernel in network.kernels:
         chosen[kernel] += 1
+    axes = []
     for name, view in network.named_views(chosen).items():
-        assert (view == name.endswith("kernel")).all()
+        assert (view == (name.endswith("kernel") and (view.ndim > 2 or not convolves))).all()
+        axes += [view.ndim] * bool(view.any())
+    assert axes == ([4, 4] if convolves else [2, 2])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

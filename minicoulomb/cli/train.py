@@ -24,6 +24,7 @@ from minicoulomb.pictures.training_picture import IMAGES, training_picture
 from minicoulomb.presets import PRESETS, preset_of
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import train as train_run
+from minicoulomb.training.plateau import Plateau, check_watched
 from minicoulomb.training.run import RunDirectory, find_checkpoint
 from minicoulomb.training.run import load as load_checkpoint
 from minicoulomb.training.sampling import samples
@@ -77,10 +78,12 @@ def train(preset, out, resume, init_from, until, yes, graph, dry_run, **options)
     until = min(until or config.algorithm.steps, config.algorithm.steps)
     if resume:
         _confirm(run, step, until, yes)
-        if step == until:
+        ended = Plateau(config, (entry for entry in run.entries() if entry["step"] <= step)).ended
+        if ended or step == until:
             run.rewind(checkpoint, find_checkpoint(resume))
             option = "--steps M" if step == config.algorithm.steps else "a larger --until"
-            say(f"{run.path}: finished at step {step}; {option} goes further")
+            option = "a new run with --init-from and without --plateau" if ended else option
+            say(f"{run.path}: finished at step {step}{', its second plateau' * ended}; {option} goes further")
             return
 
     found = found or find(config.data.data, config.data.length is not None)
@@ -89,6 +92,7 @@ def train(preset, out, resume, init_from, until, yes, graph, dry_run, **options)
         build(config.networks, SampleSpace(found.shape(config)))
     cache = (run_directory(resume).parent if resume else out) / "cache"
     dataset = open_data(config, cache, found, checkpoint.space if resume else None, same=True)
+    check_watched(config, dataset)
     if resume:
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
         run.rewind(checkpoint, find_checkpoint(resume))
@@ -183,7 +187,7 @@ def _train(run, checkpoint, dataset, backend, until, fid, stop, faster, graph):
     with stop:
         fid = fid and partial(fid, stop)
         train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid, graph, console.line)
-    if state.step < config.algorithm.steps:
+    if state.step < config.algorithm.steps and not Plateau(config, run.entries()).ended:
         console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")
         sys.exit(128 + stop.signal if stop else 0)
     n = EVALUATED_LINES if dataset.alphabet else measured(dataset.shape)

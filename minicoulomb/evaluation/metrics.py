@@ -50,7 +50,7 @@ def mixture_metrics(samples, modes, sigma: float) -> dict[str, float]:
 
 def nearest_neighbours(a, b) -> tuple[np.ndarray, np.ndarray]:
     """Index of the b_j nearest to each a_i (n_a, ...), and their Euclidean distance, (n_a,) each."""
-    a, b = _flat(a), _flat(b)
+    a, b = flattened(a), flattened(b)
     _check_dimensions(a, b)
     centre = b.mean(axis=0)
     b = b - centre
@@ -66,14 +66,14 @@ def k_nearest(a, blocks: Iterable, k: int) -> np.ndarray:
 
     Indices count the rows of all blocks; equally near rows keep their order. One block is in memory at a time.
     """
-    a = _flat(a)
+    a = flattened(a)
     centre = np.median(a, axis=0)  # so that less cancels
     a -= centre
     index: np.ndarray = np.empty((len(a), 0), np.intp)
     squares: np.ndarray = np.empty((len(a), 0))
     start = 0
     for block in blocks:
-        b = _flat(block)
+        b = flattened(block)
         _check_dimensions(a, b)
         b -= centre
         # |a - b|^2 without |a|^2, which is the same for all b
@@ -100,7 +100,7 @@ def frechet_distance(a, b) -> float:
 
     UserError for fewer than two of either, which have no covariance.
     """
-    a, b = _flat(a), _flat(b)
+    a, b = flattened(a), flattened(b)
     _check_dimensions(a, b)
     if (n := min(len(a), len(b))) < 2:
         raise UserError(f"{n} samples: a covariance needs at least 2 of each; use more")
@@ -170,8 +170,8 @@ def class_metrics(samples, images, labels) -> dict[str, float]:
     return {"classes": int((shares >= 0.02).sum()), "entropy": float(entropy)}
 
 
-def _flat(array):
-    """The samples as a new array (n, m) of float64; UserError unless they are finite real numbers."""
+def flattened(array):
+    """Samples (n, ...) as a new array (n, m) of float64; UserError unless they are finite real numbers."""
     if not is_array(array) or not array.ndim or array.dtype.kind not in "biuf" or not array.size:
         raise UserError(f"samples {str(array)[:50]!r}: must be an array (n, ...) of real numbers; use numpy.asarray")
     flat = array.reshape(len(array), -1).astype(np.float64)

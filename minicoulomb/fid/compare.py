@@ -123,7 +123,8 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     """The names in "fid,kid"; UserError for another name."""
     metrics = tuple(name.strip() for name in text.split(","))
     if not metrics or not set(metrics) <= set(METRICS):
-        raise UserError(f"metric {text!r}: must be {' or '.join(METRICS)}, or both with a comma; use --metric fid,kid")
+        names = f"{' or '.join(METRICS)}, both with a comma, or duplicates alone"
+        raise UserError(f"metric {text!r}: must be {names}; use --metric fid,kid")
     return metrics
 
 

@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a layer: its shape, its initial values, and whether it is a kernel (which L2 penalizes).
+    """One parameter of a layer: its shape, its initial values, and whether it is a kernel (which L2 may penalize).
 
     initial   (rng, shape) -> array, drawn on the host in float64
     """

@@ -1,7 +1,7 @@
 """Images side by side.
 
 image_grid(images)           (n, h, w, c): a near-square grid
-neighbour_rows(x, real)      (n, h, w, c) and (n, k, h, w, c): each x_i, framed, beside its k real images
+neighbour_rows(x, real)      (n, j, h, w, c) and (n, k, h, w, c): j samples, framed, beside k real images
 """
 
 import math
@@ -36,18 +36,19 @@ def image_grid(
 def neighbour_rows(samples: np.ndarray, neighbours: np.ndarray) -> Image.Image:
     """Samples (n, h, w, c), framed in the colour of generated points, beside their neighbours (n, k, h, w, c).
 
-    The picture is about 800 pixels wide.
+    Samples (n, j, h, w, c) are j in each row, in one frame. The picture is about 800 pixels wide.
     """
-    k, h, w = neighbours.shape[1:4]
-    zoom = max(1, round(800 / ((k + 1) * w)))
+    n, k, h, w, c = neighbours.shape
+    j = samples.size // (n * h * w * c)
+    zoom = max(1, round(800 / ((k + j) * w)))
     padding = max(4, 2 + zoom // 4)  # the width of a visible frame
-    left = image_grid(samples, 1, padding, zoom).convert("RGB")
-    right = image_grid(neighbours.reshape(-1, *samples.shape[1:]), k, padding, zoom).convert("RGB")
+    left = image_grid(samples.reshape(-1, h, w, c), j, padding, zoom).convert("RGB")
+    right = image_grid(neighbours.reshape(-1, h, w, c), k, padding, zoom).convert("RGB")
     page = Image.new("RGB", (left.width + 4 * padding + right.width, left.height), PAPER)
     page.paste(left, (0, 0))
     page.paste(right, (left.width + 4 * padding, 0))
     draw = ImageDraw.Draw(page)
-    for i in range(len(samples)):
+    for i in range(n):
         top = i * (zoom * h + padding)
         draw.rectangle((0, top, left.width - 1, top + zoom * h + 2 * padding - 1), outline=VERMILION, width=padding)
     return page

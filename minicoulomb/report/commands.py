@@ -14,7 +14,7 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
     run, steps = shlex.quote(str(facts.path)), config.algorithm.steps
     lines = [("train it again from the start", again(config))]
     is_run = facts.path.resolve().name == facts.name
-    if step < steps and is_run:  # resumed from one of its checkpoints, a run loses all later steps
+    if step < steps and is_run and not facts.ended:  # resumed from one of its checkpoints, a run loses all later steps
         lines.insert(0, (f"continue from step {step:,} to {steps:,}", f"minicoulomb train --resume {run}"))
     return [
         *lines,

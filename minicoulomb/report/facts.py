@@ -15,6 +15,7 @@ from minicoulomb.pictures.field_picture import field_picture
 from minicoulomb.pictures.metric_series import Series, read_metrics
 from minicoulomb.report.images import chosen, read
 from minicoulomb.training.checkpoint import Checkpoint
+from minicoulomb.training.plateau import LAST
 from minicoulomb.training.sampling import samples
 from minicoulomb.untrusted import opened
 
@@ -49,6 +50,13 @@ class Facts(NamedTuple):
     field: Image.Image | None
     log: list[str]
     missing: list[str]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run ended at this step because of a plateau."""
+        steps, plateaus = self.series.get("plateaus", ((), ()))
+        until_now = [n for step, n in zip(steps, plateaus, strict=True) if step <= self.checkpoint.state.step]
+        return bool(self.checkpoint.config.algorithm.plateau and until_now and until_now[-1] >= LAST)
 
     @property
     def title(self) -> str:

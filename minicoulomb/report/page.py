@@ -9,7 +9,7 @@ from minicoulomb.presets import nearest_preset
 from minicoulomb.report.commands import commands
 from minicoulomb.report.facts import Facts
 from minicoulomb.report.graphs import inline
-from minicoulomb.report.html import Html, block, joined
+from minicoulomb.report.html import Html, block, joined, prose
 from minicoulomb.report.images import THUMBNAIL, WIDE, embedded
 from minicoulomb.report.numbers import numbers
 
@@ -38,13 +38,20 @@ def page(facts: Facts) -> str:
         name=facts.name,
         title=facts.title,
         style=Html(files(__package__).joinpath("style.css").read_text(encoding="utf-8")),
-        progress=f"step {step:,}" + f" of {config.algorithm.steps:,}" * (step != config.algorithm.steps),
+        progress=f"step {step:,}" + _left(facts),
         seed=config.run.seed,
         dtype=config.run.dtype,
         baseline=block("baseline") if config.algorithm.objective != "coulomb" else NONE,
         links=joined(block("link", id=name, name=LINKS[name]) for name in parts if name in LINKS),
         sections=joined(block("section", id=name, title=part[0], content=part[1]) for name, part in parts.items()),
     )
+
+
+def _left(facts):
+    """The steps that a run would have, and why it has fewer."""
+    config, step = facts.checkpoint.config, facts.checkpoint.state.step
+    left = f" of {config.algorithm.steps:,}" * (step != config.algorithm.steps)
+    return left + ": the learning rates had fallen to a tenth, and a second plateau ended it" * facts.ended
 
 
 def _result(facts):
@@ -62,10 +69,10 @@ def _result(facts):
         "result",
         layout="beside" if facts.pictures or facts.lines else "alone",
         picture=picture,
-        verdict=joined(block("verdict", text=sentence) for sentence in facts.verdict),
+        verdict=joined(block("verdict", text=prose(sentence)) for sentence in facts.verdict),
         numbers=joined(block("number", value=v, name=n, meaning=m) for v, n, m in numbers(facts)),
         note=note,
-        missing=joined(block("missing", text=reason) for reason in facts.missing),
+        missing=joined(block("missing", text=prose(reason)) for reason in facts.missing),
     )
 
 

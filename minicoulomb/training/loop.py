@@ -1,7 +1,8 @@
 """The training loop: draw a batch, take a step, and at set intervals log, look at samples and save.
 
 The state after a step depends on the configuration and the number of steps alone: every batch comes from the random
-numbers of its own step (arrays/rng.py), so a resumed run equals the uninterrupted one, bit for bit.
+numbers of its own step (arrays/rng.py), so a resumed run equals the uninterrupted one, bit for bit. What a plateau
+changes depends on metrics.jsonl, too.
 """
 
 import time
@@ -16,6 +17,7 @@ from minicoulomb.data.dataset import Dataset
 from minicoulomb.diagnostics import Diverged, Metrics, Packed
 from minicoulomb.schedules import eps_at, learning_rates_at
 from minicoulomb.training.checkpoint import Checkpoint
+from minicoulomb.training.plateau import Plateau
 from minicoulomb.training.run import RunDirectory
 from minicoulomb.training.signals import StopRequest
 from minicoulomb.training.steps import Steps
@@ -37,7 +39,7 @@ def train(
     as_graph: bool = True,
     remark: Callable[[str], object] | None = None,
 ) -> None:
-    """Train the checkpoint's state in place up to step `until`, or until `stop`, and save it whatever the reason.
+    """Train the checkpoint's state in place up to step `until`, until a plateau ends the run, or until `stop`; save it.
 
     report   called with a step's metrics and whether they were logged to metrics.jsonl. Reading a metric waits for a
              GPU, so it is done for the steps that are logged, before a picture or checkpoint, and every READ_EVERY
@@ -47,26 +49,46 @@ def train(
     fid      measures the state every `fid_every` steps and at the end; None says that it was stopped. The state with
              the lowest FID is kept
     as_graph launch a step on a GPU as one CUDA graph
-    remark   called with a line where that cannot be
+    remark   called with a line where that cannot be, and at a plateau
 
     Raises Diverged, with the last good state saved, when a loss, a gradient or a saved state is not finite. Any other
     error between two steps, such as that of a full disk or a closed output, is raised after the state is saved.
     """
     with own_stream(backend):
-        steps, remark = Steps(checkpoint, backend, as_graph), remark if as_graph else None
-        _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark)
+        steps = Steps(checkpoint, backend, as_graph)
+        _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark or str, as_graph)
 
 
-def _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark):
+def _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark, as_graph):
     config, _, _, _, state = checkpoint
-    algorithm, settings = config.algorithm, config.run
+    algorithm, settings, plateau = config.algorithm, config.run, Plateau(config, run.entries())
     picture_path = lambda: run.picture_path(state.step, bool(checkpoint.space.alphabet))
-    if _due(state.step, settings.sample_every) and not picture_path().exists():
-        look(picture_path())
+
+    def measure(is_measured, is_picture):
+        """What is logged of the state's samples."""
+        found, before = {}, plateau.plateaus
+        if is_measured and (measured := fid()) is not None:
+            found = {"fid": measured, "best": run.save_best(checkpoint, measured)}
+        if is_picture:
+            found |= look(picture_path())
+        if _due(state.step, plateau.every):
+            found |= plateau.count(state.step, found)
+        if plateau.plateaus > before:
+            remark(plateau.in_words())
+            if plateau.ended and not picture_path().exists():
+                look(picture_path())
+        return found
+
     began = time.perf_counter()
+    is_picture = _due(state.step, settings.sample_every)
+    if plateau.lacks(state.step):  # an earlier process was stopped in the middle
+        if found := measure(fid is not None, is_picture):
+            run.log_metrics({"step": state.step, **found})
+    elif is_picture and not picture_path().exists():
+        look(picture_path())
     unread, timed, seconds, since = [], 0, 0.0, began
-    while state.step < until and not stop:
-        unread.append(steps(dataset))
+    while state.step < until and not (stop or plateau.ended):
+        unread.append(steps(dataset, plateau.share))
         state.step += 1
         is_end = state.step == algorithm.steps
         logged = state.step in (1, until) or state.step % settings.log_every == 0
@@ -77,33 +99,28 @@ def _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, rema
         if not (logged or is_picture or is_checkpoint or is_measured or stop or is_late):
             continue
         with _saved(run, checkpoint):
-            numbers = _read(unread, run, checkpoint)
+            numbers = _read(unread, run, checkpoint, plateau.share)
             # The speed of the steps since the last logged one, without the time spent between them.
             timed, seconds = timed + len(unread), seconds + time.perf_counter() - since
             speed = round(algorithm.batch_size * timed / seconds, 1)
             metrics = {"step": state.step, **numbers, "samples_per_second": speed}
             unread.clear()
-            measured = fid() if fid is not None and is_measured else None
-            if measured is not None:
-                metrics |= {"fid": measured, "best": run.save_best(checkpoint, measured)}
-                logged = True
-            if is_picture:
-                found = look(picture_path())
-                metrics |= found
-                logged = logged or bool(found)
+            found = measure(is_measured, is_picture)
+            metrics |= found
+            logged = logged or bool(found)
             if logged:
                 run.log_metrics({**metrics, "seconds": round(time.perf_counter() - began, 3)})
                 timed, seconds = 0, 0.0
             report(metrics, logged)
             if is_checkpoint:
                 run.save(checkpoint)
-        if steps.refusal and remark:
+        if steps.refusal and as_graph:
             remark(f"no CUDA graph: {steps.refusal}; a step takes many launches, which is slower")
-            remark = None
+            as_graph = False
         since = time.perf_counter()
     with _saved(run, checkpoint):
         if unread:  # stopped during the last step
-            _read(unread, run, checkpoint)
+            _read(unread, run, checkpoint, plateau.share)
         run.save(checkpoint)
 
 
@@ -120,7 +137,7 @@ def _saved(run: RunDirectory, checkpoint: Checkpoint) -> Iterator[None]:
         raise
 
 
-def _read(unread: list[Metrics | Packed], run: RunDirectory, checkpoint: Checkpoint) -> dict[str, float]:
+def _read(unread: list[Metrics | Packed], run: RunDirectory, checkpoint: Checkpoint, share: float) -> dict[str, float]:
     """The last step's numbers; if a step was not finite, the state is saved as that of the step before."""
     state, algorithm = checkpoint.state, checkpoint.config.algorithm
     first = state.step - len(unread)
@@ -131,7 +148,7 @@ def _read(unread: list[Metrics | Packed], run: RunDirectory, checkpoint: Checkpo
         path = run.save(checkpoint)
         message = f"{error} at step {state.step}; the run can resume from step {state.step}, {path}"
         raise Diverged(error.what, message) from None
-    lr_g, lr_d = learning_rates_at(algorithm, state.step - 1)
+    lr_g, lr_d = learning_rates_at(algorithm, state.step - 1, share)
     numbers |= {"eps": eps_at(algorithm, state.step - 1), "lr_g": lr_g}
     return numbers | ({"lr_d": lr_d} if "loss_d" in numbers else {})
 

@@ -17,6 +17,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from itertools import count
 from pathlib import Path
@@ -123,7 +124,7 @@ class RunDirectory:
             return None
         if _has_fid(best := _parsed(path.read_bytes())):
             return best
-        return min(filter(_has_fid, (entry for _, entry in self._metrics())), key=lambda e: e["fid"], default=None)
+        return min(filter(_has_fid, self.entries()), key=lambda e: e["fid"], default=None)
 
     def save_best(self, checkpoint: Checkpoint, fid: float) -> bool:
         """Keep the checkpoint as best.npz if its FID is lower than the best so far; whether it is."""
@@ -156,6 +157,10 @@ class RunDirectory:
             if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":  # torn by a kill
                 file.write(b"\n")
             file.write(f"{line}\n".encode())
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The entries of metrics.jsonl, in the order of the file."""
+        return (entry for _, entry in self._metrics())
 
     def _metrics(self):
         """(line, entry) of each whole line of metrics.jsonl, one at a time."""

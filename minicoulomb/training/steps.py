@@ -42,10 +42,10 @@ class Steps:
         """Why steps are not launched as one, in a line; None where they are, or on the host."""
         return self._graph and self._graph.refusal
 
-    def __call__(self, dataset: Dataset) -> Metrics | Packed:
-        """Take the step number state.step; the caller counts it."""
+    def __call__(self, dataset: Dataset, share: float = 1.0) -> Metrics | Packed:
+        """Take the step number state.step with this share of the learning rates; the caller counts it."""
         config, _, _, _, state = self._checkpoint
-        drawn, rates = draws(dataset, state.step, config), rates_at(config.algorithm, state.step)
+        drawn, rates = draws(dataset, state.step, config), rates_at(config.algorithm, state.step, share)
         if self._graph is None:
             return self._step(self._upload(*chain(*drawn), dtype=config.run.dtype), len(drawn), rates)
         *arrays, numbers = self._upload(*chain(*drawn), packed(rates), dtype=config.run.dtype)

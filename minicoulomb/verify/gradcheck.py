@@ -28,7 +28,7 @@ from minicoulomb.gan import Batch, gradients
 from minicoulomb.layers import Conv, Linear, Residual, ScaledTanh, Sequential
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
-from minicoulomb.verify.losses import losses, potential
+from minicoulomb.verify.losses import losses, penalties, potential
 from minicoulomb.verify.oracles import open_oracle
 
 SAMPLES = 4
@@ -166,15 +166,17 @@ def _check_objective(name, function, config, space, oracle, rng, put):
     ours = function(G, D, theta, w, batch, algorithm, algorithm.eps)
     xp, forward = array_module(theta), [lambda vector, x, net=net: net.forward(vector, x)[0] for net in (G, D)]
     log_sigmoid = lambda x: -xp.log(1 + xp.exp(-x))  # the outputs of a fresh D are far from overflow
-    loss_g, loss_d, penalty = losses(forward, D.kernels, theta, w, batch, algorithm, algorithm.eps, log_sigmoid)
+    loss_g, loss_d = losses(forward, theta, w, batch, algorithm, algorithm.eps, log_sigmoid)
+    of_g, of_d = penalties((G.kernels, D.kernels), algorithm)
     theirs = (None, None)
     if oracle:
         on_host = *_on_host(theta, w), Batch(*_on_host(*batch))
         theirs = oracle.objective(G, D, *on_host, algorithm, algorithm.eps)
     place = f"{name}, generator {networks.generator}"
-    yield _compare(place, "dL_G / dtheta", ours.dtheta, loss_g, theta, NETWORK_BOUND, theirs[0], rng)
+    of_theta = lambda theta: loss_g(theta) + of_g(theta)
+    yield _compare(place, "dL_G / dtheta", ours.dtheta, of_theta, theta, NETWORK_BOUND, theirs[0], rng)
     if loss_d:
-        place, of_w = f"{name}, discriminator {networks.discriminator}", lambda w: loss_d(w) + penalty(w)
+        place, of_w = f"{name}, discriminator {networks.discriminator}", lambda w: loss_d(w) + of_d(w)
         yield _compare(place, "dL_D / dw", ours.dw, of_w, w, NETWORK_BOUND, theirs[1], rng)
 
 

@@ -17,11 +17,20 @@ from minicoulomb.config import Algorithm
 from minicoulomb.gan import Batch
 
 
-def losses(networks, kernels, theta, w, batch: Batch, algorithm: Algorithm, eps: float, log_sigmoid):
-    """(L_G, a function of theta; L_D, of w; the penalty l2/2 |kernels|^2, of w) at (theta, w); None without a D.
+def penalties(kernels, algorithm: Algorithm):
+    """The penalties of both networks, l2_g/2 |kernels|^2 of theta and l2/2 |kernels|^2 of w, as functions.
+
+    kernels   slices of theta, and of w, that the penalties count
+    """
+    square = lambda vector, counted: sum((vector[kernel] ** 2).sum() for kernel in counted)
+    of_g, of_d = kernels
+    return lambda theta: algorithm.l2_g / 2 * square(theta, of_g), lambda w: algorithm.l2 / 2 * square(w, of_d)
+
+
+def losses(networks, theta, w, batch: Batch, algorithm: Algorithm, eps: float, log_sigmoid):
+    """(L_G, a function of theta; L_D, of w) at (theta, w), without penalties; None without a D.
 
     networks      (G, D): G(theta, z) is x (n_x, ...), D(w, x) is (n_x,)
-    kernels       slices of w that the penalty counts
     log_sigmoid   log(1 / (1 + e^-x)) in the library of the arrays
     """
     (G, D), z, y = networks, batch.z, batch.y
@@ -29,13 +38,11 @@ def losses(networks, kernels, theta, w, batch: Batch, algorithm: Algorithm, eps:
     scale = algorithm.potential_scale * (eps**algorithm.d if algorithm.relative_potential else 1.0)
     target = lambda a: scale * potential(a, y, x, algorithm.d, eps)
     if algorithm.objective == "field":
-        return lambda theta: -target(G(theta, z)).mean() / 2, None, None
-    penalty = lambda w: algorithm.l2 / 2 * sum((w[kernel] ** 2).sum() for kernel in kernels)
+        return lambda theta: -target(G(theta, z)).mean() / 2, None
     if algorithm.objective == "gan":
         return (
             lambda theta: -log_sigmoid(D(w, G(theta, z))).mean(),
             lambda w: -log_sigmoid(D(w, y)).mean() - log_sigmoid(-D(w, x)).mean(),
-            penalty,
         )
     points = x, y
     if batch.noise_x is not None:
@@ -45,7 +52,6 @@ def losses(networks, kernels, theta, w, batch: Batch, algorithm: Algorithm, eps:
     return (
         lambda theta: climbed(G(theta, z)) / -2,
         lambda w: sum(((D(w, a) - phi) ** 2).mean() for a, phi in zip(points, targets)) / 2,
-        penalty,
     )
 
 

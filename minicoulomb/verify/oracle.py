@@ -22,7 +22,7 @@ from minicoulomb.config import Algorithm
 from minicoulomb.conv.geometry import normalize_geometry
 from minicoulomb.gan import Batch
 from minicoulomb.network import Network
-from minicoulomb.verify.losses import losses, potential
+from minicoulomb.verify.losses import losses, penalties, potential
 
 
 class Oracle:
@@ -56,19 +56,19 @@ class Oracle:
     def objective(self, G: Network, D: Network, theta, w, batch: Batch, algorithm: Algorithm, eps: float) -> tuple:
         """(dtheta, dw, loss_d, loss_g) of the algorithm's objective at (theta, w); dw and loss_d None without a D.
 
-        The penalty l2 counts in dw and not in loss_d, as in gan.py.
+        The penalties l2 and l2_g count in dw and dtheta and not in the losses, as in gan.py.
         """
         networks = [lambda vector, x, net=net: self._network(net, vector, x) for net in (G, D)]
         with self._float64():
             theta, w, *batch = self._arrays(theta, w, *batch)
-            loss_g, loss_d, penalty = losses(
-                networks, D.kernels, theta, w, Batch(*batch), algorithm, eps, self._log_sigmoid
-            )
-            value_g, (dtheta,) = self._differentiate(loss_g, theta)
+            loss_g, loss_d = losses(networks, theta, w, Batch(*batch), algorithm, eps, self._log_sigmoid)
+            of_g, of_d = penalties((G.kernels, D.kernels), algorithm)
+            value_g, (dtheta,) = self._differentiate(lambda theta: loss_g(theta) + of_g(theta), theta)
+            dtheta, value_g = np.asarray(dtheta), float(value_g - of_g(theta))
             if loss_d is None:
-                return np.asarray(dtheta), None, None, float(value_g)
-            value_d, (dw,) = self._differentiate(lambda w: loss_d(w) + penalty(w), w)
-            return np.asarray(dtheta), np.asarray(dw), float(value_d - penalty(w)), float(value_g)
+                return dtheta, None, None, value_g
+            value_d, (dw,) = self._differentiate(lambda w: loss_d(w) + of_d(w), w)
+            return dtheta, np.asarray(dw), float(value_d - of_d(w)), value_g
 
     def _arrays(self, *arrays):
         return [None if array is None else self._array(array) for array in arrays]

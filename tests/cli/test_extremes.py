@@ -235,7 +235,7 @@ def test_control_characters_of_files_are_shown_as_escapes(runs, tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     (tmp_path / "bad\x1b[31m\n.jpg").write_text("no image")
     output = run("prepare", tmp_path, tmp_path / "a.npy", "--skip-bad")
-    assert output.startswith("skipped bad\\x1b[31m\\n.jpg: ")
+    assert "\nskipped bad\\x1b[31m\\n.jpg: " in output
     output = run("sample", runs / "00000-ring", "-n", 1, "-o", tmp_path / "a\x1b[31mb.npz")
     assert output == f"1 sample: {tmp_path}/a\\x1b[31mb.npz\n"
 

@@ -209,10 +209,20 @@ def test_tiles_change_nothing_beyond_rounding(monkeypatch, m, eps):
     whole = everything(a, y, x, eps)
     for tile, coordinates in ((1, 1), (3, 7)):
         monkeypatch.setattr(pairs, "TILE", tile)
-        monkeypatch.setattr(pairs, "GPU_TILE", tile)
         monkeypatch.setattr(pairs, "COORDINATES", coordinates)
+        monkeypatch.setattr(pairs_cuda, "TILE", tile)
+        monkeypatch.setattr(pairs_cuda, "SHORTEST", coordinates)
+        monkeypatch.setattr(pairs_cuda, "LONGEST", coordinates)
         for ours, theirs in zip(everything(a, y, x, eps), whole):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+
+
+def test_many_charges_act_on_points_of_many_coordinates(monkeypatch):
+    """On a GPU one thread has several runs of them, and a last one that is not full."""
+    monkeypatch.setattr(pairs_cuda, "THREADS", 1)
+    rng = np.random.default_rng(0)
+    a, y, x = (rng.standard_normal((n, 6)) for n in (5, 77, 40))
+    np.testing.assert_allclose(field(a, y, x, 2, 0.5), defining_field(a, y, x, 2, 0.5), rtol=1e-11)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 1.5])

@@ -80,6 +80,8 @@ EXCEPTIONS = {
     },
     ("arrays/upload", "frombuffer"): "pinned memory is the host's",
     ("arrays/upload", "copyto"): "pinned memory is the host's",
+    **{("diagnostics", name): "in the branch of host arrays" for name in ("isfinite", "array")},
+    ("schedules", "array"): "numbers of a schedule, made on the host",
     ("network", "empty"): "initial parameters are laid out on the host",
     ("training/sampling", "concatenate"): "of samples that to_host returned",
     **{("pictures/field_picture", name): "of what to_host returned" for name in ("abs", "linalg", "quantile")},

@@ -44,13 +44,13 @@ def start(models, options, device, dtype="float64"):
     return checkpoints.initial(config, SampleSpace(shape), device.xp), Draws(shape)
 
 
-def take(checkpoint, data, device, steps=STEPS, **how):
-    """Take steps; returns their metrics and the arrays of the state."""
+def take(checkpoint, data, device, steps=STEPS, last_share=1.0, **how):
+    """Take steps, the last one at this share of the rates; returns their metrics and the arrays of the state."""
     with own_stream(device):
         one = Steps(checkpoint, device, **how)
         metrics = []
-        for _ in range(steps):
-            metrics.append(one(data))
+        for number in range(steps):
+            metrics.append(one(data, last_share if number == steps - 1 else 1.0))
             checkpoint.state.step += 1
         metrics = [each.read() for each in metrics]
         assert how.get("as_graph") is False or one.refusal is None
@@ -93,6 +93,15 @@ def test_launches_are_the_steps_of_the_host(device):
     host = take(*start(MODELS[0], OPTIONS["schedules"], open_backend("numpy")), open_backend("numpy"))[1]
     for name in ("theta", "w", "moments_g", "moments_d"):
         np.testing.assert_allclose(launched[name], host[name], rtol=1e-9, atol=1e-12)
+
+
+def test_a_launched_step_has_the_learning_rates_that_a_plateau_leaves(device):
+    steps = lambda **how: take(*start(MODELS[0], OPTIONS["paper"], device), device, **how)
+    slow = steps(last_share=0.1)
+    assert_equal(slow, steps(last_share=0.1, as_graph=False))
+    before = steps(steps=STEPS - 1)[1]["theta"]
+    moved = [there[1]["theta"] - before for there in (slow, steps())]
+    np.testing.assert_allclose(10 * moved[0], moved[1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("ways", [(True, False), (False, True), (True, True)])

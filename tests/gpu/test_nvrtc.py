@@ -35,6 +35,7 @@ def case(shape, generator, discriminator, **settings):
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "tanh")
 STEPS = [case((2,), "mlp", "mlp", g_activation=f, d_activation=f, l2=0.1) for f in ACTIVATIONS]
+STEPS.append(case((2,), "mlp", "mlp", objective="field"))
 for generator, discriminator in (("my", "my"), ("my", "my-big"), ("dcgan", "dcgan")):
     images = partial(case, (16, 16, 3), generator, discriminator, extra_layers=1, d_steps=2)
     STEPS += [images(convolution="direct"), images(convolution="winograd", noise=1.0)]

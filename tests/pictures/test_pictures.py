@@ -55,6 +55,16 @@ def test_a_sample_stands_framed_beside_its_neighbours(channels):
     assert (page[:, side + 2 * padding : side + 6 * padding] == 255).all()
 
 
+def test_several_samples_of_a_row_stand_in_one_frame():
+    pair, neighbours = np.zeros((3, 2, 4, 4, 1), np.uint8), np.full((3, 2, 4, 4, 1), 120, np.uint8)
+    page = np.asarray(neighbour_rows(pair, neighbours))
+    rows = [(row == 0).all(axis=1).sum() for row in page]
+    assert max(rows) == 2 * 200  # two samples of 4 pixels, each a square of 50 x 50
+    assert ((page == 120).all(axis=2)).sum() == 6 * 200**2
+    row = page[107]
+    assert [int((row == colour).all(axis=1).any()) for colour in (0, 120, VERMILION)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(("k", "side"), [(1, 8), (6, 8), (5, 64)])
 def test_neighbours_are_of_a_size_to_look_at(k, side):
     width = neighbour_rows(np.zeros((3, side, side, 1)), np.zeros((3, k, side, side, 1))).size[0]
