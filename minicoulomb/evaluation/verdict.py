@@ -44,7 +44,7 @@ LEAST = 20
 
 
 def verdict(metrics: dict[str, Any], parts: int | None, config: Config) -> list[str]:
-    """At most three sentences on metrics of `evaluate.measure`; `parts` is the number of the data's modes or classes."""
+    """At most three sentences on metrics of `evaluate.measure`; the data have so many `parts`, modes or classes."""
     found, n = dict(metrics), metrics["samples"]
     kind, covered = ("classes", "classes") if "entropy" in metrics else ("modes", "modes20")
     if parts and n >= LEAST * parts:
