@@ -46,6 +46,7 @@ FAMILIES = [
     ("dcgan", "dcgan", (16, 16, 3), {"extra_layers": 1}),
     ("dcgan", "my", (8, 8, 1), {}),
     ("resnet", "resnet", (16, 16, 3), {}),
+    ("text", "text", (6, 5), {"g_depth": 2, "d_depth": 2}),
 ]
 
 
@@ -347,6 +348,7 @@ def test_every_case_runs_on_a_device(backend, monkeypatch):
         return Times(1.0, 2.0, 0.5, repeats)
 
     monkeypatch.setattr("benchmarks.workloads._images", images)
+    monkeypatch.setattr("benchmarks.workloads._text", lambda *_: small("text", "text", (6, 5), {}, "float32"))
     monkeypatch.setattr(benchmark_cases, "measure", once)
     monkeypatch.setattr(benchmark_cases, "SAMPLES", 2)
     monkeypatch.setattr(benchmark_cases, "ADAM_SIZE", 1000)
