@@ -20,7 +20,7 @@ from benchmarks.workloads import WORKLOADS
 from minicoulomb.arrays.backend import Backend, open_backend
 from minicoulomb.arrays.threads import set_threads
 from minicoulomb.errors import UserError
-from minicoulomb.layers import BatchNorm, Conv, ConvTranspose, LeakyReLU, ReLU
+from minicoulomb.layers import BatchNorm, Conv, ConvTranspose, LeakyReLU, ReLU, Residual
 
 # Large enough that the interpreter and the libraries are a small part of the memory.
 LARGE = [name for name in WORKLOADS if name != "grid"]
@@ -145,19 +145,27 @@ def _convolutions():
     found = {}
     for workload in WORKLOADS.values():
         for network in workload().networks():
-            shape = network.input_shape
-            for layer in network.root.children:
+            for layer, shape in _leaves(network.root, network.input_shape):
                 if isinstance(layer, Conv | ConvTranspose):
                     size = layer.kernel_size
+                    taps = f"{size}x{size}" if isinstance(size, int) else "x".join(map(str, size))
                     kind = "convt" if isinstance(layer, ConvTranspose) else "conv"
-                    name = f"{kind}-{layer.c_in}-{layer.c_out}-{size}x{size}-at-{shape[0]}"
+                    name = f"{kind}-{layer.c_in}-{layer.c_out}-{taps}-at-{shape[0]}"
                     found[name] = replace(layer, bias=False), shape
-                shape = layer.output_shape(shape)
     return [
         Case(f"{name}-{direction}", _timed(_layers([layer], shape, direction)))
         for name, (layer, shape) in found.items()
         for direction in DIRECTIONS
     ]
+
+
+def _leaves(layer, shape):
+    """(layer without children, shape of its input) of all layers, but those of shortcuts."""
+    if not layer.children:
+        yield layer, shape
+    for child in layer.children[:1] if isinstance(layer, Residual) else layer.children:
+        yield from _leaves(child, shape)
+        shape = child.output_shape(shape)
 
 
 def _normalizations():

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
-from autodiff_cases import OPTIONS, assert_agree, check_algorithm_1, fresh_state, problem, take_step
+from autodiff_cases import OPTIONS, TEXT, assert_agree, check_algorithm_1, fresh_state, problem, take_step
 from test_optim import defining_adam
 
 from minicoulomb.arrays import blocks
@@ -55,7 +55,7 @@ def test_both_gradients_agree_with_autograd(options):
 
 
 @pytest.mark.parametrize("options", [{}, OPTIONS], ids=["defaults", "options"])
-@pytest.mark.parametrize("networks", [IMAGES, ("resnet", "resnet", (16, 16, 1))], ids=["my", "resnet"])
+@pytest.mark.parametrize("networks", [IMAGES, ("resnet", "resnet", (16, 16, 1)), TEXT], ids=["my", "resnet", "text"])
 def test_both_gradients_of_networks_with_batch_norm_agree_with_autograd(networks, options):
     check_algorithm_1(oracle, *networks, **options)
 

@@ -391,6 +391,14 @@ def test_the_command_says_what_is_proven_of_its_step():
         assert "F may rise" in run(*small, "--optimizer", optimizer)
 
 
+def test_the_help_claims_no_theorem_in_the_plane():
+    """Theorem 1 needs d <= m - 2, which no d > 0 satisfies for points of two numbers."""
+    text = " ".join(run("particles", "--help").split())
+    assert "Below a proven step size the energy falls in every step" in text
+    assert "is no theorem in the plane" in text
+    assert "As in Theorem 1" not in text
+
+
 def test_the_seed_and_the_start_are_all_that_chance_depends_on():
     small = ["particles", "-n", 5, "--points", 9, "--steps", 2]
     outputs = [run(*small, *more) for more in ([], [], ["--seed", 1], ["--start", "sample"], ["--start", "normal"])]

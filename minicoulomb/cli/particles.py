@@ -51,10 +51,10 @@ SECONDS, HOLD = 0.15, 6
 def particles(data, n, points, start, steps, optimizer, step_size, output, energies, **options):
     """Let free particles follow the exact field, without networks.
 
-    DATA is grid, ring, digits, or any --data of train. As in Theorem 1, the energy falls towards 0, and the
-    particles become distributed like the data. The floor is the energy of as many fresh real points; below it the
-    particles fit the real points of the field themselves. The defaults of d and eps are those of train for DATA; images
-    of many pixels need an --eps near their distances.
+    DATA is grid, ring, digits, or any --data of train. Below a proven step size the energy falls in every step, unless
+    all forces are 0; that the particles become distributed like the data is no theorem in the plane. The floor is the
+    energy of as many fresh real points; below it the particles fit the real points of the field themselves. The
+    defaults of d and eps are those of train for DATA; images of many pixels need an --eps near their distances.
 
     All particles start in the data's mean, or in one sample, like those of a collapsed generator, or from a Gaussian as
     wide as the data. Euler's method is stable up to a step of about 2 of the data's shortest mean shifts.
@@ -62,6 +62,10 @@ def particles(data, n, points, start, steps, optimizer, step_size, output, energ
     _check_places(output, energies)
     config, found = configure(None, {"data": data, "hold_out_every": 0} | named(options))
     algorithm, backend = config.algorithm, compute_on(config)
+    if found.kind == "text":
+        raise UserError(
+            f"data {data}: particles move in the space of points and images; use minicoulomb train for text"
+        )
     dataset = open_data(config, Path("runs") / "cache", found)
     kernel, is_animation = {"d": algorithm.d, "eps": algorithm.eps}, bool(output and output.suffix.lower() == ".gif")
     _check_sizes(n, points or 2, steps, prod(dataset.shape), is_animation, backend.xp)

@@ -154,7 +154,8 @@ def potentials(x: Array, y: Array, d: float, eps: float) -> tuple[Array, Array]:
     Returns
     -------
     tuple of array (n_x,) and array (n_y,)
-        Self-terms k(x_i, x_i) = eps^-d are kept, as in the official code.
+        Self-terms k(x_i, x_i) = eps^-d are kept, as in the official code. So these are no unbiased estimates: they are
+        too low by (eps^-d - E k) / n_x at the x_i and too high by (eps^-d - E k) / n_y at the y_j.
 
     Raises
     ------

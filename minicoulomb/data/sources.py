@@ -1,7 +1,8 @@
-"""`--data` -> a data set: a built-in name, images in any form, or an array or table of numbers.
+"""`--data` -> a data set: a built-in name, images in any form, text, or an array or table of numbers.
 
 `find` looks once at what lies at a path, and `open_dataset` uses what it found. The content decides, not the name: the
-first bytes of a file, the first names in an archive. Only a table is one by its suffix.
+first bytes of a file, the first names in an archive. Only tables and text are such by their suffix, and text by a
+configured length of its lines.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from minicoulomb.data.lsun import Lmdb, is_lmdb
 from minicoulomb.data.mixtures import grid, ring
 from minicoulomb.data.source import Entry, Source
 from minicoulomb.data.survey import Survey, survey
+from minicoulomb.data.text import LENGTH, Text, is_text, open_text, text_at
 from minicoulomb.errors import UserError, explained
 
 BUILT_IN = {"grid": grid, "ring": ring, "digits": digits}
@@ -34,7 +36,7 @@ PADDED = 1.25
 PAPER = "--preset paper-images for the paper's networks"
 # How many names of an archive are read to see what it holds.
 FIRST = 16
-FORMS = "a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy / .npz / .csv / .tsv file"
+FORMS = "a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy / .npz / .csv / .tsv / .txt file"
 # What a file is that begins so (in lower case, without blanks before it), and the remedy.
 UNPACK = "unpack it and name the folder"
 CONVERT = "save its points as CSV, or its images as an array with numpy.save"
@@ -57,41 +59,45 @@ OTHERS = {
 
 
 class Found(NamedTuple):
-    """What `--data` names: a data set, or a source whose images must still be decoded; a line `about` it.
+    """What `--data` names: a data set, or images or text that must still be decoded; a line `about` it.
 
     entries: the images of the source, if all are listed already
     """
 
     data: str
-    content: Dataset | Source
+    content: Dataset | Source | Text
     about: str | None = None
     entries: list[Entry] | None = None
 
     @property
     def kind(self) -> str:
-        """ "grid", "ring", "digits", "points", "array" (of images), or "images" (files to decode)."""
+        """ "grid", "ring", "digits", "points", "array" (of images), "images" (files to decode) or "text"."""
         if self.data in BUILT_IN:
             return self.data
+        if isinstance(self.content, Text):
+            return "text"
         if isinstance(self.content, Source):
             return "images"
         return "array" if len(self.content.shape) == 3 else "points"
 
     @property
     def dataset(self) -> Dataset | None:
-        """The data set; None for images that must still be decoded."""
-        return None if isinstance(self.content, Source) else self.content
+        """The data set; None for images or text that must still be decoded."""
+        return self.content if isinstance(self.content, Dataset) else None
 
     def shape(self, config: Config) -> tuple[int, ...]:
-        """Shape of one sample; images to decode are (size, size, channels) as configured."""
+        """Shape of one sample; images to decode are (size, size, channels) as configured, text has at most so many."""
         decoded = self.decoded(config)
+        if isinstance(decoded, Text):
+            return config.data.length or LENGTH, config.data.vocabulary
         if isinstance(decoded, Dataset):
             return decoded.shape
         size = config.data.size or decoded.size
         return size, size, config.data.channels or decoded.channels
 
-    def decoded(self, config: Config) -> Dataset | Source:
+    def decoded(self, config: Config) -> Dataset | Source | Text:
         """The content; for an array of images that must change, their source."""
-        if isinstance(self.content, Source) or self.kind != "array":
+        if not isinstance(self.content, Dataset) or self.kind != "array":
             return self.content
         height, width, channels = self.content.shape
         size, wanted = config.data.size, config.data.channels or channels
@@ -142,12 +148,17 @@ def _about(images, settings, is_chosen, further):
     return f"{name}: {n} of {width}x{height}{others} -> {made}{'; ' * bool(options)}{options}"
 
 
-def find(data: str) -> Found:
-    """What lies at `data`. An array is checked and measured; UserError if it is none of the forms."""
+def find(data: str, as_text: bool = False) -> Found:
+    """What lies at `data`, which is text by its suffix, or with `as_text`.
+
+    An array is checked and measured. UserError if it is none of the forms.
+    """
     if data in BUILT_IN:
         here = f"{data}: the built-in data; write ./{data} for what lies here"
         return Found(data, BUILT_IN[data](), here if Path(data).exists() else None)
     _check_exists(data, "nothing is there; use --data")
+    if as_text or is_text(Path(data)):
+        return Found(data, text_at(Path(data)))
     return Found(data, image_source(Path(data)) or array_dataset(Path(data)))
 
 
@@ -195,6 +206,7 @@ def open_dataset(
     progress: Callable[[int, int], object] | None = None,
     skipped: Callable[[str, str], object] = lambda name, reason: None,
     found: Found | None = None,
+    alphabet: str = "",
 ) -> Dataset:
     """The data set that a configuration names.
 
@@ -203,21 +215,25 @@ def open_dataset(
     config
         its `data` part names the data, their size, crop and channels, and how many samples are held out
     cache
-        folder for decoded images. They are decoded once, by one process for each configured thread.
+        folder for decoded images and text. Images are decoded once, by one process for each configured thread.
     progress
-        is called with (done, total) after each batch of decoded images
+        is called with (done, total) after each batch of decoded images, or MB of text
     skipped
         is called with (name, reason) for each image that is left out
     found
         what `find` returned for `config.data.data`; by default it is called here
+    alphabet
+        that of a run which meets text
 
     Raises
     ------
     UserError
         if the data cannot be read, or do not have the configured size or channels
     """
-    found = found or find(config.data.data)
+    found = found or find(config.data.data, config.data.length is not None)
     images = found.decoded(config)
+    if isinstance(images, Text):
+        return _read_text(config, images, cache, alphabet, progress)
     if isinstance(images, Source):
         return _decode(config, images, found.shape(config), cache, progress, skipped, found.entries)
     if found.kind != "array":
@@ -243,6 +259,15 @@ def _decode(config, source, shape, cache, progress, skipped, listed):
     return ArrayDataset(name or "images", load_array(report.path), hold_out_every=config.data.hold_out_every)
 
 
+def _read_text(config, text, cache, alphabet, progress):
+    if not config.data.length:
+        raise UserError(f"data {config.data.data}: text has lines of a --length; use --preset text, or add it")
+    _check_shape(config, ())
+    names = "length", "vocabulary", "lines", "skip_bad", "hold_out_every"
+    settings = {name: getattr(config.data, name) for name in names}
+    return open_text(text, cache, **settings, alphabet=alphabet, progress=progress)
+
+
 def _check_shape(config, shape):
     data, size, channels = config.data.data, config.data.size, config.data.channels
     for option, value in (("crop", config.data.crop), ("pad", config.data.pad)):
@@ -250,7 +275,9 @@ def _check_shape(config, shape):
             raise UserError(f"{option} {value}: {data} holds no image files; leave --{option} out")
     if len(shape) != 3:
         if size or channels:
-            raise UserError(f"{data}: holds points, not images; leave --size and --channels out")
+            raise UserError(
+                f"{data}: holds {'points' if shape else 'text'}, not images; leave --size and --channels out"
+            )
         return
     for option, value, actual in (("size", size, shape[0]), ("channels", channels, shape[2])):
         if value not in (None, actual):

@@ -182,7 +182,8 @@ def _read_about(path, archive):
 
 def _space(values):
     """The space of samples from its entries; UserError names one that no data set has."""
-    for name in {*SampleSpace._fields[:3], *values}:  # later fields have defaults
+    _check_alphabet(values)
+    for name in {*SampleSpace._fields[:3], *values} - {"alphabet"}:  # later fields have defaults
         numbers = values.get(name)
         numbers = numbers if isinstance(numbers, list) else [numbers]
         whole = all(type(n) in (int, float) and abs(n) <= sys.float_info.max for n in numbers)
@@ -195,6 +196,14 @@ def _space(values):
         if not whole or name not in SampleSpace._fields:
             raise UserError(f"space {name!s:.20} {values.get(name)!r:.40}: no data have it; the file is damaged")
     return SampleSpace(**{name: tuple(n) if isinstance(n, list) else n for name, n in values.items()})
+
+
+def _check_alphabet(values):
+    """UserError unless there are as many characters as samples have, but one, or no text."""
+    alphabet, shape = values.get("alphabet", ""), values.get("shape")
+    of_text = isinstance(alphabet, str) and (not alphabet or (len(shape) == 2 and shape[1] == len(alphabet) + 1))
+    if not of_text or len(set(alphabet)) < len(alphabet) or any("\ud800" <= c <= "\udfff" for c in alphabet):
+        raise UserError(f"space alphabet {alphabet!r:.40}: no text has it; the file is damaged")
 
 
 def _check_layers(networks, size):

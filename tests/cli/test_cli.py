@@ -46,9 +46,10 @@ def test_the_columns_of_networks_of_any_size_stand_apart():
 
 
 def test_gradients_are_checked(tmp_path):
-    output = run("gradcheck", "--model", "mlp")
-    assert "BatchNorm" in output
-    assert "Algorithm 1" in output
+    for model in ("mlp", "text"):
+        output = run("gradcheck", "--model", model)
+        assert "BatchNorm" in output
+        assert f"Algorithm 1, generator {model}" in output
 
 
 def test_a_folder_can_be_prepared_alone(tmp_path):

@@ -447,6 +447,19 @@ def test_the_squared_mmd_is_that_of_the_potentials(m):
     assert mmd2_of(*potentials(x, y, 1.5, 0.5)) == pytest.approx(mmd2(x, y, 1.5, 0.5), rel=1e-12)
 
 
+@pytest.mark.parametrize(("d", "eps"), [(1.0, 1.0), (3.0, 0.5)])
+def test_one_hot_lines_are_apart_by_twice_their_hamming_distance(d, eps):
+    """k(a, b) = (2 h + eps^2)^(-d/2), h the number of positions at which the two lines differ."""
+    ids = np.random.default_rng(0).integers(0, 5, (9, 7))
+    hamming = (ids[:6, None] != ids[None, 6:]).sum(axis=2)
+    one_hot = np.eye(5)[ids].reshape(9, -1)
+    expected = (2 * hamming + eps**2) ** (-d / 2)
+    np.testing.assert_allclose(plummer_kernel(one_hot[:6], one_hot[6:], d, eps), expected, rtol=1e-13)
+    of_lines = expected.mean(axis=1)  # the potential that the last three lines make at the first six
+    nothing = np.full((1, 35), 1e12)
+    np.testing.assert_allclose(potential(one_hot[:6], one_hot[6:], nothing, d, eps), of_lines, rtol=1e-9, atol=1e-9)
+
+
 def test_images_are_points():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((3, 4, 4, 2)), rng.standard_normal((5, 4, 4, 2))

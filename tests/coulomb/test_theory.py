@@ -150,6 +150,21 @@ def test_the_force_drawn_back_through_the_generator_climbs_the_potential():
     assert slope == pytest.approx(along @ along, rel=1e-6)
 
 
+def test_a_mini_batch_s_potential_is_unbiased_away_from_its_own_samples_alone():
+    """At these the self-term takes the place of a kernel of two samples, as docs/differences.md says."""
+    rng, d, eps, n = np.random.default_rng(0), 1.0, 0.7, 3
+    xs, ys = rng.standard_normal((4, 2)), rng.standard_normal((3, 2))  # p_x and p_y are uniform on these
+    drawn = lambda points: [points[list(rows)] for rows in itertools.product(range(len(points)), repeat=n)]
+    elsewhere = rng.standard_normal((5, 2))
+    batches = [potential(elsewhere, y, x, d, eps) for x in drawn(xs) for y in drawn(ys)]
+    np.testing.assert_allclose(np.mean(batches, axis=0), potential(elsewhere, ys, xs, d, eps), rtol=1e-12)
+    of_x = [potentials(x, y, d, eps)[0][0] for x in drawn(xs) if (x[0] == xs[0]).all() for y in drawn(ys)]
+    of_y = [potentials(x, y, d, eps)[1][0] for x in drawn(xs) for y in drawn(ys) if (y[0] == ys[0]).all()]
+    for own, points, biased, sign in ((xs[:1], xs, of_x, -1), (ys[:1], ys, of_y, 1)):
+        bias = sign * (eps**-d - plummer_kernel(own, points, d, eps).mean()) / n
+        assert np.mean(biased) == pytest.approx(potential(own, ys, xs, d, eps)[0] + bias, rel=1e-12)
+
+
 def test_a_mini_batch_s_force_on_its_own_samples_repels_them_by_1_of_n_too_little():
     """E[grad Phi_hat(x_1)] = grad Phi_y(x_1) - (1 - 1/n) grad Phi_x(x_1), over all batches, as docs/beyond.md says."""
     rng, d, eps, n = np.random.default_rng(0), 2.0, 0.7, 3

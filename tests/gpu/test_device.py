@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import strict_cupy
 from autodiff_cases import (
+    TEXT,
     Pass,
     assert_agree,
     axes,
@@ -46,6 +47,7 @@ from minicoulomb.coulomb import (
     potential,
     potentials,
 )
+from minicoulomb.data.dataset import decode
 from minicoulomb.data.digits import digits
 from minicoulomb.diagnostics import Diverged, diagnostics
 from minicoulomb.errors import UserError
@@ -404,6 +406,19 @@ def test_ten_steps_on_a_device_are_those_of_the_host(device, models, options):
     state = train(case, device)
     assert all(on_gpu(getattr(state, name)) for name in arrays_of(state))
     assert_states_agree(state, train(case, NUMPY))
+
+
+@pytest.mark.parametrize("convolution", ["direct", "winograd"])
+def test_ten_steps_of_text(device, convolution):
+    case = problem(*TEXT, STEPS, **RATES, g_depth=1, d_depth=1, convolution=convolution, noise=0.1)
+    assert_states_agree(train(case, device), train(case, NUMPY))
+
+
+def test_ids_become_one_hot_on_the_device(device):
+    ids = np.random.default_rng(0).integers(0, 300, (5, 7), np.uint16)
+    one_hot = decode(device.to_device(ids), np.dtype(np.float32), (7, 300))
+    assert on_gpu(one_hot)
+    np.testing.assert_array_equal(to_host(one_hot), np.eye(300, dtype=np.float32)[ids])
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "tanh"])

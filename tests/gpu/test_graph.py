@@ -24,7 +24,7 @@ def device(request) -> Backend:
 
 
 class Draws:
-    """A data set of whatever its `make` draws: points as floats, images as bytes."""
+    """Points as floats, images as bytes, text as ids of two bytes."""
 
     def __init__(self, shape):
         self.shape = shape
@@ -32,23 +32,25 @@ class Draws:
     def draw(self, rng, n):
         if len(self.shape) == 1:
             return rng.standard_normal((n, *self.shape))
+        if len(self.shape) == 2:
+            return rng.integers(0, self.shape[1], (n, self.shape[0]), np.uint16)
         return rng.integers(0, 256, (n, *self.shape), np.uint8)
 
 
 def start(models, options, device, dtype="float64"):
-    shape = (2,) if models[0] == "mlp" else (8, 8, 1)
+    shape = {"mlp": (2,), "text": (7, 300)}.get(models[0], (8, 8, 1))
     sizes = {"latent": 3, "g_width": 4, "d_width": 4, "batch_size": 6, "steps": STEPS, "lr_g": 0.01, "lr_d": 0.01}
     config = Config.of(generator=models[0], discriminator=models[1], dtype=dtype, **sizes | options)
     return checkpoints.initial(config, SampleSpace(shape), device.xp), Draws(shape)
 
 
-def take(checkpoint, data, device, steps=STEPS, **how):
-    """Take steps; returns their metrics and the arrays of the state."""
+def take(checkpoint, data, device, steps=STEPS, last_share=1.0, **how):
+    """Take steps, the last one at this share of the rates; returns their metrics and the arrays of the state."""
     with own_stream(device):
         one = Steps(checkpoint, device, **how)
         metrics = []
-        for _ in range(steps):
-            metrics.append(one(data))
+        for number in range(steps):
+            metrics.append(one(data, last_share if number == steps - 1 else 1.0))
             checkpoint.state.step += 1
         metrics = [each.read() for each in metrics]
         assert how.get("as_graph") is False or one.refusal is None
@@ -68,6 +70,7 @@ def assert_equal(ours, theirs):
 
 EVERY = [(models, options) for models in MODELS[:1] for options in OPTIONS]
 EVERY += [(models, options) for models in MODELS[1:] for options in ("paper", "all", "gan")] + [(MODELS[2], "winograd")]
+EVERY += [(("text", "text"), options) for options in ("all", "gan", "winograd")]
 
 
 @pytest.mark.parametrize(("models", "options"), EVERY)
@@ -90,6 +93,15 @@ def test_launches_are_the_steps_of_the_host(device):
     host = take(*start(MODELS[0], OPTIONS["schedules"], open_backend("numpy")), open_backend("numpy"))[1]
     for name in ("theta", "w", "moments_g", "moments_d"):
         np.testing.assert_allclose(launched[name], host[name], rtol=1e-9, atol=1e-12)
+
+
+def test_a_launched_step_has_the_learning_rates_that_a_plateau_leaves(device):
+    steps = lambda **how: take(*start(MODELS[0], OPTIONS["paper"], device), device, **how)
+    slow = steps(last_share=0.1)
+    assert_equal(slow, steps(last_share=0.1, as_graph=False))
+    before = steps(steps=STEPS - 1)[1]["theta"]
+    moved = [there[1]["theta"] - before for there in (slow, steps())]
+    np.testing.assert_allclose(10 * moved[0], moved[1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("ways", [(True, False), (False, True), (True, True)])
