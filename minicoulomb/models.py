@@ -226,7 +226,7 @@ def _text_discriminator(networks, space):
 def _line(space):
     """The length of a line."""
     if len(space.shape) != 2:
-        raise UserError(f"samples of shape {space.shape}: networks `text` take lines of text; use --preset text")
+        raise UserError(f"samples of shape {space.shape}: networks `text` take lines of text; use --data FILE.txt")
     return space.shape[0]
 
 

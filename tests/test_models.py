@@ -58,7 +58,7 @@ def test_text_has_the_sizes_of_the_paper_s_experiment():
 
 def test_networks_of_text_take_lines_alone():
     for space in (SampleSpace((2,)), SampleSpace((8, 8, 3))):
-        with pytest.raises(UserError, match="networks `text` take lines of text; use --preset text"):
+        with pytest.raises(UserError, match="networks `text` take lines of text; use --data FILE.txt"):
             build(Config.of(generator="text", discriminator="text").networks, space)
 
 

@@ -42,7 +42,7 @@ class Kernel:
     def __init__(self, w, workspace=NoWorkspace, keep: bool = True):
         self.w, self.workspace, self._keep = w, workspace, keep
         self._transforms = {}
-        self._images = None
+        self._images: Kernel | None = None
 
     @classmethod
     def of(cls, w) -> "Kernel":

@@ -51,7 +51,7 @@ ALGORITHMS = ("auto", "direct", "winograd")
 
 # With infinity the best six and eight for float32. Errors grow with the points of both axes: in images with six along
 # each the largest is 2e-6 to 6e-6 of the largest output, in sequences with eight 2e-6.
-POINTS = tuple(map(Fraction, (0, 1, -1, "1/2", -2, 2, "-1/2")))
+POINTS = tuple(Fraction(n) / 2 for n in (0, 2, -2, 1, -4, 4, -1))
 MOST_OF_IMAGES, MOST_OF_SEQUENCES = 6, len(POINTS) + 1
 TAPS = 5
 

@@ -33,7 +33,8 @@ def ngram_metrics(
 ) -> dict[str, Any]:
     """js1 to js6 of lines x (n, length, characters) against the training lines, each with its floor.
 
-    Fewer for shorter lines, and no floor where no lines are held out. Without `search`, the reference is a part of the
+    Fewer for shorter lines, and no floor where no lines are held out; where less than n are, the floor is that of
+    `floor_lines`, and too high. Without `search`, the reference is a part of the
     training lines that takes seconds.
     """
     lines = x.argmax(axis=-1)
@@ -45,7 +46,8 @@ def ngram_metrics(
         sets["_floor"] = dataset.rows(dataset.held_out_index(chosen))
     found = divergences(list(sets.values()), _reference(dataset, search, progress), dataset.shape[1])
     rows = dict(zip(sets, found.tolist(), strict=True))
-    return {f"js{n}{kind}": rows[kind][n - 1] for n in range(1, found.shape[1] + 1) for kind in sorted(rows)}
+    named = {f"js{n}{kind}": rows[kind][n - 1] for n in range(1, found.shape[1] + 1) for kind in sorted(rows)}
+    return {"floor_lines": len(sets["_floor"]), **named} if held_out else named
 
 
 def divergences(sets: list[np.ndarray], reference: Iterable[np.ndarray], characters: int) -> np.ndarray:

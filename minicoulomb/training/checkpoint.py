@@ -124,6 +124,9 @@ def copy_weights(source: Checkpoint, target: Checkpoint, name: str = "the source
     arrays = vars(source.state)
     if source.state.average is None:
         arrays = {**arrays, "average": source.state.theta, "average_statistics": source.state.statistics}
+    if source.space.alphabet != target.space.alphabet:
+        rule = f"{len(source.space.alphabet):,} characters, not this run's {len(target.space.alphabet):,}, or others"
+        raise UserError(f"{name}: has an alphabet of {rule}; use the data that it was trained on")
     if _layout(source) != _layout(target):
         found, wanted = (f"G {model.G.size:,} and D {model.D.size:,}" for model in (source, target))
         rule = f"must be networks like this run's, {wanted}, layer by layer"

@@ -118,6 +118,14 @@ def test_the_field_of_text_and_particles_in_it_are_refused(trained, book, tmp_pa
     assert "use minicoulomb train for text" in run("particles", book, status=1)
 
 
+def test_weights_start_no_run_with_another_alphabet(trained, book, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text(book.read_text().replace("e", "x"))
+    start = ["--init-from", trained[0], *SMALL, "--steps", 1, "--out", tmp_path / "runs"]
+    assert "has an alphabet of" in run("train", "--data", other, *start, status=1)
+    run("train", "--data", book, *start)
+
+
 def test_presets_read_text_whatever_the_name_and_other_networks_do_not_take_it(book, tmp_path):
     other = tmp_path / "book.dat"
     other.write_bytes(book.read_bytes())

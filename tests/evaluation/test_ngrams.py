@@ -65,6 +65,7 @@ def test_metrics_have_a_floor_of_as_many_held_out_lines_and_the_level_of_indepen
     dataset = TextDataset("book", ids, "`abcdefg", hold_out_every=10)
     real = np.eye(9)[words[rng.integers(0, 40, (200, 4))].reshape(200, 12)]
     found = ngram_metrics(real, dataset, seed=0)
+    assert found.pop("floor_lines") == 200
     assert list(found)[:6] == ["js1", "js1_floor", "js1_independent", "js2", "js2_floor", "js2_independent"]
     for n in range(3, 7):
         assert found[f"js{n}"] == pytest.approx(found[f"js{n}_floor"], rel=0.3)
