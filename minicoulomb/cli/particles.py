@@ -52,9 +52,9 @@ def particles(data, n, points, start, steps, optimizer, step_size, output, energ
     """Let free particles follow the exact field, without networks.
 
     DATA is grid, ring, digits, or any --data of train. Below a proven step size the energy falls in every step, unless
-    all forces are 0; that the particles become distributed like the data is no theorem in the plane. The floor is the energy of as many fresh real points; below it the
-    particles fit the real points of the field themselves. The defaults of d and eps are those of train for DATA; images
-    of many pixels need an --eps near their distances.
+    all forces are 0; that the particles become distributed like the data is no theorem in the plane. The floor is the
+    energy of as many fresh real points; below it the particles fit the real points of the field themselves. The
+    defaults of d and eps are those of train for DATA; images of many pixels need an --eps near their distances.
 
     All particles start in the data's mean, or in one sample, like those of a collapsed generator, or from a Gaussian as
     wide as the data. Euler's method is stable up to a step of about 2 of the data's shortest mean shifts.

@@ -58,12 +58,12 @@ def test_one_sample_that_comes_often_widens_the_interval():
 
 
 def test_the_shares_are_those_of_batches_with_near_duplicates():
-    """Pairs 0 and 3, and 17 and 40, of 64: the first is in the first batch of 16, the second in that of 64 alone."""
+    """Of 64: 0 and 3 are in the first batch of 16, 16 and 18 in the second, 17 and 40 in that of 64 alone."""
     x = np.arange(64.0)[:, None] * np.ones((1, 3))
-    x[3], x[40] = x[0] + 0.1, x[17]
+    x[3], x[18], x[40] = x[0] + 0.1, x[16] + 0.2, x[17]
     found = birthday([x, np.arange(32.0)[:, None]], 0.5)
-    assert found.shares == {16: 1 / 6, 32: 1 / 3, 64: 1.0}
-    assert (found.counts, found.pairs) == ([2, 0], 64 * 63 // 2 + 32 * 31 // 2)
+    assert found.shares == {16: 2 / 6, 32: 1 / 3, 64: 1.0}
+    assert (found.counts, found.pairs) == ([3, 0], 64 * 63 // 2 + 32 * 31 // 2)
     assert [distance for distance, _, _ in found.closest[:2]] == [0.0, pytest.approx(0.1 * 3**0.5)]
     np.testing.assert_array_equal(found.closest[0][1], x[17])
     assert len(found.closest) == birthdays.PAIRS
