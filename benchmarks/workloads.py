@@ -15,6 +15,7 @@ import numpy as np
 
 from minicoulomb.arrays.backend import Backend
 from minicoulomb.config import Config
+from minicoulomb.data.dataset import decode
 from minicoulomb.data.mixtures import grid
 from minicoulomb.gan import Batch
 from minicoulomb.layers import Conv, ConvTranspose
@@ -33,10 +34,14 @@ class Workload(NamedTuple):
         return tuple(Network([layer.map(_turned) for layer in net.root.children], net.input_shape) for net in networks)
 
     def batch(self, rng: np.random.Generator, backend: Backend) -> Batch:
-        """z ~ N(0, I), and y from the 25 Gaussians or random pixels: (batch_size, ...), in the configured dtype."""
+        """z ~ N(0, I), and y from the 25 Gaussians, random pixels or characters: (batch_size, ...), in the dtype."""
         n, config = self.config.algorithm.batch_size, self.config
         z = rng.standard_normal((n, config.networks.latent))
-        y = grid().draw(rng, n) if self.space.shape == (2,) else rng.uniform(-1, 1, (n, *self.space.shape))
+        shape = self.space.shape
+        if len(shape) == 2:
+            y = decode(rng.integers(0, shape[1], (n, shape[0]), np.uint16), np.float32, shape)
+        else:
+            y = grid().draw(rng, n) if shape == (2,) else rng.uniform(-1, 1, (n, *shape))
         return Batch(*(backend.to_device(array, config.run.dtype) for array in (z, y)))
 
     def small(self, n: int) -> "Workload":
@@ -55,6 +60,10 @@ def _images(generator, discriminator, size, n):
     return Workload(config, SampleSpace((size, size, 3)))
 
 
+def _text():
+    return Workload(resolve("billion-word", data="lines.txt", l2=0.0), SampleSpace((32, 2048)))
+
+
 def _grid():
     config = resolve("grid", average=0.0, eps_end=None, lr_decay=1.0, batch_size=128)
     data = grid()
@@ -64,6 +73,7 @@ def _grid():
 WORKLOADS: dict[str, Callable[[], Workload]] = {
     "grid": _grid,
     "dcgan-32-b128": lambda: _images("dcgan", "dcgan", 32, 128),
+    "text": _text,
     "my-64-b64": lambda: _images("my", "my-big", 64, 64),
     "my-64-b128": lambda: _images("my", "my-big", 64, 128),
     "my-64-b512": lambda: _images("my", "my-big", 64, 512),

@@ -66,7 +66,8 @@ class Data(_Part):
 
     data: str = setting(
         "grid",
-        "data: grid, ring, digits, a folder, zip or tar of images, an LMDB, CIFAR-10, a .npy or .npz array, or .csv",
+        "data: grid, ring, digits, a folder, zip or tar of images, an LMDB, CIFAR-10, a .npy or .npz array, .csv, or "
+        ".txt",
     )
     size: int | None = setting(
         None, "side of the training images: 4, 5, 6 or 7 times 2**k pixels  [that of small images; 32]", low=8
@@ -74,7 +75,14 @@ class Data(_Part):
     crop: int | None = setting(None, "side of the central square cut from each image  [the largest]", low=1)
     pad: bool = setting(False, "put whole images on a square of the colour of their border instead of cutting")
     channels: int | None = setting(None, "3: colour images, 1: grey images  [as the images are]", low=1, high=3)
-    skip_bad: bool = setting(False, "skip images that cannot be read instead of stopping")
+    length: int | None = setting(
+        None, "characters of a line of text; reads the data as text  [.txt: 16]", low=1, high=2**12
+    )
+    vocabulary: int = setting(
+        2048, "characters of text, the most frequent ones and one for all others", low=2, high=2**16
+    )
+    lines: int | None = setting(None, "lines of text to read  [all]", low=2)
+    skip_bad: bool = setting(False, "skip images, or lines of text, that cannot be read instead of stopping")
     hold_out_every: int = setting(10, "keep every n-th sample out of training, for evaluation; 0: none", low=0)
 
     def __post_init__(self):
@@ -89,13 +97,17 @@ class Data(_Part):
 class Networks(_Part):
     """Generator and discriminator."""
 
-    generator: str = setting("mlp", "generator network", ("mlp", "my", "dcgan", "resnet"))
-    discriminator: str = setting("mlp", "discriminator network", ("mlp", "my", "my-big", "dcgan", "resnet"))
+    generator: str = setting("mlp", "generator network", ("mlp", "my", "dcgan", "resnet", "text"))
+    discriminator: str = setting("mlp", "discriminator network", ("mlp", "my", "my-big", "dcgan", "resnet", "text"))
     latent: int = setting(2, "dimension of z ~ N(0, I)", low=1)
-    g_width: int | None = setting(None, "units of G's layers, or channels before its last  [64; my: 128]", low=1)
-    d_width: int | None = setting(None, "units of D's layers, or channels of its first  [64; mlp, my-big: 128]", low=1)
-    g_depth: int = setting(4, "hidden layers of G (mlp)", low=1, high=1000)
-    d_depth: int = setting(3, "hidden layers of D (mlp)", low=1, high=1000)
+    g_width: int | None = setting(
+        None, "units of G's layers, or channels before its last  [64; my: 128; text: 512]", low=1
+    )
+    d_width: int | None = setting(
+        None, "units of D's layers, or channels of its first  [64; mlp, my-big: 128; text: 512]", low=1
+    )
+    g_depth: int = setting(4, "hidden layers of G (mlp), or blocks (text)", low=1, high=1000)
+    d_depth: int = setting(3, "hidden layers of D (mlp), or blocks (text)", low=1, high=1000)
     extra_layers: int = setting(0, "3x3 convolutions to add at the smallest layer; 0 in the paper", low=0, high=1000)
     g_activation: str = setting("relu", "activation in G (mlp)", ("relu", "leaky_relu", "elu", "tanh"))
     d_activation: str = setting("relu", "activation in D (mlp)", ("relu", "leaky_relu", "elu", "tanh"))

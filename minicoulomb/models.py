@@ -11,6 +11,8 @@ smallest layer may have a side of 5, 6 or 7 as well: images of 28x28 end at 7x7.
     my-big                D  `my` with twice the channels
     dcgan   images        G  linear -> 4x4 (a 4x4 transposed conv of z), batch norm, ReLU; 4x4 stride 2, ...; tanh
                           D  conv 4x4 stride 2, batch norm but in the first layer, leaky ReLU, ...; 4x4 valid conv -> 1
+    text    lines         G  linear -> length x 512, batch norm; depth blocks x + 0.3 f(x); conv 1 wide; softmax
+                          D  conv 1 wide -> 512; depth blocks x + 0.3 f(x); linear -> 1
     resnet  images        G  linear -> 4x4; k residual blocks, each twice the side; batch norm, ReLU; 1x1; scaled tanh
                           D  conv 3x3; k residual blocks, each half the side and twice the channels; linear -> 1
 
@@ -25,6 +27,9 @@ convolution; here c is the number of channels, as in the small residual networks
 of the block. The official blocks have biases, which change nothing: they are constant over the image, so the next batch
 norm subtracts them, and the shortcuts carry them to the last batch norm of G, or to D's last layer, which has a bias
 too. The official batch norm has no scale.
+
+The blocks of `text` have f = conv5 ReLU conv5 ReLU, in G with batch norm after each conv5, a convolution 5 wide that
+keeps the length and the channels. Samples are (length, characters), one-hot where they are real.
 
 A layer in front of batch normalization has no bias: the mean would subtract it again.
 
@@ -55,6 +60,7 @@ from minicoulomb.layers import (
     Scale,
     ScaledTanh,
     Sequential,
+    Softmax,
     Tanh,
     Upsample,
 )
@@ -82,8 +88,8 @@ def build(networks: Networks, space: SampleSpace) -> tuple[Network, Network]:
     Raises
     ------
     UserError
-        If a network is convolutional and samples are not square images of side 4 to 7 times 2**k, k >= 1; for other
-        classes.
+        If a network is `text` and samples are not lines, or another convolutional one and samples are not square
+        images of side 4 to 7 times 2**k, k >= 1; for other classes.
 
     Examples
     --------
@@ -197,6 +203,33 @@ def _resnet_discriminator(networks, space):
     return [*layers, Reshape((2 * base**2 * widths[-1],)), Linear(2 * base**2 * widths[-1], 1)]
 
 
+def _text_generator(networks, space):
+    """`g_width` channels (512) and `g_depth` blocks."""
+    length, c = _line(space), networks.g_width or 512
+    layers = [Linear(networks.latent, length * c), Reshape((length, c)), BatchNorm(c)]
+    for _ in range(networks.g_depth):
+        inner, outer = (Conv(c, c, (5,), padding=2, bias=False, init=He("relu")) for _ in range(2))
+        layers.append(Residual(ReLU(), inner, BatchNorm(c, ReLU()), outer, BatchNorm(c), scale=0.3))
+    return [*layers, Conv(c, space.shape[-1], (1,)), Softmax()]
+
+
+def _text_discriminator(networks, space):
+    """`d_width` channels (512) and `d_depth` blocks."""
+    length, c = _line(space), networks.d_width or 512
+    layers = [Conv(space.shape[-1], c, (1,))]
+    for _ in range(networks.d_depth):
+        inner, outer = (Conv(c, c, (5,), padding=2, init=He("relu")) for _ in range(2))
+        layers.append(Residual(ReLU(), inner, ReLU(), outer, scale=0.3))
+    return [*layers, Reshape((length * c,)), Linear(length * c, 1)]
+
+
+def _line(space):
+    """The length of a line."""
+    if len(space.shape) != 2:
+        raise UserError(f"samples of shape {space.shape}: networks `text` take lines of text; use --data FILE.txt")
+    return space.shape[0]
+
+
 def _resnet_branch(c, o, resample):
     inner, outer = (Conv(c, width, 3, padding=1, bias=False, init=He("relu")) for width in (c, o))
     return BatchNorm(c, ReLU()), resample, inner, BatchNorm(c, ReLU()), outer
@@ -226,13 +259,20 @@ def _doubling(first, space):
     return side >> k, [first * 2**i for i in range(k)]
 
 
-GENERATORS = {"mlp": _mlp_generator, "my": _my_generator, "dcgan": _dcgan_generator, "resnet": _resnet_generator}
+GENERATORS = {
+    "mlp": _mlp_generator,
+    "my": _my_generator,
+    "dcgan": _dcgan_generator,
+    "resnet": _resnet_generator,
+    "text": _text_generator,
+}
 DISCRIMINATORS = {
     "mlp": _mlp_discriminator,
     "my": _my_discriminator,
     "my-big": _my_big_discriminator,
     "dcgan": _dcgan_discriminator,
     "resnet": _resnet_discriminator,
+    "text": _text_discriminator,
 }
 # No generator is called `my-big`.
 GENERATOR_OF = {"my-big": "my"}

@@ -4,6 +4,7 @@
     digits           8x8 handwritten digits, fully connected networks; digits-conv with convolutions
     points           the user's points, in any number of coordinates; eps and the latent dimension follow from them
     images           the user's images: small networks, for a laptop; data/sources.py chooses size and channels
+    text             the user's text: lines of 16 characters, small networks
 
 The paper's experiments, 1,000,000 steps each:
 
@@ -12,6 +13,7 @@ The paper's experiments, 1,000,000 steps each:
     lsun             64x64, from the largest central square: bedrooms, or any other scene
     cifar10          32x32, all classes together
     paper-images     what these three share, for images of any kind
+    billion-word     lines of 32 characters of the One Billion Word benchmark, 500,000 steps
 
 They need one command each, `minicoulomb train --preset celeba --data PATH`; docs/images.md gives their time and disk
 space. Their settings are those of the paper and of the official code's command: batch 128, eps = 1, networks `my` and
@@ -48,6 +50,7 @@ _DIGITS = {**_PIXELS, "data": "digits"}
 _LAPTOP = {**_PIXELS, "generator": "dcgan", "discriminator": "dcgan", "g_width": 32, "d_width": 32, "batch_size": 32}
 _LAPTOP |= {"lr_g": 1e-3, "lr_d": 1e-3, "lr_decay": 0.3, "beta1_d": 0.5, "average": 0.999}
 _IMAGES = {"d": 1.0, "eps": 1.0, "generator": "my", "discriminator": "my-big", "latent": 32, "log_every": 10}
+_TEXT = {"generator": "text", "discriminator": "text", "d": 1.0, "eps": 1.0}
 _PAPER_IMAGES = {**_IMAGES, "lr_g": 1e-4, "lr_d": 5e-5, "l2": 1e-7, "l2_g": 1e-7}
 _PAPER_IMAGES |= {"sample_every": 1000, "checkpoint_every": 500}
 
@@ -111,7 +114,41 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 8000,
     },
     "images": {**_LAPTOP, "steps": 9000, "log_every": 50, "sample_every": 500, "checkpoint_every": 500},
+    "text": {
+        **_SMALL,
+        **_TEXT,
+        "length": 16,
+        "vocabulary": 64,
+        "potential_scale": 30.0,
+        "lr_decay": 0.1,
+        "batch_size": 64,
+        "latent": 16,
+        "g_width": 64,
+        "d_width": 64,
+        "g_depth": 2,
+        "d_depth": 2,
+        "steps": 9000,
+        "sample_every": 500,
+        "checkpoint_every": 500,
+    },
     "paper-images": _PAPER_IMAGES,
+    "billion-word": {
+        **_TEXT,
+        "length": 32,
+        "vocabulary": 2048,
+        "lines": 10_000_000,
+        "latent": 32,
+        "g_depth": 5,
+        "d_depth": 5,
+        "lr_g": 1e-4,
+        "lr_d": 1e-4,
+        "l2": 1e-7,
+        "steps": 500_000,
+        "batch_statistics": True,
+        "log_every": 10,
+        "checkpoint_every": 500,
+        "hold_out_every": 100,
+    },
     "celeba": {**_PAPER_IMAGES, "size": 64, "crop": 108, "channels": 3, "hold_out_every": 50},
     "lsun": {**_PAPER_IMAGES, "size": 64, "channels": 3, "hold_out_every": 100},
     # G starts at 4x4x1024 with a width of 256 at 32x32, and with the default of 128 at 64x64.

@@ -14,7 +14,7 @@ class SampleSpace(NamedTuple):
     Parameters
     ----------
     shape : tuple of int
-        Of one sample: (m,) for points, (height, width, channels) for images.
+        Of one sample: (m,) for points, (height, width, channels) for images, (length, characters) for text.
     scale : float
         Typical size of a coordinate; the networks `mlp` divide by it.
     bound : float
@@ -22,22 +22,26 @@ class SampleSpace(NamedTuple):
     location : tuple of float, or 0
         What is subtracted from samples before the networks see them, a number for each coordinate of points. The
         output of a generator is such a difference as well.
+    alphabet : str
+        The characters of text, whose samples are (length, 1 + characters): the first number of each position stands
+        for all other characters.
 
     Examples
     --------
     >>> SampleSpace((32, 32, 3))
-    SampleSpace(shape=(32, 32, 3), scale=1.0, bound=1.0, location=0.0)
+    SampleSpace(shape=(32, 32, 3), scale=1.0, bound=1.0, location=0.0, alphabet='')
     """
 
     shape: tuple[int, ...]
     scale: float = 1.0
     bound: float = 1.0
     location: tuple[float, ...] | float = 0.0
+    alphabet: str = ""
 
     @classmethod
     def of(cls, data: Any) -> "SampleSpace":
-        """The space of a data set, which has these four."""
-        return cls(data.shape, data.scale, data.bound, data.location)
+        """The space of a data set, which has these five."""
+        return cls(data.shape, data.scale, data.bound, data.location, data.alphabet)
 
     def located(self, x):
         """Samples x (n, *shape) of the networks in the units of the data, float64 where there is a location."""

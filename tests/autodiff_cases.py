@@ -37,6 +37,9 @@ from minicoulomb.schedules import rates_at
 
 MODELS = [("mlp", "mlp"), ("my", "my"), ("my", "my-big"), ("dcgan", "dcgan"), ("resnet", "resnet")]
 
+# Lines of 9 characters of 5.
+TEXT = ("text", "text", (9, 5))
+
 # Every option of gan.gradients away from its default.
 OPTIONS = {
     "l2": 0.1,

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
-from autodiff_cases import OPTIONS, assert_agree, check_algorithm_1, fresh_state, problem, take_step
+from autodiff_cases import OPTIONS, TEXT, assert_agree, check_algorithm_1, fresh_state, problem, take_step
 from test_optim import defining_adam
 
 from minicoulomb.arrays import blocks
@@ -55,7 +55,7 @@ def test_both_gradients_agree_with_autograd(options):
 
 
 @pytest.mark.parametrize("options", [{}, OPTIONS], ids=["defaults", "options"])
-@pytest.mark.parametrize("networks", [IMAGES, ("resnet", "resnet", (16, 16, 1))], ids=["my", "resnet"])
+@pytest.mark.parametrize("networks", [IMAGES, ("resnet", "resnet", (16, 16, 1)), TEXT], ids=["my", "resnet", "text"])
 def test_both_gradients_of_networks_with_batch_norm_agree_with_autograd(networks, options):
     check_algorithm_1(oracle, *networks, **options)
 
@@ -144,9 +144,9 @@ def test_noise_moves_where_d_learns_and_not_what_g_climbs():
     case = problem(*POINTS, noise=0.5)
     noisy = at(case, case.batches[0])
     plain = at(case, case.batches[0]._replace(noise_x=None, noise_y=None), noise=0.0)
-    np.testing.assert_array_equal(noisy.dtheta, plain.dtheta)
+    np.testing.assert_allclose(noisy.dtheta, plain.dtheta, rtol=1e-12, atol=1e-15)  # a GPU sums in another order
     assert noisy.loss_g == pytest.approx(plain.loss_g, rel=1e-14)
-    assert diagnostics(noisy)["mmd2"] == diagnostics(plain)["mmd2"]
+    assert diagnostics(noisy)["mmd2"] == pytest.approx(diagnostics(plain)["mmd2"], rel=1e-12)
     assert np.linalg.norm(noisy.dw - plain.dw) > 0.01 * np.linalg.norm(plain.dw)
 
 

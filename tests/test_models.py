@@ -6,9 +6,10 @@ import pytest
 
 from minicoulomb.config import Config, Networks
 from minicoulomb.errors import UserError
-from minicoulomb.layers import Conv, ConvTranspose
+from minicoulomb.layers import Conv, ConvTranspose, Residual
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
+from minicoulomb.presets import resolve
 
 CONVOLUTIONAL = [("my", "my"), ("my", "my-big"), ("dcgan", "dcgan"), ("resnet", "resnet")]
 
@@ -42,6 +43,23 @@ def test_resnet_at_64x64_has_the_blocks_of_the_official_code():
     assert kernels(D) == [(3, 3, 3, 64), *(shape for pair in down for shape in block(*pair)), (16384, 1)]
     assert [shape[0] for name, shape, _ in G.summary() if name == "Residual"] == [8, 16, 32, 64]
     assert [shape[0] for name, shape, _ in D.summary() if name == "Residual"] == [32, 16, 8, 4]
+
+
+def test_text_has_the_sizes_of_the_paper_s_experiment():
+    G, D = build(resolve("billion-word", data="lines.txt").networks, SampleSpace((32, 2048)))
+    blocks = 10 * [(5, 512, 512)]
+    assert kernels(G) == [(32, 32 * 512), *blocks, (1, 512, 2048)]
+    assert kernels(D) == [(1, 2048, 512), *blocks, (32 * 512, 1)]
+    assert D.statistics_size == 0
+    assert {layer.scale for layer in (*G.root.children, *D.root.children) if isinstance(layer, Residual)} == {0.3}
+    x, _ = G.forward(G.init(np.random.default_rng(0)), np.random.default_rng(1).standard_normal((2, 32), np.float32))
+    np.testing.assert_allclose(x.sum(axis=2), 1, rtol=1e-5)
+
+
+def test_networks_of_text_take_lines_alone():
+    for space in (SampleSpace((2,)), SampleSpace((8, 8, 3))):
+        with pytest.raises(UserError, match="networks `text` take lines of text; use --data FILE.txt"):
+            build(Config.of(generator="text", discriminator="text").networks, space)
 
 
 def test_biases_in_the_blocks_of_resnet_would_change_nothing():

@@ -68,14 +68,18 @@ RUN, THREADS = 16, 2**14
 
 
 class ColumnSums:
-    """Sums of formulas in C++ that may use their arguments, `at` (row * columns + column), `column` and `rows`.
+    """Sums of formulas in C++ that may use their arguments, `at` (row * columns + column), `column`, `row` and `rows`.
 
-    `constants` are C++ declarations of what they use and depends on the column alone.
+    constants   C++ declarations of what the formulas use and is the same in all rows of a thread
+    results     C++ of what a thread makes of its sums total0, total1, ..., by default these
     """
 
-    def __init__(self, inputs: str, formulas: list[str], name: str, preamble: str = "", constants: str = ""):
+    def __init__(
+        self, inputs: str, formulas: list[str], name: str, preamble: str = "", constants: str = "", results=()
+    ):
         self._count = len(formulas)
         names, lanes = range(self._count), range(LANES)
+        results = results or [f"total{k}" for k in names]
         code = f"""
             const ptrdiff_t column = i % columns, part = i / columns;
             {constants}
@@ -88,7 +92,8 @@ class ColumnSums:
                 {"".join(f"sums{k}[lane] += row < rows ? term{k} : T(0);" for k in names)}
               }}
             }}
-            {"".join(f"sums[({k} * parts + part) * columns + column] = {_tree(f'sums{k}', lanes)};" for k in names)}
+            {"".join(f"const T total{k} = {_tree(f'sums{k}', lanes)};" for k in names)}
+            {"".join(f"sums[({k} * parts + part) * columns + column] = {result};" for k, result in enumerate(results))}
         """
         self._kernel = ElementwiseKernel(
             f"{inputs}, int64 rows, int64 columns, int64 parts", "raw T sums", code, name, preamble
@@ -96,11 +101,20 @@ class ColumnSums:
 
     def __call__(self, rows: int, columns: int, *arguments) -> list:
         """The sums, (columns,) each; arrays are contiguous."""
-        like, most = arguments[0], THREADS // columns if columns > 1 else 4 * THREADS  # CuPy's sum of a vector has more
+        return sums_of_parts(self.parts(rows, columns, *arguments))
+
+    def parts(self, rows: int, columns: int, *arguments):
+        """The threads' results, (formulas, parts, columns)."""
+        like, most = arguments[0], THREADS // columns if columns > 1 else 2 * THREADS  # CuPy's sum of a vector has more
         parts = min(-(-rows // RUN), max(PARTS, most))
         sums = array_module(like).empty((self._count, parts, columns), like.dtype)
         self._kernel(*arguments, rows, columns, parts, sums, size=parts * columns)
-        return list(sums[:, 0] if parts == 1 else sums.sum(axis=1))
+        return sums
+
+
+def sums_of_parts(parts) -> list:
+    """Their sums, (columns,) for each formula."""
+    return list(parts[:, 0] if parts.shape[1] == 1 else parts.sum(axis=1))
 
 
 def _tree(name, lanes) -> str:

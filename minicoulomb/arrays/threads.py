@@ -6,7 +6,8 @@
 
 NumPy releases the interpreter while it computes, so parts run side by side. The parts do not depend on the number
 of threads and none reads what another writes. So the result does not depend on the number of threads either, to the
-last bit.
+last bit. The caller is one of the threads, and each takes the next part when it is done with one: they wait little for
+each other and for the interpreter.
 
 BLAS must use a single thread beside these: two pools on the same cores hinder each other. The command line limits it
 before NumPy is imported (__main__.py). Elsewhere `set_threads` does so, where threadpoolctl is installed
@@ -19,9 +20,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from threading import Event
+from threading import Event, current_thread
 
 _pool: ThreadPoolExecutor | None = None
+_helpers = 0
 _watcher: ContextVar[Callable[[int, int], object] | None] = ContextVar("watcher", default=None)
 _stopped: ContextVar[Event | None] = ContextVar("stopped", default=None)
 
@@ -31,11 +33,12 @@ def set_threads(n: int | None = None) -> int:
 
     Where threadpoolctl is installed, BLAS uses one thread in each of them, whatever n is.
     """
-    global _pool
+    global _pool, _helpers
     n = n or available_cores()
     if _pool is not None:
         _pool.shutdown()
-    _pool = ThreadPoolExecutor(n, "minicoulomb", initializer=_limit_blas) if n > 1 else None
+    _helpers = n - 1  # the caller of for_each is the n-th
+    _pool = ThreadPoolExecutor(_helpers, "minicoulomb", initializer=_limit_blas) if n > 1 else None
     _limit_blas()
     return n
 
@@ -60,22 +63,41 @@ def for_each(function: Callable, parts: Iterable) -> None:
     Each call sees the caller's context: what an `np.errstate` ignores there is ignored in all threads. A part that
     calls this computes its parts itself: the other threads may wait for it.
     """
-    parts = list(parts)
-    stopped = Event()
-    if _pool is None or len(parts) == 1 or _stopped.get():
-        calls: Iterable = map(function, parts)
-    else:
-        context = copy_context()
-        context.run(_stopped.set, stopped)
-        calls = _pool.map(lambda part: stopped.is_set() or context.copy().run(function, part), parts)
-    progress = _watcher.get()
+    parts, progress, stopped = list(parts), _watcher.get(), Event()
+    remaining, done, told, errors = iter(parts), [], [], []
+
+    def work():
+        try:
+            for part in remaining:
+                if stopped.is_set():
+                    return
+                function(part)
+                done.append(part)
+                tell()
+        except BaseException as error:
+            errors.append(error)
+            stopped.set()
+
+    def tell():
+        while progress and current_thread() is caller and len(told) < len(done):
+            told.append(None)
+            progress(len(told), len(parts))
+
+    caller, helpers, context = current_thread(), [], copy_context()
     try:
-        for done, _ in enumerate(calls, 1):
-            if progress:
-                progress(done, len(parts))
+        if _pool is not None and len(parts) > 1 and not _stopped.get():
+            context.run(_stopped.set, stopped)
+            helpers = [_pool.submit(context.copy().run, work) for _ in range(min(_helpers, len(parts) - 1))]
+        context.run(work)
+        for helper in helpers:
+            if not errors and not helper.cancel():  # one that has not begun finds nothing to do
+                helper.result()
+                tell()
     except BaseException:
         stopped.set()
         raise
+    if errors:
+        raise errors.pop(0)
 
 
 def go_on() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from minicoulomb.arrays.backend import Backend, open_backend
 from minicoulomb.arrays.threads import set_threads
-from minicoulomb.cli.console import showing, skipped, warn
+from minicoulomb.cli.console import PATIENCE, showing, skipped, warn
 from minicoulomb.config import FILES, Config
 from minicoulomb.data.dataset import Dataset, check_shape
 from minicoulomb.data.sources import BUILT_IN, Found, find, open_dataset, suit
@@ -22,7 +22,7 @@ from minicoulomb.diagnostics import Diverged
 from minicoulomb.errors import UserError, printable
 from minicoulomb.files import check_place
 from minicoulomb.models import SampleSpace
-from minicoulomb.presets import resolve
+from minicoulomb.presets import PRESETS, resolve
 from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.run import load as load_checkpoint
 from minicoulomb.training.signals import handling
@@ -80,7 +80,8 @@ def configure(preset: str | None, chosen: dict[str, Any]) -> tuple[Config, Found
     Without a preset the kind of the data determines it; the settings of "points" follow from their distances,
     and the size and channels of "images" from a look at a few.
     """
-    found = find(chosen.get("data") or resolve(preset).data.data)
+    as_text = bool(chosen.get("length") or PRESETS.get(preset or "", {}).get("length"))
+    found = find(chosen.get("data") or resolve(preset).data.data, as_text)
     if preset in (None, "images") and found.kind in ("images", "array"):
         found, chosen = suit(found, chosen)
     return resolve(preset, found.kind, found.dataset, **chosen | _absolute(chosen)), found
@@ -96,14 +97,16 @@ def open_data(
             is subtracted from points. UserError for data of another shape, before they are decoded
     same    the data must be those that the run started with
     """
-    found = found or find(config.data.data)
-    if space:
+    found = found or find(config.data.data, config.data.length is not None)
+    alphabet = space.alphabet if space else ""
+    if space and not (alphabet and found.kind == "text"):
         decoded = found.kind in ("images", "array") and len(space.shape) == 3
         size, _, channels = space.shape if decoded else (None, None, None)
         cut = {"crop": config.data.crop, "pad": config.data.pad} if decoded else {"crop": None, "pad": False}
         config = config.replace(size=size, channels=channels, **cut)
         check_shape(config.data.data, found.shape(config), space.shape)
-    dataset = open_dataset(config, cache, showing("preparing"), skipped, found)
+    progress = showing("reading", "MB", PATIENCE) if found.kind == "text" else showing("preparing")
+    dataset = open_dataset(config, cache, progress, skipped, found, alphabet)
     warn(dataset.remark)
     if space and same:
         _check_same(config.data.data, SampleSpace.of(dataset), space)

@@ -36,6 +36,8 @@ FORMATS = {
 PICTURED = {
     "sample_mmd2": "mmd2 {:.5f}",
     "mmd2_floor": "floor {:.5f}",
+    "js4": "4-grams {:.3f}",
+    "js4_floor": "floor {:.3f}",
     "modes20": "modes20 {}",
     "high_quality": "high quality {:.3f}",
     "classes": "classes {}",

@@ -13,18 +13,19 @@ from minicoulomb.cli.common import OUTPUT, PATH, UserPath, load, open_data, open
 from minicoulomb.cli.console import PATIENCE, say, showing, table, warn
 from minicoulomb.cli.options import config_options, named
 from minicoulomb.evaluation import duplicates as birthday
-from minicoulomb.evaluation.evaluate import EVALUATED, measure, nearest_training, parts_of
+from minicoulomb.evaluation.evaluate import EVALUATED, EVALUATED_LINES, measure, nearest_training, parts_of
 from minicoulomb.evaluation.verdict import verdict
 from minicoulomb.fid import compare
 from minicoulomb.pictures.output import check_rows
 from minicoulomb.training.sampling import BLOCK, sample_blocks, samples
 
-SAMPLES = f"{EVALUATED}; duplicates: 10 batches of at most {birthday.LARGEST}; fid, kid: {compare.SAMPLES}"
+SAMPLES = f"{EVALUATED}, {EVALUATED_LINES} lines; duplicates: {birthday.BATCHES} x {birthday.LARGEST} at most"
+SAMPLES = f"{SAMPLES}; fid, kid: {compare.SAMPLES}"
 
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("-n", "n", type=click.IntRange(2), help=f"number of samples  [{SAMPLES}]")
+@click.option("-n", "--n-lines", "n", type=click.IntRange(2), help=f"samples, or lines of text  [{SAMPLES}]")
 @click.option("--metric", metavar="NAME", help="fid, kid or fid,kid, by --inception; or duplicates, the birthday test")
 @click.option("--reference", type=UserPath(), help="for fid, kid: .npz with mu and sigma, or images  [the run's data]")
 @click.option("-o", "output", type=OUTPUT, help="for duplicates: picture.png of the closest pairs, and training images")
@@ -49,13 +50,15 @@ def evaluate(run, n, metric, reference, output, seed, as_json, **options):
         n = n or compare.SAMPLES
         metrics = _compare(checkpoint, backend, compare.parse_metrics(metric), reference, n, seed, cache)
     else:
-        dataset, n = open_data(config, cache, space=checkpoint.space), n or EVALUATED
-        pairs = n * min(n, getattr(dataset, "n_train", n))
+        dataset = open_data(config, cache, space=checkpoint.space)
+        n = n or (EVALUATED_LINES if dataset.alphabet else EVALUATED)
+        pairs = n * min(n, getattr(dataset, "n_train", n)) if not dataset.alphabet else n
         check_pairs(f"{n:,} samples", pairs, prod(dataset.shape), "use a smaller -n")
         progress = showing("samples", "samples", PATIENCE)
         x = samples(checkpoint.G, checkpoint.state, n, seed, config.run.batch_statistics, progress)
         with watching(showing("distances, part", "parts", PATIENCE)):
-            metrics = measure(checkpoint, dataset, x, seed, search=True)
+            lines = showing("lines", "lines", PATIENCE)
+            metrics = measure(checkpoint, dataset, x, seed, search=True, progress=lines)
         said = verdict(metrics, parts_of(dataset), config)
     metrics = {"step": checkpoint.state.step, **metrics}
     say(*([json.dumps(metrics)] if as_json else [*table(metrics), *said]))

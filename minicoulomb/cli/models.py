@@ -8,6 +8,8 @@ from minicoulomb.models import DISCRIMINATORS, GENERATOR_OF, GENERATORS, SampleS
 
 # The sides of images that anybody has.
 SIDE = click.IntRange(8, 2**16)
+# The lines of the One Billion Word benchmark.
+TEXT = SampleSpace((32, 2048))
 
 
 @click.command()
@@ -16,9 +18,12 @@ SIDE = click.IntRange(8, 2**16)
 @click.option("--channels", type=click.Choice(["1", "3"]), default="3", help="1 for grey, 3 for colour  [3]")
 @click.option("--latent", type=click.IntRange(1, 2**31), default=16, help="dimension of z  [16]")
 def models(names, size, channels, latent):
-    """Print the layers of the networks NAMES, by default of all."""
-    space = SampleSpace((size, size, int(channels)))
+    """Print the layers of the networks NAMES, by default of all.
+
+    Those of text take lines of 32 characters of 2,048.
+    """
     for name in names or DISCRIMINATORS:
+        space = TEXT if name == "text" else SampleSpace((size, size, int(channels)))
         networks = Networks(generator=GENERATOR_OF.get(name, name), discriminator=name, latent=latent)
         G, D = build(networks, space)
         if name in GENERATORS:

@@ -62,6 +62,10 @@ def particles(data, n, points, start, steps, optimizer, step_size, output, energ
     _check_places(output, energies)
     config, found = configure(None, {"data": data, "hold_out_every": 0} | named(options))
     algorithm, backend = config.algorithm, compute_on(config)
+    if found.kind == "text":
+        raise UserError(
+            f"data {data}: particles move in the space of points and images; use minicoulomb train for text"
+        )
     dataset = open_data(config, Path("runs") / "cache", found)
     kernel, is_animation = {"d": algorithm.d, "eps": algorithm.eps}, bool(output and output.suffix.lower() == ".gif")
     _check_sizes(n, points or 2, steps, prod(dataset.shape), is_animation, backend.xp)

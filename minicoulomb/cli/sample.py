@@ -1,4 +1,4 @@
-"""`minicoulomb sample`: pictures, PNG files or arrays from a run."""
+"""`minicoulomb sample`: pictures, PNG files, lines of text or arrays from a run."""
 
 import click
 
@@ -6,6 +6,7 @@ from minicoulomb import pictures
 from minicoulomb.cli.common import OUTPUT, PATH, load, open_data, run_directory
 from minicoulomb.cli.console import PATIENCE, count_of, say, showing, warn
 from minicoulomb.cli.options import config_options, named
+from minicoulomb.data.text import to_lines
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation.evaluate import EVALUATED, nearest_training
 from minicoulomb.pictures.output import check_rows, export
@@ -16,7 +17,7 @@ from minicoulomb.training.sampling import interpolations, sample_blocks, samples
 @click.command()
 @click.argument("run", type=PATH)
 @click.option("-n", "n", type=click.IntRange(1), help="number of samples  [64], or of rows  [8]")
-@click.option("-o", "output", type=OUTPUT, required=True, help="picture.png, folder for single PNG files, or file.npz")
+@click.option("-o", "output", type=OUTPUT, help="picture.png, folder for single PNG files, lines.txt, or file.npz")
 @click.option("--interpolate", is_flag=True, help="draw rows of images from sample i to sample i + 1")
 @click.option("--steps", type=click.IntRange(2), help="images per row of --interpolate  [10]")
 @click.option("--neighbours", type=click.IntRange(1), metavar="K", help="draw samples beside the K nearest images each")
@@ -25,23 +26,30 @@ from minicoulomb.training.sampling import interpolations, sample_blocks, samples
 def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     """Draw samples from a run.
 
-    RUN is a run directory or one of its checkpoints.
+    RUN is a run directory or one of its checkpoints. Without -o, lines of text are printed.
     """
     chosen = named(options)
     _check_sample_options(interpolate, steps, neighbours)
     _, checkpoint = load(run, chosen)
     config, space, G, _, state = checkpoint
-    over_data = len(space.shape) < 3 and output.suffix.lower() == ".png" and not interpolate
+    if output is None and (interpolate or neighbours or not space.alphabet):
+        raise click.UsageError("Missing option '-o': only lines of text are printed; add -o samples.png")
+    over_data = len(space.shape) == 1 and output.suffix.lower() == ".png" and not interpolate
     if "data" in chosen and not (neighbours or over_data):
         raise click.UsageError(
             "--data applies only to --neighbours and pictures of points; add --neighbours K, or drop --data"
         )
-    if not (interpolate or neighbours):
+    if output is None:
+        for block in sample_blocks(G, state, n or 64, seed, config.run.batch_statistics):
+            say(*to_lines(block, space.alphabet))
+    elif not (interpolate or neighbours):
         n = n or 64
         progress = showing("samples", "samples", PATIENCE)
         blocks = sample_blocks(G, state, n, seed, config.run.batch_statistics, progress)
         real = _real_points(run, checkpoint, "data" in chosen) if over_data else None
-        export(map(space.located, blocks), n, space.shape, output, "<f8" if space.location else "<f4", real)
+        export(
+            map(space.located, blocks), n, space.shape, output, "<f8" if space.location else "<f4", real, space.alphabet
+        )
         say(f"{count_of(n, 'sample')}: {output}")
     elif interpolate:
         n, steps = n or 8, steps or 10

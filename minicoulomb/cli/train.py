@@ -11,13 +11,16 @@ from minicoulomb.cli.console import Console, say, showing, table, warn
 from minicoulomb.cli.options import Grouped, config_options, flag, named
 from minicoulomb.data.source import Source
 from minicoulomb.data.sources import find
+from minicoulomb.data.text import to_lines
 from minicoulomb.errors import UserError
-from minicoulomb.evaluation.evaluate import distance, fit, measure, measured, mode_metrics, parts_of
+from minicoulomb.evaluation.evaluate import EVALUATED_LINES, distance, fit, measure, measured, mode_metrics, parts_of
+from minicoulomb.evaluation.ngrams import ngram_metrics
 from minicoulomb.evaluation.verdict import verdict
 from minicoulomb.fid import compare
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.pictures import save
-from minicoulomb.pictures.training_picture import training_picture
+from minicoulomb.pictures.output import write_lines
+from minicoulomb.pictures.training_picture import IMAGES, training_picture
 from minicoulomb.presets import PRESETS, preset_of
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.loop import train as train_run
@@ -29,6 +32,8 @@ from minicoulomb.training.signals import StopRequest
 
 # Values that make a run faster, if they are below its own.
 FASTER = {"batch_size": 64, "g_width": 32, "d_width": 32, "size": 32}
+# Lines of text that are shown while a run trains.
+SHOWN = 10
 # The settings that a resumed run may change; all others identify the run.
 RESUMABLE = {"steps", "data", "backend", "device", "tf32", "threads", "batch_statistics"}
 RESUMABLE |= {"log_every", "sample_every", "checkpoint_every", "keep_checkpoints"}
@@ -81,7 +86,7 @@ def train(preset, out, resume, init_from, until, yes, graph, dry_run, **options)
             say(f"{run.path}: finished at step {step}{', its second plateau' * ended}; {option} goes further")
             return
 
-    found = found or find(config.data.data)
+    found = found or find(config.data.data, config.data.length is not None)
     warn(found.about)
     if isinstance(found.decoded(config), Source):  # check that their size fits the networks before they are decoded
         build(config.networks, SampleSpace(found.shape(config)))
@@ -178,34 +183,44 @@ def _train(run, checkpoint, dataset, backend, until, fid, stop, faster, graph):
         f"{backend.name}{', TF32' * backend.tf32}, {config.run.dtype}, seed {config.run.seed}"
     )
     seen = {}
-    look = partial(_look, checkpoint, dataset, seen)
+    look = partial(_look, checkpoint, dataset, seen, console.line)
     with stop:
         fid = fid and partial(fid, stop)
         train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid, graph, console.line)
     if state.step < config.algorithm.steps and not Plateau(config, run.entries()).ended:
         console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")
         sys.exit(128 + stop.signal if stop else 0)
-    x = samples(checkpoint.G, state, measured(dataset.shape), config.run.seed, config.run.batch_statistics)
+    n = EVALUATED_LINES if dataset.alphabet else measured(dataset.shape)
+    x = samples(checkpoint.G, state, n, config.run.seed, config.run.batch_statistics)
     metrics = measure(checkpoint, dataset, x, config.run.seed, d=seen)
     for line in (*table(metrics), *verdict(metrics, parts_of(dataset), config)):
         console.line(line)
-    console.line(f"picture: {run.picture_path(state.step)}")
+    kind = "lines" if dataset.alphabet else "picture"
+    console.line(f"{kind}: {run.picture_path(state.step, bool(dataset.alphabet))}")
 
 
-def _look(checkpoint, dataset, seen, path):
-    """Draw samples of the same z at every step, and return what is quickly measured of them and of D, kept in `seen`.
+def _look(checkpoint, dataset, seen, say_line, path):
+    """Show samples of the same z at every step, and return what is quickly measured of them and of D, kept in `seen`.
 
     The squared MMD of samples has another name than that of a mini-batch, mmd2.
     """
     config, space, G, _, state = checkpoint
     n = measured(space.shape)
-    x = samples(G, state, n, config.run.seed, config.run.batch_statistics)
-    save(training_picture(checkpoint, dataset, x), path)
+    x = samples(G, state, max(n, EVALUATED_LINES * bool(space.alphabet)), config.run.seed, config.run.batch_statistics)
+    if space.alphabet:
+        lines = to_lines(x[:IMAGES], space.alphabet)
+        write_lines(lines, path)
+        for line in lines[:SHOWN]:
+            say_line(f"    {line}")
+    else:
+        save(training_picture(checkpoint, dataset, x), path)
     if not state.step:  # before the first step nothing is logged
         return {}
     seen.clear()
     seen.update(fit(checkpoint, dataset, n, config.run.seed))
-    found = mode_metrics(x, dataset) | distance(x, dataset, config) | seen
+    found = mode_metrics(x, dataset) | distance(x[:n], dataset, config) | seen
+    if space.alphabet:
+        found |= ngram_metrics(x, dataset, config.run.seed, search=False)
     found.pop("reference_samples", None)
     return {"sample_mmd2" if name == "mmd2" else name: value for name, value in found.items()}
 

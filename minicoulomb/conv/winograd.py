@@ -42,6 +42,7 @@ class Kernel:
     def __init__(self, w, workspace=NoWorkspace, keep: bool = True):
         self.w, self.workspace, self._keep = w, workspace, keep
         self._transforms = {}
+        self._images: Kernel | None = None
 
     @classmethod
     def of(cls, w) -> "Kernel":
@@ -52,7 +53,8 @@ class Kernel:
 
     def on_images(self) -> "Kernel":
         """The kernel (k, c, o) of sequences as one of images of height 1, (1, k, c, o)."""
-        return Kernel(self.w[None], self.workspace)
+        self._images = self._images or Kernel(self.w[None], self.workspace)
+        return self._images
 
     def transformed(self, plan):
         """U of `transform_kernel` for this plan."""

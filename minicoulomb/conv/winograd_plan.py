@@ -49,12 +49,15 @@ from minicoulomb.errors import UserError
 
 ALGORITHMS = ("auto", "direct", "winograd")
 
-# With infinity the best six for float32 (errors grow with more): largest error 2e-6 to 6e-6 of the largest output.
-POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
+# With infinity the best six and eight for float32. Errors grow with the points of both axes: in images with six along
+# each the largest is 2e-6 to 6e-6 of the largest output, in sequences with eight 2e-6.
+POINTS = tuple(Fraction(n) / 2 for n in (0, 2, -2, 1, -4, 4, -1))
+MOST_OF_IMAGES, MOST_OF_SEQUENCES = 6, len(POINTS) + 1
+TAPS = 5
 
 
 def matrices(taps: int, outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(B, G, C) of one axis in exact fractions: (n, n), (n, taps), (n, outputs), n = taps + outputs - 1 <= 6.
+    """(B, G, C) of one axis in exact fractions: (n, n), (n, taps), (n, outputs), n = taps + outputs - 1 <= 8.
 
     The last point is infinity.
     """
@@ -130,20 +133,22 @@ class Plan(NamedTuple):
 
 
 def applies(kernel_size, stride) -> bool:
-    """Whether POINTS are enough: up to 5 taps along each axis, in each phase."""
-    return all(-(-k // s) <= len(POINTS) for k, s in zip(kernel_size, stride))
+    """Whether the points are enough: up to 5 taps along each axis, in each phase."""
+    return all(-(-k // s) <= TAPS for k, s in zip(kernel_size, stride))
 
 
 def plan_for(x, kernel_size, stride, size) -> Plan:
     """The plan for outputs of `size`, in the dtype of x, with the fewest multiplications."""
-    tile = tuple(_tile_size(k, s, u) for k, s, u in zip(kernel_size, stride, size))
+    most = MOST_OF_SEQUENCES if 1 in kernel_size else MOST_OF_IMAGES
+    tile = tuple(_tile_size(k, s, u, most) for k, s, u in zip(kernel_size, stride, size))
     return make_plan(tuple(kernel_size), tuple(stride), tile, x.dtype)
 
 
-def _tile_size(kernel_size, stride, outputs):
+def _tile_size(kernel_size, stride, outputs, most):
+    """The number of outputs of a tile along an axis, with at most so many points."""
     taps, groups = _axis_groups(kernel_size, stride)
     cost = lambda m: -(-outputs // m) * sum(count * (m + r - 1) for _, count, r in groups)
-    return min(range(1, len(POINTS) + 3 - taps), key=cost)
+    return min(range(1, most + 2 - taps), key=cost)
 
 
 def _axis_groups(kernel_size, stride):

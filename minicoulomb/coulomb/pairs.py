@@ -19,7 +19,7 @@ from math import prod
 
 import numpy as np
 
-from minicoulomb.arrays.backend import array_module, on_gpu
+from minicoulomb.arrays.backend import on_gpu
 from minicoulomb.arrays.threads import for_each, go_on
 from minicoulomb.arrays.workspace import NoWorkspace, Workspace
 from minicoulomb.coulomb import float32_distances, pairs_cuda
@@ -28,9 +28,9 @@ from minicoulomb.coulomb.arguments import is_singular
 # Numbers in the differences of all pairs, up to which the plain formulas of formulas.py are as fast.
 FEW = 2**12
 # Points on a side of a tile: 1 MB for each float32 array of pairs, which stays in the processor's cache, and work
-# enough that threads rarely wait for the interpreter. A GPU fills its cores with 16 MB.
-TILE, GPU_TILE = 2**9, 2**11
-# Parts of the tiles, each with separate sums, so that threads never share one; a GPU has one part.
+# enough that threads rarely wait for the interpreter.
+TILE = 2**9
+# Parts of the tiles, each with separate sums, so that threads never share one.
 PARTS = 16
 # Up to this many coordinates, differences cost less than a float64 matrix product.
 FEW_COORDINATES = 4
@@ -47,7 +47,7 @@ def kernel(a, b, d, eps):
     """k(a_i, b_j), (n_a, n_b)."""
     if on_gpu(a):
         return pairs_cuda.kernel(a, b, d, eps)
-    k, powers = array_module(a).empty((len(a), len(b)), a.dtype), _powers_of(a, b, d, eps)
+    k, powers = np.empty((len(a), len(b)), a.dtype), _powers_of(a, b, d, eps)
 
     def fill(_, rows, columns):
         k[rows, columns] = next(powers(rows, columns))
@@ -86,7 +86,7 @@ def _sums(a, p, q, d, eps, *terms):
     shapes = [a.shape if term is _offsets else a.shape[:1] for term in terms]
     symmetric = p is a and prod(shapes[-1]) <= FEW_COORDINATES * len(a)  # else the parts' sums would fill the memory
     parts = len(_parts_of(a)) if symmetric else 1
-    totals = [array_module(a).zeros((parts, *shape), a.dtype) for shape in shapes]
+    totals = [np.zeros((parts, *shape), a.dtype) for shape in shapes]
 
     def add(part, rows, columns):
         for total, term, k in zip(totals, terms, powers(rows, columns), strict=True):
@@ -109,7 +109,7 @@ def _offsets(a, p, q, k):
     That cancels where points nearly coincide, so it is computed in float64, relative to p_0.
     """
     k = k.astype(np.float64, copy=False)
-    from_a, from_p = (array_module(a).subtract(points, p[0], dtype=np.float64) for points in (a, p))
+    from_a, from_p = (np.subtract(points, p[0], dtype=np.float64) for points in (a, p))
     return from_a * (k @ q)[:, None] - k @ (q[:, None] * from_p)
 
 
@@ -134,14 +134,13 @@ def _powers_of(a, b, d, eps, count=1) -> Callable[[slice, slice], Iterator]:
 
 def _power(s, d, out):
     """s^(-d/2); on the host by roots and products, where d allows."""
-    xp = array_module(s)
-    if on_gpu(s) or d not in (1, 2, 3, 4):
-        return xp.power(s, -d / 2, out=out)
+    if d not in (1, 2, 3, 4):
+        return np.power(s, -d / 2, out=out)
     if d == 1:
-        s = xp.sqrt(s, out=out)
+        s = np.sqrt(s, out=out)
     elif d > 2:
-        s = xp.multiply(s, xp.sqrt(s) if d == 3 else s, out=out)
-    return xp.divide(1, s, out=out)
+        s = np.multiply(s, np.sqrt(s) if d == 3 else s, out=out)
+    return np.divide(1, s, out=out)
 
 
 def _squared_distances_of(a, b, eps) -> Callable:
@@ -165,15 +164,15 @@ def _by_few_differences_of(a, b) -> Callable:
     These are matrix products [a_i, 1] . [1, -b_j], one for each coordinate: rounded once, just as a - b is, and faster
     than NumPy's broadcasting.
     """
-    xp, m, workspace = array_module(a), a.shape[1], NoWorkspace if _are_one_tile(a, b) else Workspace()
-    left, right = xp.ones((m, len(a), 2), a.dtype), xp.ones((m, 2, len(b)), a.dtype)
+    m, workspace = a.shape[1], NoWorkspace if _are_one_tile(a, b) else Workspace()
+    left, right = np.ones((m, len(a), 2), a.dtype), np.ones((m, 2, len(b)), a.dtype)
     left[:, :, 0] = a.T
-    xp.negative(b.T, out=right[:, 1])
+    np.negative(b.T, out=right[:, 1])
 
     def tile(rows, columns):
         factors = left[:, rows], right[:, :, columns]
         shape = m, factors[0].shape[1], factors[1].shape[2]
-        squares = xp.matmul(*factors, out=workspace.empty("differences", shape, like=a))
+        squares = np.matmul(*factors, out=workspace.empty("differences", shape, like=a))
         squares *= squares
         for square in squares[1:]:
             squares[0] += square
@@ -184,27 +183,26 @@ def _by_few_differences_of(a, b) -> Callable:
 
 def _by_products(a, b):
     """||a_i - b_j||^2 = |a_i|^2 + |b_j|^2 - 2 a_i . b_j in float64, relative to a_0 so that less cancels."""
-    xp, m = array_module(a), a.shape[1]
-    r2 = xp.zeros((len(a), len(b)))
+    m = a.shape[1]
+    r2 = np.zeros((len(a), len(b)))
     for start in range(0, m, COORDINATES):
         part = slice(start, start + COORDINATES)
-        a64 = xp.subtract(a[:, part], a[0, part], dtype=np.float64)
-        b64 = a64 if b is a else xp.subtract(b[:, part], a[0, part], dtype=np.float64)  # a a^T costs half of a b^T
-        r2 += xp.einsum("ij,ij->i", a64, a64)[:, None]
-        r2 += xp.einsum("ij,ij->i", b64, b64)
+        a64 = np.subtract(a[:, part], a[0, part], dtype=np.float64)
+        b64 = a64 if b is a else np.subtract(b[:, part], a[0, part], dtype=np.float64)  # a a^T costs half of a b^T
+        r2 += np.einsum("ij,ij->i", a64, a64)[:, None]
+        r2 += np.einsum("ij,ij->i", b64, b64)
         products = a64 @ b64.T
         products *= 2
         r2 -= products
-    return xp.maximum(r2, 0, out=xp.empty(r2.shape, a.dtype))
+    return np.maximum(r2, 0, out=np.empty(r2.shape, a.dtype))
 
 
 def _by_differences(a, b):
     """||a_i - b_j||^2 without cancellation: where eps = 0, k is singular at coincident points and amplifies errors."""
-    xp = array_module(a)
-    r2 = xp.empty((len(a), len(b)), a.dtype)
+    r2 = np.empty((len(a), len(b)), a.dtype)
     for i, point in enumerate(a):
         offsets = point - b
-        r2[i] = xp.einsum("ij,ij->i", offsets, offsets)
+        r2[i] = np.einsum("ij,ij->i", offsets, offsets)
     return r2
 
 
@@ -227,16 +225,15 @@ def _for_each_tile(function, a, p, symmetric=False) -> None:
 def _parts_of(points) -> list[list[slice]]:
     """The tiles of points, dealt out to parts of about the same size."""
     tiles = _tiles_of(points)
-    parts = 1 if on_gpu(points) else min(PARTS, len(tiles))
+    parts = min(PARTS, len(tiles))
     return [tiles[part::parts] for part in range(parts)]
 
 
 def _tiles_of(points, start: int = 0) -> list[slice]:
     """The rows of points from `start` on, a tile's side at a time."""
-    side = GPU_TILE if on_gpu(points) else TILE
-    return [slice(first, first + side) for first in range(start, len(points), side)]
+    return [slice(first, first + TILE) for first in range(start, len(points), TILE)]
 
 
 def _are_one_tile(a, b) -> bool:
     """Whether a single tile has all pairs; then a workspace's look-ups cost more than new memory."""
-    return max(len(a), len(b)) <= (GPU_TILE if on_gpu(a) else TILE)
+    return max(len(a), len(b)) <= TILE

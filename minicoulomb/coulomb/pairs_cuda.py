@@ -37,8 +37,9 @@ FEW_COORDINATES = 4
 POINTS, RUN = 4, 32
 # As many threads as keep a large GPU busy; with fewer points than that, several share the p_j of each.
 THREADS = 2**18
-# Points p that a thread compares with its POINTS of a, if there are many coordinates, and the points in a tile.
-OTHERS, TILE = 8, 2**11
+# Points p that a thread compares with its POINTS of a, if there are many coordinates, and the points in a tile. For
+# these a thread takes so many registers that a large GPU holds no more threads.
+OTHERS, TILE, TILE_THREADS = 8, 2**11, 2**16
 # Coordinates of which a thread adds up the squares, at least and at most.
 SHORTEST, LONGEST = 2**5, 2**11
 
@@ -101,7 +102,7 @@ def _weights(p, a, d, eps, q=None):
     """q_j k(a_i, p_j), (n_p, n_a), or k alone, for points p (m, n_p) and a (m, n_a)."""
     xp, (m, n_p), n_a = array_module(a), p.shape, a.shape[1]
     groups, blocks = -(-n_a // POINTS), -(-n_p // OTHERS)
-    length = max(SHORTEST, min(LONGEST, -(-m * groups * blocks // THREADS)))
+    length = max(SHORTEST, min(LONGEST, -(-m * groups * blocks // TILE_THREADS)))
     parts = -(-m // length)
     squares, weights = xp.empty((parts, n_p, n_a), a.dtype), xp.empty((n_p, n_a), a.dtype)
     _SQUARES(a, p, m, n_a, n_p, groups, blocks, length, squares, size=parts * groups * blocks)

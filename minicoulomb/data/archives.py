@@ -234,6 +234,8 @@ class Tar(Source):
             # Zeros must mark the end.
             while (block := self._read(archive, at, BLOCK)) != bytes(BLOCK):
                 if not is_tar(block):
+                    if self.forward and not at:
+                        raise UserError(f"{self.path}: compressed, and no tar archive: unpack it and name the file")
                     raise ValueError(f"cut short: neither a header nor the end at byte {at:,}")
                 kind, size, position = block[156:157], _number(block[124:136]), at + BLOCK
                 if kind in RECORDS + LONG_NAME:

@@ -130,6 +130,8 @@ def _check_layout(path, array):
         raise UserError(f"{path}: flat pixels {shape}: {rule}")
     if array.ndim not in (1, 2, 3, 4):
         raise UserError(f"{path}: shape {shape}: must be images (n, h, w, c) or points (n, m) or (n,); reshape it")
+    if array.ndim == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4:
+        raise UserError(f"{path}: shape {shape}: one image: must be several, (n, h, w, c); use numpy.stack(images)")
     if array.ndim == 4 and shape[3] not in (1, 3):
         if shape[1] in (1, 3):
             raise UserError(f"{path}: shape {shape}: must be NHWC, channels last; use x.transpose(0, 2, 3, 1)")
@@ -221,6 +223,10 @@ def _peculiarities(points, sample):
             f"columns have standard deviations from {columns}: distances hardly depend on the small ones; where units "
             "differ, divide each column by its own"
         )
+    whole = np.flatnonzero((sample == np.rint(sample)).all(axis=0) & (spreads > 0))
+    if 0 < len(whole) < m:
+        which = ", ".join(map(str, whole[:5] + 1)) + ", ..." * (len(whole) > 5)
+        remarks.append(f"only whole numbers in column {which}: leave it out if it is an index or a label")
     if (share := 1 - len(np.unique(sample, axis=0)) / len(sample)) > REPEATED:
         remarks.append(f"{share:.0%} of the points repeat others: a generator draws no such heaps exactly")
     return remarks

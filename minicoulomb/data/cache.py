@@ -30,7 +30,7 @@ from minicoulomb.data.decoding import BATCH, Job, decoded
 from minicoulomb.data.images import FILTER, check_geometry
 from minicoulomb.data.listing import by_position, in_order, read_listing, without_twins, write_listing
 from minicoulomb.data.partial import Partial
-from minicoulomb.data.source import Source, file_stamp
+from minicoulomb.data.source import Entry, Source, file_stamp
 from minicoulomb.errors import UserError, explained
 from minicoulomb.files import atomic_write, check_space
 
@@ -57,6 +57,7 @@ def prepare(
     skip_bad: bool = False,
     workers: int = 1,
     progress: Callable[[int, int], object] | None = None,
+    listed: list[Entry] | None = None,
 ) -> PrepareReport:
     """Decode the images of `source` into `target`, unless it already holds exactly these.
 
@@ -75,6 +76,8 @@ def prepare(
         processes that decode; the result does not depend on their number
     progress
         is called with (done, total) after each batch of images
+    listed
+        the images, if they are listed already
 
     Raises
     ------
@@ -91,15 +94,15 @@ def prepare(
     remedy = "free some space or choose another place, and run the same command again"
     with explained(f"{target}: cannot be written", remedy):
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Partial(target)
-        if not partial.folder.exists() and (report := _reusable(source, target, about, skip_bad)):
+        partial, entries = Partial(target), source.entries if listed is None else listed.copy
+        if not partial.folder.exists() and (report := _reusable(entries, target, about, skip_bad)):
             return report
         with partial:
-            if report := _reusable(source, target, about, skip_bad):  # another process has made it meanwhile
+            if report := _reusable(entries, target, about, skip_bad):  # another process has made it meanwhile
                 partial.discard()
                 return report
             job = Job(source, partial.files, BATCH, size, crop, channels, pad)
-            return _make(job, partial, target, about, skip_bad, workers, progress)
+            return _make(job, entries, partial, target, about, skip_bad, workers, progress)
 
 
 def cache_path(source: Path, size: int, crop: int | None, channels: int, root: Path, pad: bool = False) -> Path:
@@ -109,12 +112,14 @@ def cache_path(source: Path, size: int, crop: int | None, channels: int, root: P
     return Path(root) / f"{resolved.name[:40]}-{hashlib.sha256(settings).hexdigest()[:12]}.npy"
 
 
-def _make(job, partial, target, about, skip_bad, workers, progress):
+def _make(job, entries, partial, target, about, skip_bad, workers, progress):
     """List, decode, and move the files to their places."""
     source, shape = job.source, (job.size, job.size, job.channels)
-    listing = write_listing(_sorted(source, target), partial.files, BATCH)
+    listing = write_listing(_sorted(entries, target), partial.files, BATCH)
     if not listing.n:
-        raise UserError(f"{source.path}: no images; it must hold files that end in .jpg, .jpeg, .png or .webp")
+        rule = "it must hold files that end in .jpg, .jpeg, .png or .webp"
+        remedy = "convert others, such as .heic, .gif or .tif, and name a .npy or .csv file itself"
+        raise UserError(f"{source.path}: no images; {rule}; {remedy}")
     about |= {"files": {"n": listing.n, "sha256": listing.sha256}, "decoder": f"Pillow {PIL.__version__}"}
     if source.forward:
         job = job._replace(listing=partial.forward)
@@ -165,7 +170,7 @@ def _decode(job, partial, listing, skip_bad, workers, progress):
     partial.note()
 
 
-def _reusable(source, target, about, skip_bad):
+def _reusable(entries, target, about, skip_bad):
     """The report of the cache in `target` if it holds what is wanted, else None."""
     if not target.exists():
         return None
@@ -174,7 +179,7 @@ def _reusable(source, target, about, skip_bad):
         same = all(stored[key] == about[key] for key in about)
         same &= stored["array"]["stamp"] == file_stamp(target) and _beside(target, ".files").exists()
         if same and about["source"]["stamp"] is None:
-            same = stored["files"]["sha256"] == write_listing(_sorted(source, target), None, BATCH).sha256
+            same = stored["files"]["sha256"] == write_listing(_sorted(entries, target), None, BATCH).sha256
         report = PrepareReport(target, stored["array"]["n"], [(a, b) for a, b in stored["skipped"]], reused=True)
     except FileNotFoundError:
         raise UserError(f"{target}: exists and is not a cache; remove it or choose another name") from None
@@ -183,8 +188,8 @@ def _reusable(source, target, about, skip_bad):
     return report if same and (skip_bad or not report.skipped) else None
 
 
-def _sorted(source, target):
-    return without_twins(in_order(source.entries(), target.parent))
+def _sorted(entries, target):
+    return without_twins(in_order(entries(), target.parent))
 
 
 def _beside(target, suffix):

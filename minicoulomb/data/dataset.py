@@ -1,6 +1,9 @@
 """A data set is a source of real samples y: draw n of them at random as stored, then decode them on the device.
 
-    stored: uint8 pixels in 0..255, or floats       decoded: floats, pixels in [-1, 1] by y = pixel / 127.5 - 1
+    stored                            decoded
+    uint8 pixels in 0..255            floats in [-1, 1], y = pixel / 127.5 - 1
+    floats                            the same
+    text: ids (n, length)             (n, length, characters), 1 at the id of each position's character, 0 elsewhere
 
 Points are drawn as offsets from a location, subtracted in float64: far from the origin float32 has no digits left for
 their differences. The networks see offsets alone; pictures, files and axes show location + offset.
@@ -17,14 +20,18 @@ from typing import Any
 
 import numpy as np
 
+from minicoulomb.arrays.backend import array_module
 from minicoulomb.errors import UserError
 
 
-def decode(stored, dtype):
+def decode(stored, dtype, shape=None):
     """Stored samples (n, ...), uint8 or float, as floats of `dtype`; uint8 pixels are mapped to [-1, 1].
 
-    Works on NumPy and CuPy arrays, so pixels are sent to a device as bytes.
+    Where `shape`, that of one sample, has a further axis, the stored numbers are ids of characters, which become
+    one-hot along it. Works on NumPy and CuPy arrays, so pixels and ids are sent to a device as bytes.
     """
+    if shape and stored.shape[1:] == shape[:-1]:
+        return (stored[..., None] == array_module(stored).arange(shape[-1], dtype=stored.dtype)).astype(dtype)
     if stored.dtype == np.uint8:
         pixels = stored.astype(dtype)
         pixels /= 127.5
@@ -50,10 +57,11 @@ class Dataset(ABC):
     """Real samples of one shape.
 
     name       what a run directory is called after
-    shape      of one sample: (m,) for points, (height, width, channels) for images
+    shape      of one sample: (m,) for points, (height, width, channels) for images, (length, characters) for text
     scale      the typical size of a coordinate: 1 for images in [-1, 1], the standard deviation for points
     bound      every coordinate lies within [-bound, bound], except points that `remark` names
     location   what is subtracted from samples: a number for each coordinate of a file's points, else 0
+    alphabet   the characters of text, from id 1; id 0 stands for all others
     remark     what the user should know about the data, if anything
     """
 
@@ -62,6 +70,7 @@ class Dataset(ABC):
     scale: float
     bound: float
     location: tuple[float, ...] | float = 0.0
+    alphabet: str = ""
     remark: str | None = None
 
     @abstractmethod

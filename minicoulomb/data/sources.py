@@ -1,7 +1,8 @@
-"""`--data` -> a data set: a built-in name, images in any form, or an array or table of numbers.
+"""`--data` -> a data set: a built-in name, images in any form, text, or an array or table of numbers.
 
 `find` looks once at what lies at a path, and `open_dataset` uses what it found. The content decides, not the name: the
-first bytes of a file, the first names in an archive. Only a table is one by its suffix.
+first bytes of a file, the first names in an archive. Only tables and text are such by their suffix, and text by a
+configured length of its lines.
 """
 
 from collections.abc import Callable
@@ -20,23 +21,25 @@ from minicoulomb.data.digits import digits
 from minicoulomb.data.folder import Folder
 from minicoulomb.data.lsun import Lmdb, is_lmdb
 from minicoulomb.data.mixtures import grid, ring
-from minicoulomb.data.source import Source
+from minicoulomb.data.source import Entry, Source
 from minicoulomb.data.survey import Survey, survey
+from minicoulomb.data.text import LENGTH, Text, is_text, open_text, text_at
 from minicoulomb.errors import UserError, explained
 
 BUILT_IN = {"grid": grid, "ring": ring, "digits": digits}
-CHANNELS = Source.channels
 # The largest side that images of one size keep; all others get it.
 SIDE = 32
 # From this side on the layers that halve an image relate its distant parts; below, one more is added (models.py).
 DEEP = 32
 # Images are padded, not enlarged, to a side that is larger by at most this factor.
 PADDED = 1.25
+PAPER = "--preset paper-images for the paper's networks"
 # How many names of an archive are read to see what it holds.
 FIRST = 16
-FORMS = "a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy / .npz / .csv / .tsv file"
+FORMS = "a folder, zip or tar of images, an LMDB, CIFAR-10, or a .npy / .npz / .csv / .tsv / .txt file"
 # What a file is that begins so (in lower case, without blanks before it), and the remedy.
-UNPACK, CONVERT = "unpack it and name the folder", "write its images as an array with numpy.save"
+UNPACK = "unpack it and name the folder"
+CONVERT = "save its points as CSV, or its images as an array with numpy.save"
 OTHERS = {
     b"<": ("a web page, such as a notice that a quota is used up", "fetch the file again, and look at its size"),
     b"version https://git-lfs": ("a pointer of Git LFS, not the file itself", "run git lfs pull"),
@@ -44,6 +47,11 @@ OTHERS = {
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", UNPACK),
     b"par1": ("a Parquet table", CONVERT),
     b"\x89hdf": ("an HDF5 file", CONVERT),
+    b"arrow1": ("an Arrow table", CONVERT),
+    b"\0\0\x08\x03": (
+        "MNIST's format",
+        "save numpy.fromfile(FILE, 'u1', offset=16).reshape(-1, 28, 28)",
+    ),
     b"\x80": ("a pickle, which could run programs", "name the folder if it is CIFAR-10's; else use numpy.save"),
     b"\xff\xd8\xff": ("a single image", "name its folder"),
     b"\x89png": ("a single image", "name its folder"),
@@ -51,37 +59,45 @@ OTHERS = {
 
 
 class Found(NamedTuple):
-    """What `--data` names: a data set, or a source whose images must still be decoded; a line `about` it."""
+    """What `--data` names: a data set, or images or text that must still be decoded; a line `about` it.
+
+    entries: the images of the source, if all are listed already
+    """
 
     data: str
-    content: Dataset | Source
+    content: Dataset | Source | Text
     about: str | None = None
+    entries: list[Entry] | None = None
 
     @property
     def kind(self) -> str:
-        """ "grid", "ring", "digits", "points", "array" (of images), or "images" (files to decode)."""
+        """ "grid", "ring", "digits", "points", "array" (of images), "images" (files to decode) or "text"."""
         if self.data in BUILT_IN:
             return self.data
+        if isinstance(self.content, Text):
+            return "text"
         if isinstance(self.content, Source):
             return "images"
         return "array" if len(self.content.shape) == 3 else "points"
 
     @property
     def dataset(self) -> Dataset | None:
-        """The data set; None for images that must still be decoded."""
-        return None if isinstance(self.content, Source) else self.content
+        """The data set; None for images or text that must still be decoded."""
+        return self.content if isinstance(self.content, Dataset) else None
 
     def shape(self, config: Config) -> tuple[int, ...]:
-        """Shape of one sample; images to decode are (size, size, channels) as configured."""
+        """Shape of one sample; images to decode are (size, size, channels) as configured, text has at most so many."""
         decoded = self.decoded(config)
+        if isinstance(decoded, Text):
+            return config.data.length or LENGTH, config.data.vocabulary
         if isinstance(decoded, Dataset):
             return decoded.shape
         size = config.data.size or decoded.size
         return size, size, config.data.channels or decoded.channels
 
-    def decoded(self, config: Config) -> Dataset | Source:
+    def decoded(self, config: Config) -> Dataset | Source | Text:
         """The content; for an array of images that must change, their source."""
-        if isinstance(self.content, Source) or self.kind != "array":
+        if not isinstance(self.content, Dataset) or self.kind != "array":
             return self.content
         height, width, channels = self.content.shape
         size, wanted = config.data.size, config.data.channels or channels
@@ -90,11 +106,12 @@ class Found(NamedTuple):
         return Rows(Path(self.data), min(height, width), channels)
 
 
-def suit(found: Found, chosen: dict[str, Any]) -> tuple[Found, dict[str, Any]]:
+def suit(found: Found, chosen: dict[str, Any], further: str = PAPER) -> tuple[Found, dict[str, Any]]:
     """What was found with a line about it, and the chosen settings with size, channels, padding and layers that suit.
 
     Images of one size that have at most SIDE pixels a side keep it, on the next larger square that convolutional
-    networks take. All others get SIDE, but arrays of a fitting size stay as they are. What is chosen comes first.
+    networks take. All others get SIDE, but arrays of a fitting size stay as they are. What is chosen comes first. The
+    line ends with `further` options.
     """
     largest = SIDE
     if isinstance(found.content, ArrayDataset):
@@ -115,26 +132,33 @@ def suit(found: Found, chosen: dict[str, Any]) -> tuple[Found, dict[str, Any]]:
     pad = alike and not crop and side <= size <= PADDED * side and sizes[0] != (size, size)
     suitable = {"size": size, "channels": 1 if images.grey else 3, "pad": pad, "extra_layers": int(size < DEEP)}
     settings = suitable | chosen
-    return found._replace(about=_about(images, settings, "size" in chosen)), settings
+    about = _about(images, settings, "size" in chosen, further)
+    return found._replace(about=about, entries=images.entries), settings
 
 
-def _about(images, settings, is_chosen):
+def _about(images, settings, is_chosen, further):
     """A line about images, what becomes of them, and the options that change it."""
     n, size = f"{images.n:,} image{'s' * (images.n > 1)}" if images.n else "images", settings["size"]
     width, height = max(images.sizes, key=images.sizes.count)
     others = " and other sizes" * (len(set(images.sizes)) > 1)
     made = f"{size}x{size} {'grey' if settings['channels'] == 1 else 'colour'}{', padded' * settings['pad']}"
-    larger = "--size 64 for larger ones, " * (size < (settings.get("crop") or min(width, height)) and not is_chosen)
-    options = f"{larger}--preset paper-images for the paper's networks"
-    return f"{Path(settings['data']).name}: {n} of {width}x{height}{others} -> {made}; {options}"
+    larger = "--size 64 for larger ones" * (size < (settings.get("crop") or min(width, height)) and not is_chosen)
+    options = ", ".join(filter(None, (larger, further)))
+    name = Path(settings["data"]).resolve().name  # of ., too
+    return f"{name}: {n} of {width}x{height}{others} -> {made}{'; ' * bool(options)}{options}"
 
 
-def find(data: str) -> Found:
-    """What lies at `data`. An array is checked and measured; UserError if it is none of the forms."""
+def find(data: str, as_text: bool = False) -> Found:
+    """What lies at `data`, which is text by its suffix, or with `as_text`.
+
+    An array is checked and measured. UserError if it is none of the forms.
+    """
     if data in BUILT_IN:
         here = f"{data}: the built-in data; write ./{data} for what lies here"
         return Found(data, BUILT_IN[data](), here if Path(data).exists() else None)
     _check_exists(data, "nothing is there; use --data")
+    if as_text or is_text(Path(data)):
+        return Found(data, text_at(Path(data)))
     return Found(data, image_source(Path(data)) or array_dataset(Path(data)))
 
 
@@ -158,6 +182,8 @@ def image_source(path: Path) -> Source | None:
         start = file.read(BLOCK)
         if start.startswith(b"PK"):
             names = zip_names(file)
+            if any(name.startswith(("xl/", "[Content_Types]")) for name in names):
+                raise UserError(f"{path}: an Office file: must be {FORMS}; save its table as CSV UTF-8")
             # A .npz file is a zip archive of arrays. The suffix decides about an archive that cannot be read.
             is_arrays = all(name.endswith(".npy") for name in names) if names else path.suffix != ".zip"
             return None if is_arrays else Zip(path)
@@ -180,6 +206,7 @@ def open_dataset(
     progress: Callable[[int, int], object] | None = None,
     skipped: Callable[[str, str], object] = lambda name, reason: None,
     found: Found | None = None,
+    alphabet: str = "",
 ) -> Dataset:
     """The data set that a configuration names.
 
@@ -188,29 +215,33 @@ def open_dataset(
     config
         its `data` part names the data, their size, crop and channels, and how many samples are held out
     cache
-        folder for decoded images. They are decoded once, by one process for each configured thread.
+        folder for decoded images and text. Images are decoded once, by one process for each configured thread.
     progress
-        is called with (done, total) after each batch of decoded images
+        is called with (done, total) after each batch of decoded images, or MB of text
     skipped
         is called with (name, reason) for each image that is left out
     found
         what `find` returned for `config.data.data`; by default it is called here
+    alphabet
+        that of a run which meets text
 
     Raises
     ------
     UserError
         if the data cannot be read, or do not have the configured size or channels
     """
-    found = found or find(config.data.data)
+    found = found or find(config.data.data, config.data.length is not None)
     images = found.decoded(config)
+    if isinstance(images, Text):
+        return _read_text(config, images, cache, alphabet, progress)
     if isinstance(images, Source):
-        return _decode(config, images, found.shape(config), cache, progress, skipped)
+        return _decode(config, images, found.shape(config), cache, progress, skipped, found.entries)
     if found.kind != "array":
         _check_shape(config, images.shape)
     return images.holding_out(config.data.hold_out_every)
 
 
-def _decode(config, source, shape, cache, progress, skipped):
+def _decode(config, source, shape, cache, progress, skipped, listed):
     path, (size, _, channels) = source.path.resolve(), shape
     settings = {"size": size, "crop": config.data.crop, "channels": channels, "pad": config.data.pad}
     report = prepare(
@@ -220,11 +251,21 @@ def _decode(config, source, shape, cache, progress, skipped):
         skip_bad=config.data.skip_bad,
         workers=config.run.threads or available_cores(),
         progress=progress,
+        listed=listed,
     )
     for name, reason in report.skipped:
         skipped(name, reason)
     name = path.name if path.is_dir() else path.name.split(".")[0]
     return ArrayDataset(name or "images", load_array(report.path), hold_out_every=config.data.hold_out_every)
+
+
+def _read_text(config, text, cache, alphabet, progress):
+    if not config.data.length:
+        raise UserError(f"data {config.data.data}: text has lines of a --length; use --preset text, or add it")
+    _check_shape(config, ())
+    names = "length", "vocabulary", "lines", "skip_bad", "hold_out_every"
+    settings = {name: getattr(config.data, name) for name in names}
+    return open_text(text, cache, **settings, alphabet=alphabet, progress=progress)
 
 
 def _check_shape(config, shape):
@@ -234,7 +275,9 @@ def _check_shape(config, shape):
             raise UserError(f"{option} {value}: {data} holds no image files; leave --{option} out")
     if len(shape) != 3:
         if size or channels:
-            raise UserError(f"{data}: holds points, not images; leave --size and --channels out")
+            raise UserError(
+                f"{data}: holds {'points' if shape else 'text'}, not images; leave --size and --channels out"
+            )
         return
     for option, value, actual in (("size", size, shape[0]), ("channels", channels, shape[2])):
         if value not in (None, actual):

@@ -6,18 +6,22 @@ from typing import NamedTuple
 
 from minicoulomb.data.images import look
 from minicoulomb.data.listing import by_name, by_position
-from minicoulomb.data.source import LARGEST, Source
+from minicoulomb.data.source import LARGEST, Entry, Source
 
 # Images that are listed at most, and images that are looked at: a folder of millions is not listed twice.
 LISTED, LOOKED = 10_000, 32
 
 
 class Survey(NamedTuple):
-    """n: images, None for more than are listed; sizes: (width, height) of a few, sorted; grey: whether these are."""
+    """n: images, None for more than are listed; sizes: (width, height) of a few, sorted; grey: whether these are.
+
+    entries: all images, by name, so that a source is listed once; None for more than are listed
+    """
 
     n: int | None
     sizes: list[tuple[int, int]]
     grey: bool
+    entries: list[Entry] | None = None
 
 
 def survey(source: Source) -> Survey:
@@ -35,4 +39,5 @@ def survey(source: Source) -> Survey:
                 size, is_grey = look(read(entry))
                 sizes.append(size)
                 grey = grey and is_grey()
-    return Survey(len(listed) if len(listed) <= limit else None, sorted(sizes), grey)
+    complete = len(listed) <= limit
+    return Survey(len(listed) if complete else None, sorted(sizes), grey, listed if complete else None)

@@ -3,6 +3,7 @@
 Mixtures         modes, modes20, high_quality, spread, reverse_kl, forward_kl (metrics.py), mmd2 and its floor
 Finite sets      mmd2 and its floor, the nearest-neighbour ratio, for small images the Frechet distance of the
                  pixels, and with labels the classes and their entropy
+Text             mmd2 and its floor, the divergences of n-grams (ngrams.py)
 
 mmd2 (coulomb.mmd2) compares n samples with m real ones that are new to training. It is above 0 even where both come
 from one distribution, because a sample has no distance from itself. Its mean over all draws of n and m real samples is
@@ -17,6 +18,7 @@ held-out real samples: about 1 for fresh samples, towards 0 for copies.
 `measure` adds how well D follows the potential (field_values.py).
 """
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -27,13 +29,15 @@ from minicoulomb.config import Config
 from minicoulomb.coulomb import mean_self_kernel, mmd2
 from minicoulomb.data.dataset import ArrayDataset, Dataset, check_shape, decode
 from minicoulomb.data.mixtures import Mixture
+from minicoulomb.data.text import TextDataset
 from minicoulomb.errors import UserError
 from minicoulomb.evaluation import field_values, metrics
+from minicoulomb.evaluation.ngrams import ngram_metrics
 from minicoulomb.gan import potential_unit
 from minicoulomb.training.checkpoint import Checkpoint
 
 # Number of samples by default.
-EVALUATED = 2500
+EVALUATED, EVALUATED_LINES = 2500, 640
 # Numbers in all samples at the end of training, and in the training samples then searched for nearest neighbours: both
 # take seconds.
 NUMBERS, SEARCHED = EVALUATED * 512, 2**27
@@ -53,15 +57,22 @@ def measured(shape: tuple[int, ...]) -> int:
 
 
 def measure(
-    checkpoint: Checkpoint, dataset: Dataset, x: np.ndarray, seed: int = 0, search: bool = False, d: dict | None = None
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    x: np.ndarray,
+    seed: int = 0,
+    search: bool = False,
+    d: dict | None = None,
+    progress: Callable | None = None,
 ) -> dict[str, Any]:
     """Metrics of a checkpoint by name: of its samples x (n, *shape), and of its D.
 
-    search   for nearest neighbours even where it takes longer than seconds
-    d        what `fit` gave, if it is known
+    search     for nearest neighbours, or n-grams, even where it takes longer than seconds
+    d          what `fit` gave, if it is known
+    progress   of the search for n-grams
     """
     short = isinstance(dataset, ArrayDataset) and dataset.n_train * prod(dataset.shape) <= SEARCHED
-    found = evaluate(x, dataset, checkpoint.config, search or short)
+    found = evaluate(x, dataset, checkpoint.config, search or short, progress)
     return found | (fit(checkpoint, dataset, min(len(x), measured(x.shape[1:])), seed) if d is None else d)
 
 
@@ -72,12 +83,18 @@ def fit(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> dict[str
     return field_values.follows(field_values.charges(checkpoint, dataset, n, seed), checkpoint)
 
 
-def evaluate(x: np.ndarray, dataset: Dataset, config: Config, search: bool = True) -> dict[str, Any]:
+def evaluate(
+    x: np.ndarray, dataset: Dataset, config: Config, search: bool = True, progress: Callable | None = None
+) -> dict[str, Any]:
     """Metrics of samples x (n, *shape) by name; the configured seed chooses the real samples to compare with.
 
-    search   for the nearest neighbours, among all training samples
+    search     for the nearest neighbours, among all training samples, or n-grams in all training lines
+    progress   is called with (done, total) lines
     """
     check_shape(dataset.name, dataset.shape, x.shape[1:])
+    if isinstance(dataset, TextDataset):
+        found = ngram_metrics(x, dataset, config.run.seed, search, progress)
+        return {"samples": len(x), **distance(x[: measured(x.shape[1:])], dataset, config), **found}
     if isinstance(dataset, Mixture):
         return {"samples": len(x), **mode_metrics(x, dataset), **distance(x, dataset, config)}
     assert isinstance(dataset, ArrayDataset)
@@ -126,7 +143,7 @@ def distance(x: np.ndarray, dataset: Dataset, config: Config) -> dict[str, float
         real = dataset.rows(dataset.train_index(rows))
     else:
         reference, real = dataset.draw(rng[0], n), dataset.draw(rng[1], paired)
-    reference, real = (decode(stored, np.dtype(np.float64)) for stored in (reference, real))
+    reference, real = (decode(stored, np.dtype(np.float64), dataset.shape) for stored in (reference, real))
     others = (len(real) * float(mean_self_kernel(real, d, eps)) - eps**-d) / (len(real) - 1)
     unit = potential_unit(config.algorithm, eps)
     return {

@@ -62,7 +62,7 @@ def charges(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int = 0) -> 
     check_pairs(f"the field of {n:,} charges of each kind", among, prod(space.shape), remedy, array_module(state.w))
     current = replace(state, average=None, average_statistics=None)
     x = samples(G, current, n, seed, batch_statistics=True)
-    y = decode(dataset.draw(rng_for(seed, "picture"), n), np.dtype(config.run.dtype))
+    y = decode(dataset.draw(rng_for(seed, "picture"), n), np.dtype(config.run.dtype), dataset.shape)
     xp = array_module(state.w)
     return Charges(
         xp.asarray(x),

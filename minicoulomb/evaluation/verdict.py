@@ -1,4 +1,4 @@
-"""What the metrics of a run mean and what to do next: a sentence on its samples, and one on D.
+"""What the metrics of a run mean and what to do next: a sentence on its samples, of text one more, and one on D.
 
 The numbers that decide stand in this file alone; docs/how_to_read.md shows them.
 """
@@ -37,12 +37,14 @@ FINDINGS = (
 AT_FLOOR, CLOSE = 1.5, 3.0
 # The limit of D's correlation below which the potential is mostly chance, and the shares of it of a D that follows.
 CHANCE, FOLLOWS, PARTLY = 0.6, 0.85, 0.5
+# The longest n-grams of which a few hundred lines say much.
+NGRAM = 4
 # Fewer samples for each mode or class say nothing about these.
 LEAST = 20
 
 
 def verdict(metrics: dict[str, Any], parts: int | None, config: Config) -> list[str]:
-    """At most two sentences on metrics of `evaluate.measure`; `parts` is the number of the data's modes or classes."""
+    """At most three sentences on metrics of `evaluate.measure`; the data have so many `parts`, modes or classes."""
     found, n = dict(metrics), metrics["samples"]
     kind, covered = ("classes", "classes") if "entropy" in metrics else ("modes", "modes20")
     if parts and n >= LEAST * parts:
@@ -63,7 +65,7 @@ def verdict(metrics: dict[str, Any], parts: int | None, config: Config) -> list[
             remedies = remedies or OFF
     elif said:
         said = f"Without a floor of mmd2: {said}"
-    return [*([said + _next(remedies, config)] if said else []), *_of_d(metrics, config)]
+    return [*([said + _next(remedies, config)] if said else []), *_of_text(metrics), *_of_d(metrics, config)]
 
 
 def _next(remedies, config):
@@ -76,6 +78,19 @@ def _next(remedies, config):
     left = [remedy for remedy in remedies if not any(word in remedy for word in absent)]
     eps = "--eps-end" if algorithm.eps_end else "--eps"
     return f"; next: {', '.join(left).format(eps=eps)}." if left else "."
+
+
+def _of_text(metrics):
+    """How far n-grams are from the text's: between those of real lines, and of characters without order."""
+    n = max((n for n in range(2, NGRAM + 1) if f"js{n}" in metrics), default=0)
+    if not n:
+        return []
+    found, floor, chance = (metrics.get(f"js{n}{kind}") for kind in ("", "_floor", "_independent"))
+    real = "" if floor is None else f"{metrics['floor_lines']:,} new real lines have {floor:.2f}, "
+    levels = f"{real}lines of independent characters {chance:.2f}"
+    if found >= chance:
+        return [f"The lines have no order of characters: their {n}-grams diverge by {found:.2f}, {levels}."]
+    return [f"The {n}-grams of the lines diverge from the text's by {found:.2f}: {levels}."]
 
 
 def _of_d(metrics, config):

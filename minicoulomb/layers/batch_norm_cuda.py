@@ -1,6 +1,6 @@
 """Batch normalization on a GPU, with its activation f, in as few passes over memory as the sums allow.
 
-    mean_and_variance    two passes over x
+    mean_and_variance    in one pass over x
     inverse_std          1 / sqrt(variance + epsilon)
     normalize            y = f((x - mean) scale / std + shift)
     gradient_sums        sum dz (x - mean) / std and sum dz in one pass, dz = f' dy
@@ -14,15 +14,20 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from minicoulomb.arrays.backend import array_module
-from minicoulomb.arrays.cuda import ColumnSums, ElementwiseKernel, column_sums
+from minicoulomb.arrays.cuda import ColumnSums, ElementwiseKernel, sums_of_parts
 from minicoulomb.layers.activations_cuda import COLUMN, preamble
 
 
 def mean_and_variance(rows):
-    """Mean and variance of each column, in two passes to avoid cancellation when the mean is large."""
-    rows = _contiguous(rows)
-    total = column_sums(rows)
-    return _MEANS(total, _SQUARES(*rows.shape, rows, total)[0], len(rows))
+    """Mean and variance of each column in one pass.
+
+    A thread's squares are relative to its first row, and its mean's to the mean: a large mean cancels nowhere.
+    """
+    n, c = rows.shape
+    parts = _SHIFTED.parts(n, c, _contiguous(rows))  # (2, parts, c)
+    total, within = sums_of_parts(parts)
+    (between,) = _BETWEEN(*parts.shape[1:], parts[0], total, n)
+    return _MEANS(total, within, between, n)
 
 
 def inverse_std(variance, epsilon):
@@ -86,16 +91,25 @@ def _kernels(activation) -> _Kernels:
     )
 
 
-_SQUARES = ColumnSums(
-    "raw T x, raw T total",
-    ["(x[at] - mean) * (x[at] - mean)"],
-    "squares",
-    constants="const T mean = total[column] / T(rows);",
+# Of the rows of a part: their sum, and the squares of what differs from their mean.
+_SHIFTED = ColumnSums(
+    "raw T x",
+    ["x[at] - pivot", "(x[at] - pivot) * (x[at] - pivot)"],
+    "sums_and_squares",
+    constants="const T pivot = x[part * columns + column], count = T((rows - 1 - part) / parts + 1);",
+    results=["count * pivot + total0", "total1 - total0 * total0 / count"],
+)
+# Of the parts: the squares of what their means differ from the mean, for each of their rows.
+_BETWEEN = ColumnSums(
+    "raw T sum, raw T total, int64 n",
+    ["(sum[at] - COUNT * mean) * (sum[at] - COUNT * mean) / COUNT".replace("COUNT", "T((n - 1 - row) / rows + 1)")],
+    "squares_of_means",
+    constants="const T mean = total[column] / T(n);",
 )
 _MEANS = ElementwiseKernel(
-    "T total, T squares, int64 rows",
+    "T total, T within, T between, int64 n",
     "T mean, T variance",
-    "mean = total / T(rows); variance = squares / T(rows);",
+    "mean = total / T(n); variance = (within + between) / T(n);",
     "means",
 )
 _INVERSE_STD = ElementwiseKernel("T variance, T epsilon", "T y", "y = T(1) / sqrt(variance + epsilon)", "inverse_std")

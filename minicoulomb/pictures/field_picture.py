@@ -90,6 +90,8 @@ def field_frames(
 
 def _points_field(checkpoint, dataset, n, seed):
     """The field of points; UserError unless they have 1 or 2 coordinates."""
+    if dataset.alphabet:
+        raise UserError(f"{dataset.name}: text has no picture of the field; use minicoulomb evaluate")
     if (m := dataset.shape[0]) > 2:
         rule = "the field is drawn only for (n, 1), (n, 2) and images; use those"
         raise UserError(f"points of {m} coordinates: {rule}")

@@ -30,6 +30,11 @@ PANELS = (
         log=True,
     ),
     Panel(
+        "Divergence of 4-grams: must fall to the floor",
+        "Jensen-Shannon divergence",
+        {"js4": "of generated lines", "js4_floor": "of real lines: the floor"},
+    ),
+    Panel(
         "D follows: must reach the limit",
         "correlation",
         {"d_correlation": "of D and the potential", "d_correlation_limit": "of a perfect D: the limit"},

@@ -4,6 +4,7 @@ save              a PNG file
 save_animation    a GIF file
 export            samples as samples.png, a grid of images or a picture of points (points.py);
                   as folder/000000.png, 000001.png, ..., one file for each image;
+                  as lines.txt, a line of text for each sample;
                   or as samples.npz, with `images` (n, h, w, c) uint8 or `x` (n, m), float32, of a file's points float64
 """
 
@@ -17,6 +18,7 @@ from PIL import Image
 
 from minicoulomb.arrays.limits import check_memory
 from minicoulomb.data.dataset import to_pixels
+from minicoulomb.data.text import to_lines
 from minicoulomb.errors import UserError, explained
 from minicoulomb.files import atomic_write, check_space, draft
 from minicoulomb.pictures.images import image_grid
@@ -72,16 +74,22 @@ def export(
     target: Path,
     dtype: str = "<f4",
     real: np.ndarray | None = None,
+    alphabet: str = "",
 ) -> None:
     """Write n samples of `shape`, an iterator of blocks, to `target`, in the format of its name.
 
-    Points in a .npz file have the given dtype; in a picture they lie over `real` ones, if any.
+    Points in a .npz file have the given dtype; in a picture they lie over `real` ones, if any. Lines of text have
+    characters of the alphabet.
 
     Raises UserError for an unknown format, a format that does not fit the samples, or an unwritable place.
     """
     is_image = len(shape) == 3
     if target.suffix == ".npz":
         _write_npz(blocks, n, shape, target, dtype)
+    elif alphabet:
+        if target.suffix.lower() != ".txt":
+            raise UserError(f"{target}: lines of text are written to a .txt or .npz file; use -o {target.stem}.txt")
+        write_lines((line for block in blocks for line in to_lines(block, alphabet)), target)
     elif target.suffix.lower() == ".png":
         if is_image and n > LARGEST_GRID:
             raise UserError(f"{n} images: a grid has at most {LARGEST_GRID}; use -o FOLDER or a .npz file")
@@ -96,10 +104,17 @@ def export(
         _write_folder(blocks, n, target)
 
 
+def write_lines(lines: Iterable[str], target: Path) -> None:
+    """Write lines of text as UTF-8."""
+    with atomic_write(target) as file:
+        file.writelines(f"{line}\n".encode() for line in lines)
+
+
 def check_rows(option: str, n: int, columns: int, shape: tuple[int, ...], target: Path) -> None:
     """UserError unless a picture of n rows of samples of `shape`, as `option` draws, can be written to `target`."""
     if len(shape) != 3:
-        raise UserError(f"{option}: draws images, but these samples are points of {shape[0]} numbers; drop {option}")
+        what = f"points of {shape[0]} numbers" if len(shape) == 1 else "lines of text"
+        raise UserError(f"{option}: draws images, but these samples are {what}; drop {option}")
     if target.suffix.lower() != ".png":
         raise UserError(f"{target}: {option} draws one picture; use -o {target.stem}.png")
     if n * columns > LARGEST_GRID:

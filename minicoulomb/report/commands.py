@@ -18,7 +18,10 @@ def commands(facts: Facts) -> list[tuple[str, str]]:
         lines.insert(0, (f"continue from step {step:,} to {steps:,}", f"minicoulomb train --resume {run}"))
     return [
         *lines,
-        ("draw samples", f"minicoulomb sample {run} -n 64 -o samples.png"),
+        (
+            "draw samples",
+            f"minicoulomb sample {run} -n 64 -o samples.{'txt' if facts.checkpoint.space.alphabet else 'png'}",
+        ),
         ("measure its quality", f"minicoulomb evaluate {run}"),
         ("draw the curves alone", f"minicoulomb plot {run} -o curves.png"),
     ]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from minicoulomb.data.dataset import Dataset
 from minicoulomb.errors import UserError
-from minicoulomb.evaluation.evaluate import measure, measured, parts_of
+from minicoulomb.evaluation.evaluate import EVALUATED_LINES, measure, measured, parts_of
 from minicoulomb.evaluation.verdict import verdict
 from minicoulomb.pictures.field_picture import field_picture
 from minicoulomb.pictures.metric_series import Series, read_metrics
@@ -32,6 +32,7 @@ class Facts(NamedTuple):
     metrics    those of the end of `minicoulomb train`; empty without data
     verdict    sentences on what they mean, and what to do next
     pictures   (step, picture) in ascending order, up to the step, without broken ones
+    lines      of text, the last ones up to the step
     missing    sentences on what is missing, and why
     """
 
@@ -45,6 +46,7 @@ class Facts(NamedTuple):
     verdict: list[str]
     series: dict[str, Series]
     pictures: list[tuple[int, Image.Image]]
+    lines: list[str]
     field: Image.Image | None
     log: list[str]
     missing: list[str]
@@ -96,6 +98,7 @@ def gather(
         verdict(metrics, parts, checkpoint.config) if metrics else [],
         read_metrics(folder),
         pictures,
+        _lines(folder, checkpoint.state.step),
         field,
         _log(folder),
         missing,
@@ -105,7 +108,8 @@ def gather(
 def _metrics(checkpoint, dataset):
     """The metrics of samples; UserError if they have none, as of a run that diverged."""
     G, state, config = checkpoint.G, checkpoint.state, checkpoint.config
-    x = samples(G, state, measured(dataset.shape), 0, config.run.batch_statistics)
+    n = EVALUATED_LINES if dataset.alphabet else measured(dataset.shape)
+    x = samples(G, state, n, 0, config.run.batch_statistics)
     return measure(checkpoint, dataset, x)
 
 
@@ -116,21 +120,37 @@ def _field(checkpoint, dataset):
     return None
 
 
+def _samples(folder, last, suffix):
+    """{step: path} of the files of samples up to the step `last`."""
+    paths = {int(p.stem[5:]): p for p in (folder / "samples").glob(f"step-*{suffix}") if p.stem[5:].isdecimal()}
+    return {step: paths[step] for step in sorted(paths) if step <= last}
+
+
+def _lines(folder, last):
+    """The first lines of the last samples of text."""
+    paths = list(_samples(folder, last, ".txt").values())
+    return _read_lines(paths[-1])[:LOG_LINES] if paths else []
+
+
 def _pictures(folder, last):
     """(step, picture) of evenly chosen pictures up to the step `last`, and the names of broken ones."""
-    paths = {int(p.stem[5:]): p for p in (folder / "samples").glob("step-*.png") if p.stem[5:].isdecimal()}
-    steps = chosen(sorted(step for step in paths if step <= last), PICTURES)
+    paths = _samples(folder, last, ".png")
+    steps = chosen(list(paths), PICTURES)
     found = [(step, read(paths[step])) for step in steps]
     whole = [(step, image) for step, image in found if image]
     return whole, [paths[step].name for step, image in found if not image]
 
 
 def _log(folder):
-    """The last lines of the log; none if it is missing or cannot be read."""
-    path = folder / "log.txt"
+    """The last lines of the log."""
+    return _read_lines(folder / "log.txt")[-LOG_LINES:]
+
+
+def _read_lines(path):
+    """Lines at the end of a file; none if it is missing or cannot be read."""
     with suppress(OSError, UserError), opened(path) as file:
         file.seek(max(0, path.stat().st_size - LOG_BYTES))
-        return file.read(LOG_BYTES).decode(errors="replace").splitlines()[-LOG_LINES:]
+        return file.read(LOG_BYTES).decode(errors="replace").split("\n")[:-1]
     return []
 
 
@@ -145,4 +165,5 @@ def _in_words(checkpoint):
         return known[data]
     if len(shape) == 3:
         return f"{Path(data).name}, images of {shape[1]}×{shape[0]} pixels{' in colour' * (shape[2] == 3)}"
-    return f"{Path(data).name}, points of {shape[0]} numbers"
+    kind = f"lines of {shape[0]} characters" if len(shape) == 2 else f"points of {shape[0]} numbers"
+    return f"{Path(data).name}, {kind}"

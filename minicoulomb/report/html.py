@@ -33,6 +33,11 @@ def _escaped(text):
     return escape("\n".join(map(printable, text.split("\n"))))
 
 
+def prose(text: str) -> Html:
+    """Text in which no option, such as --lr-g, breaks at its hyphens."""
+    return Html(re.sub(r"--[\w-]+", r'<span class="option">\g<0></span>', _escaped(text)))
+
+
 def joined(parts: Iterable[Html]) -> Html:
     """Html of all parts, a line for each."""
     return Html("\n".join(parts))

@@ -1,5 +1,6 @@
 """The meaning of the metrics of `minicoulomb evaluate`, for readers who do not know them."""
 
+from minicoulomb.evaluation.ngrams import LONGEST
 from minicoulomb.report.facts import Facts
 
 MEANINGS = {
@@ -22,6 +23,15 @@ MEANINGS = {
         "R² of D",
         "at generated points, at most the square of the limit; a constant error, which moves no sample, lowers it",
     ),
+    **{
+        name: meaning
+        for n in range(1, LONGEST + 1)
+        for name, meaning in (
+            (f"js{n}", (f"divergence of {n}-grams", "of generated lines and those of the text, from 0 to 1")),
+            (f"js{n}_floor", ("its floor", "the same for as many lines of the text that training has not seen")),
+            (f"js{n}_independent", ("without order", "the same for independent characters as frequent as the text's")),
+        )
+    },
     "classes": ("classes covered", "classes with at least 2% of the samples"),
     "entropy": ("entropy of the classes", "evenness of their shares, in nats; at most 2.303 for ten classes"),
     "fid": ("FID", "the last one of training, by Inception's features; lower is better"),

@@ -9,7 +9,7 @@ from minicoulomb.presets import nearest_preset
 from minicoulomb.report.commands import commands
 from minicoulomb.report.facts import Facts
 from minicoulomb.report.graphs import inline
-from minicoulomb.report.html import Html, block, joined
+from minicoulomb.report.html import Html, block, joined, prose
 from minicoulomb.report.images import THUMBNAIL, WIDE, embedded
 from minicoulomb.report.numbers import numbers
 
@@ -61,16 +61,18 @@ def _result(facts):
         step, image = facts.pictures[-1]
         image = embedded(image, f"Generated samples at step {step:,}.", WIDE)
         picture = block("picture", image=image, caption=f"Samples at step {step:,}")
+    elif facts.lines:
+        picture = block("lines", lines="\n".join(facts.lines))
     if facts.metrics:
         note = block("note", text=f"Of {facts.metrics['samples']:,} samples, measured as by minicoulomb evaluate.")
     return block(
         "result",
-        layout="beside" if facts.pictures else "alone",
+        layout="beside" if facts.pictures or facts.lines else "alone",
         picture=picture,
-        verdict=joined(block("verdict", text=sentence) for sentence in facts.verdict),
+        verdict=joined(block("verdict", text=prose(sentence)) for sentence in facts.verdict),
         numbers=joined(block("number", value=v, name=n, meaning=m) for v, n, m in numbers(facts)),
         note=note,
-        missing=joined(block("missing", text=reason) for reason in facts.missing),
+        missing=joined(block("missing", text=prose(reason)) for reason in facts.missing),
     )
 
 

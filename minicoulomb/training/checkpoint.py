@@ -124,6 +124,9 @@ def copy_weights(source: Checkpoint, target: Checkpoint, name: str = "the source
     arrays = vars(source.state)
     if source.state.average is None:
         arrays = {**arrays, "average": source.state.theta, "average_statistics": source.state.statistics}
+    if source.space.alphabet != target.space.alphabet:
+        rule = f"{len(source.space.alphabet):,} characters, not this run's {len(target.space.alphabet):,}, or others"
+        raise UserError(f"{name}: has an alphabet of {rule}; use the data that it was trained on")
     if _layout(source) != _layout(target):
         found, wanted = (f"G {model.G.size:,} and D {model.D.size:,}" for model in (source, target))
         rule = f"must be networks like this run's, {wanted}, layer by layer"
@@ -182,7 +185,8 @@ def _read_about(path, archive):
 
 def _space(values):
     """The space of samples from its entries; UserError names one that no data set has."""
-    for name in {*SampleSpace._fields[:3], *values}:  # later fields have defaults
+    _check_alphabet(values)
+    for name in {*SampleSpace._fields[:3], *values} - {"alphabet"}:  # later fields have defaults
         numbers = values.get(name)
         numbers = numbers if isinstance(numbers, list) else [numbers]
         whole = all(type(n) in (int, float) and abs(n) <= sys.float_info.max for n in numbers)
@@ -195,6 +199,14 @@ def _space(values):
         if not whole or name not in SampleSpace._fields:
             raise UserError(f"space {name!s:.20} {values.get(name)!r:.40}: no data have it; the file is damaged")
     return SampleSpace(**{name: tuple(n) if isinstance(n, list) else n for name, n in values.items()})
+
+
+def _check_alphabet(values):
+    """UserError unless there are as many characters as samples have, but one, or no text."""
+    alphabet, shape = values.get("alphabet", ""), values.get("shape")
+    of_text = isinstance(alphabet, str) and (not alphabet or (len(shape) == 2 and shape[1] == len(alphabet) + 1))
+    if not of_text or len(set(alphabet)) < len(alphabet) or any("\ud800" <= c <= "\udfff" for c in alphabet):
+        raise UserError(f"space alphabet {alphabet!r:.40}: no text has it; the file is damaged")
 
 
 def _check_layers(networks, size):

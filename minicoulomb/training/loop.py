@@ -44,8 +44,8 @@ def train(
     report   called with a step's metrics and whether they were logged to metrics.jsonl. Reading a metric waits for a
              GPU, so it is done for the steps that are logged, before a picture or checkpoint, and every READ_EVERY
              seconds
-    look     draws a picture of samples into the path and returns what to log about them; called every `sample_every`
-             steps and at the end
+    look     draws a picture of samples, or writes lines, into the path and returns what to log about them; called every
+             `sample_every` steps and at the end
     fid      measures the state every `fid_every` steps and at the end; None says that it was stopped. The state with
              the lowest FID is kept
     as_graph launch a step on a GPU as one CUDA graph
@@ -62,20 +62,21 @@ def train(
 def _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark, as_graph):
     config, _, _, _, state = checkpoint
     algorithm, settings, plateau = config.algorithm, config.run, Plateau(config, run.entries())
+    picture_path = lambda: run.picture_path(state.step, bool(checkpoint.space.alphabet))
 
     def measure(is_measured, is_picture):
         """What is logged of the state's samples."""
-        found, path, before = {}, run.picture_path(state.step), plateau.plateaus
+        found, before = {}, plateau.plateaus
         if is_measured and (measured := fid()) is not None:
             found = {"fid": measured, "best": run.save_best(checkpoint, measured)}
         if is_picture:
-            found |= look(path)
+            found |= look(picture_path())
         if _due(state.step, plateau.every):
             found |= plateau.count(state.step, found)
         if plateau.plateaus > before:
             remark(plateau.in_words())
-            if plateau.ended and not path.exists():
-                look(path)
+            if plateau.ended and not picture_path().exists():
+                look(picture_path())
         return found
 
     began = time.perf_counter()
@@ -83,8 +84,8 @@ def _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, rema
     if plateau.lacks(state.step):  # an earlier process was stopped in the middle
         if found := measure(fid is not None, is_picture):
             run.log_metrics({"step": state.step, **found})
-    elif is_picture and not run.picture_path(state.step).exists():
-        look(run.picture_path(state.step))
+    elif is_picture and not picture_path().exists():
+        look(picture_path())
     unread, timed, seconds, since = [], 0, 0.0, began
     while state.step < until and not (stop or plateau.ended):
         unread.append(steps(dataset, plateau.share))

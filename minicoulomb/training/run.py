@@ -4,7 +4,7 @@
         config.json                       the resolved configuration
         metrics.jsonl                     one JSON object for each logged step
         log.txt                           what the terminal showed, as plain lines
-        samples/step-0001000.png          pictures
+        samples/step-0001000.png          pictures; of text step-0001000.txt, lines
         checkpoints/step-0001000.npz      training states; the first is written with the directory itself
         checkpoints/best.npz, best.json   with --fid-every the state of the lowest FID, and {"step", "fid"}
         lock                              names the process that trains the run; gone when it ends
@@ -30,7 +30,8 @@ from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.checkpoint import Checkpoint
 
 # Names of this folder's own files, as a regular expression.
-OWN = r"(step-\d+|best)\.(npz|png|json)|config\.json|metrics\.jsonl"
+OWN = r"(step-\d+|best)\.(npz|png|txt|json)|config\.json|metrics\.jsonl"
+PICTURES = (".png", ".txt")
 
 # Bytes of a line of metrics.jsonl, which has about 300, and of the file: ten million lines, which take minutes.
 LONGEST_LINE, LARGEST_FILE = 2**16, 2**32
@@ -138,8 +139,8 @@ class RunDirectory:
     def _best(self, suffix):
         return self.path / "checkpoints" / f"best{suffix}"
 
-    def picture_path(self, step: int) -> Path:
-        return self.path / "samples" / f"step-{step:07d}.png"
+    def picture_path(self, step: int, of_text: bool = False) -> Path:
+        return self.path / "samples" / f"step-{step:07d}.{'txt' if of_text else 'png'}"
 
     def log_metrics(self, metrics: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl. JSON has no NaN and no infinity: they become null."""
@@ -186,7 +187,7 @@ class RunDirectory:
             for later in reversed(self.later(step)):
                 self._checkpoint_path(later).unlink()
             self._remove_old(checkpoint.config)
-            for number, picture in self._numbered("samples", ".png").items():
+            for number, picture in [p for suffix in PICTURES for p in self._numbered("samples", suffix).items()]:
                 if number > step:
                     picture.unlink()
             best = self.best()

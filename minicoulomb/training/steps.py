@@ -61,8 +61,8 @@ class Steps:
         return Packed(*self._names, values.copy())  # the next step leaves the copy alone
 
     def _step(self, arrays, updates, rates):
-        config, _, G, D, state = self._checkpoint
-        batches = batches_of(arrays, updates, config.run.dtype)
+        config, space, G, D, state = self._checkpoint
+        batches = batches_of(arrays, updates, config.run.dtype, space.shape)
         with np.errstate(all="ignore"):  # reported by name when it is read or saved
             gradients = OBJECTIVES[config.algorithm.objective]
             return step(G, D, state, batches, config.algorithm, rates, gradients, self._workspace)
@@ -77,19 +77,19 @@ def draws(dataset: Dataset, step: int, config: Config) -> list[list[np.ndarray]]
         z = rng_for(seed, "latent", update).standard_normal(shape)
         if not config.algorithm.noise:
             return [z, y]
-        return [z, y, *rng_for(seed, "noise", update).standard_normal((2, *y.shape))]
+        return [z, y, *rng_for(seed, "noise", update).standard_normal((2, len(y), *dataset.shape))]
 
     return [draw(step * config.algorithm.d_steps + k) for k in range(config.algorithm.d_steps)]
 
 
-def batches_of(arrays: list, updates: int, dtype) -> list[Batch]:
-    """A batch for each update of D from the arrays of all; pixels become numbers."""
+def batches_of(arrays: list, updates: int, dtype, shape: tuple[int, ...]) -> list[Batch]:
+    """A batch for each update of D from the arrays of all; pixels and ids become numbers, samples of the shape."""
     arrays, each = iter(arrays), len(arrays) // updates
     batches = [Batch(*islice(arrays, each)) for _ in range(updates)]
-    return [batch._replace(y=decode(batch.y, np.dtype(dtype))) for batch in batches]
+    return [batch._replace(y=decode(batch.y, np.dtype(dtype), shape)) for batch in batches]
 
 
 def draw_batches(dataset: Dataset, step: int, config: Config, upload: Upload) -> list[Batch]:
     """The batches of one step, one for each update of D; they are valid until the next step's are drawn."""
     drawn = draws(dataset, step, config)
-    return batches_of(upload(*chain(*drawn), dtype=config.run.dtype), len(drawn), config.run.dtype)
+    return batches_of(upload(*chain(*drawn), dtype=config.run.dtype), len(drawn), config.run.dtype, dataset.shape)

@@ -51,6 +51,35 @@ def test_progress_is_told_after_each_part_within_the_context_alone(threads, n):
     assert counts == [(done, 4, current_thread()) for done in (1, 2, 3, 4)]
 
 
+def test_the_caller_is_one_of_the_threads(threads):
+    """So that two threads on two cores wait for no third."""
+    threads(2)
+    barrier, workers = Barrier(2), []
+
+    def part(_):
+        workers.append(current_thread())
+        barrier.wait(timeout=60)
+
+    for_each(part, range(2))
+    assert current_thread() in workers
+    assert len(set(workers)) == 2
+
+
+def test_the_error_of_another_thread_is_raised_and_ends_the_callers_part(threads):
+    threads(2)
+    begun, caller = Barrier(2), current_thread()
+
+    def part(_):
+        begun.wait(timeout=60)
+        if current_thread() is not caller:
+            raise ZeroDivisionError
+        while True:
+            go_on()
+
+    with pytest.raises(ZeroDivisionError):
+        for_each(part, range(2))
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_part_may_have_parts(threads, n):
     """All threads are busy with the outer parts then, and none is left to wait for."""
@@ -94,7 +123,7 @@ def test_blas_is_limited_to_one_thread_in_the_caller_and_in_every_thread(monkeyp
     barrier = Barrier(n)  # that all threads have started
     for_each(lambda _: barrier.wait(timeout=60), range(n))
     assert {call[:2] for call in limited} == {(1, "blas")}
-    assert len({call[2] for call in limited}) == len(limited) == (1 if n == 1 else n + 1)
+    assert len({call[2] for call in limited}) == len(limited) == n
 
 
 def test_the_limit_reaches_numpys_blas(threads):

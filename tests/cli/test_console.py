@@ -102,7 +102,8 @@ def test_preparing_is_shown_on_a_terminal_alone(tmp_path):
     assert "preparing 5/5" in on_a_terminal(command)
     (tmp_path / "a.npy").unlink()
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert (result.stdout, result.stderr) == (f"5 images: {tmp_path / 'a.npy'}\n", "")
+    assert result.stdout == f"5 images: {tmp_path / 'a.npy'}\n"
+    assert re.fullmatch("photos: 5 images of .*\n", result.stderr)
 
 
 def test_elsewhere_there_are_plain_lines(tmp_path):

@@ -149,6 +149,19 @@ def test_memory_that_is_full_is_told_in_a_line(reason, monkeypatch):
     assert output.count("\n") == 1
 
 
+def test_a_gpu_s_memory_that_is_full_is_told_in_a_line(monkeypatch):
+    memory = pytest.importorskip("cupy.cuda.memory", reason="raises CuPy's own error; pip install cupy-cuda12x")
+
+    def full(*_):
+        raise memory.OutOfMemoryError(2**34, 2**33, 2**35)
+
+    monkeypatch.setattr(models, "build", full)
+    output = run("models", "my", status=1)
+    sizes = "allocating 17,179,869,184 bytes (allocated so far: 8,589,934,592 bytes, limit set to: 34,359,738,368"
+    assert output.startswith(f"Error: Out of memory {sizes} bytes); use a smaller --batch-size")
+    assert output.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -235,7 +248,7 @@ def test_control_characters_of_files_are_shown_as_escapes(runs, tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     (tmp_path / "bad\x1b[31m\n.jpg").write_text("no image")
     output = run("prepare", tmp_path, tmp_path / "a.npy", "--skip-bad")
-    assert output.startswith("skipped bad\\x1b[31m\\n.jpg: ")
+    assert "\nskipped bad\\x1b[31m\\n.jpg: " in output
     output = run("sample", runs / "00000-ring", "-n", 1, "-o", tmp_path / "a\x1b[31mb.npz")
     assert output == f"1 sample: {tmp_path}/a\\x1b[31mb.npz\n"
 

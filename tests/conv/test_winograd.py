@@ -14,7 +14,7 @@ from minicoulomb.arrays import blocks
 from minicoulomb.arrays.threads import set_threads
 from minicoulomb.conv import correlate, correlate_input, correlate_kernel, winograd, winograd_plan
 
-SHAPES = [(taps, outputs) for taps, outputs in product(range(1, 7), repeat=2) if taps + outputs - 1 <= 6]
+SHAPES = [(taps, outputs) for taps, outputs in product(range(1, 9), repeat=2) if taps + outputs - 1 <= 8]
 
 # The layers of the paper's networks: their kernels as an axis of 16 numbers has them.
 LAYERS = {
@@ -108,6 +108,33 @@ def test_in_single_precision_the_error_stays_below_1e5_of_the_largest_output(axi
     for ours, theirs in zip(our_sums(*case, "winograd"), exact):
         assert ours.dtype == np.float32
         assert_close(ours, theirs, 1e-5)
+
+
+@pytest.mark.parametrize(("k", "points"), [(3, 6), (4, 7), (5, 8)])
+def test_sequences_have_up_to_eight_points_and_an_error_below_1e5(k, points):
+    """One axis may amplify as much as two of images: 16 times."""
+    x, w, dy, *geometry = arrays([Axis(32, k, 1, (2, k - 3))], 4, 512, 32, np.random.default_rng(0), np.float32)
+    plan = winograd_plan.choose(
+        "auto", np.broadcast_to(x[:1, None], (128, 1, 32, 512)), (1, k, 512, 512), (1, 1), (1, 32)
+    )
+    assert len(plan.points) == points
+    assert amplification(k, plan.tile[1]) <= 16
+    exact = our_sums(*(a.astype(np.float64) for a in (x, w, dy)), *geometry, "direct")
+    for ours, theirs in zip(our_sums(x, w, dy, *geometry, "winograd"), exact):
+        assert_close(ours, theirs, 1e-5)
+
+
+def test_the_passes_of_a_step_share_the_transform_of_a_sequence_s_kernel(monkeypatch):
+    transform, made = winograd.transform_kernel, []
+    monkeypatch.setattr(winograd, "transform_kernel", lambda *args, **how: made.append(1) or transform(*args, **how))
+    x, w, dy, *geometry = arrays([Axis(16, 5, 1, (2, 2))], 3, 4, 4, np.random.default_rng(0))
+    for keep, transforms in ((True, 1), (False, 3)):
+        made.clear()
+        kernel = winograd.Kernel(w, keep=keep)
+        for _ in range(2):
+            correlate(x, kernel, *geometry, "winograd")
+        correlate_input(dy, kernel, *geometry, 16, "winograd")
+        assert len(made) == transforms
 
 
 @pytest.mark.parametrize(("block", "part"), [(1, 1), (2**12, 2**7), (2**15, 2**24)])

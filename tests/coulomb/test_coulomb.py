@@ -209,10 +209,20 @@ def test_tiles_change_nothing_beyond_rounding(monkeypatch, m, eps):
     whole = everything(a, y, x, eps)
     for tile, coordinates in ((1, 1), (3, 7)):
         monkeypatch.setattr(pairs, "TILE", tile)
-        monkeypatch.setattr(pairs, "GPU_TILE", tile)
         monkeypatch.setattr(pairs, "COORDINATES", coordinates)
+        monkeypatch.setattr(pairs_cuda, "TILE", tile)
+        monkeypatch.setattr(pairs_cuda, "SHORTEST", coordinates)
+        monkeypatch.setattr(pairs_cuda, "LONGEST", coordinates)
         for ours, theirs in zip(everything(a, y, x, eps), whole):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-13)
+
+
+def test_many_charges_act_on_points_of_many_coordinates(monkeypatch):
+    """On a GPU one thread has several runs of them, and a last one that is not full."""
+    monkeypatch.setattr(pairs_cuda, "THREADS", 1)
+    rng = np.random.default_rng(0)
+    a, y, x = (rng.standard_normal((n, 6)) for n in (5, 77, 40))
+    np.testing.assert_allclose(field(a, y, x, 2, 0.5), defining_field(a, y, x, 2, 0.5), rtol=1e-11)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 1.5])
@@ -435,6 +445,19 @@ def test_the_squared_mmd_is_that_of_the_potentials(m):
     mean = lambda a, b: defining_kernel(a, b, 1.5, 0.5).mean()
     assert mmd2(x, y, 1.5, 0.5) == pytest.approx(mean(x, x) + mean(y, y) - 2 * mean(x, y), rel=1e-12)
     assert mmd2_of(*potentials(x, y, 1.5, 0.5)) == pytest.approx(mmd2(x, y, 1.5, 0.5), rel=1e-12)
+
+
+@pytest.mark.parametrize(("d", "eps"), [(1.0, 1.0), (3.0, 0.5)])
+def test_one_hot_lines_are_apart_by_twice_their_hamming_distance(d, eps):
+    """k(a, b) = (2 h + eps^2)^(-d/2), h the number of positions at which the two lines differ."""
+    ids = np.random.default_rng(0).integers(0, 5, (9, 7))
+    hamming = (ids[:6, None] != ids[None, 6:]).sum(axis=2)
+    one_hot = np.eye(5)[ids].reshape(9, -1)
+    expected = (2 * hamming + eps**2) ** (-d / 2)
+    np.testing.assert_allclose(plummer_kernel(one_hot[:6], one_hot[6:], d, eps), expected, rtol=1e-13)
+    of_lines = expected.mean(axis=1)  # the potential that the last three lines make at the first six
+    nothing = np.full((1, 35), 1e12)
+    np.testing.assert_allclose(potential(one_hot[:6], one_hot[6:], nothing, d, eps), of_lines, rtol=1e-9, atol=1e-9)
 
 
 def test_images_are_points():

@@ -282,8 +282,19 @@ def test_integers_and_a_single_coordinate_are_points(tmp_path, dtype, shape):
         (np.random.default_rng(0).standard_normal((300, 101)), "101 coordinates are many"),
         (moons() * [1, 1000], r"from 0.93 \(column 1\) to .* \(column 2\): .* divide each column by its own"),
         (moons().round(0), "% of the points repeat others"),
+        (
+            np.c_[moons(), np.arange(400) % 3],
+            "only whole numbers in column 3: leave it out if it is an index or a label",
+        ),
     ],
 )
 def test_what_training_can_do_little_about_is_told(tmp_path, points, said):
     assert re.search(said, array_dataset(saved(tmp_path, points)).remark)
     assert array_dataset(saved(tmp_path, moons() * [1, 19])).remark is None
+
+
+def test_one_image_is_no_data_set_of_its_rows(tmp_path):
+    """Once (32, 32, 3) was taken for 32 grey images of 32x3."""
+    with pytest.raises(UserError, match=r"shape \(32, 32, 3\): one image: must be several, .* numpy.stack\(images\)"):
+        load_array(saved(tmp_path, np.zeros((32, 32, 3), np.uint8)))
+    assert load_array(saved(tmp_path, np.zeros((4, 32, 3), np.uint8))).shape == (4, 32, 3, 1)

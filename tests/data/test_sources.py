@@ -1,7 +1,10 @@
 """--data and prepare read images in every form, and recognise the form by its content, not by its name."""
 
+import gzip
+import io
 import json
 import os
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -77,7 +80,7 @@ def test_arrays_are_told_from_images(tmp_path):
 def test_every_form_gives_the_same_array_and_is_prepared_once(tmp_path, form):
     path = IMAGES[form](tmp_path / "data")
     output = run("prepare", path, tmp_path / "a.npy", "--size", 8, "--crop", 16, "--workers", 2)
-    assert output == f"9 images: {tmp_path / 'a.npy'}\n"
+    assert output.endswith(f" of 20x30 and other sizes -> 8x8 grey\n9 images: {tmp_path / 'a.npy'}\n")
     assert levels(np.load(tmp_path / "a.npy")) == list(range(9))
     manifest = json.loads((tmp_path / "a.npy.json").read_text())
     assert manifest["settings"]["crop"] == 16
@@ -110,7 +113,7 @@ def test_training_takes_every_form_directly(tmp_path, form):
     run("evaluate", tmp_path / "runs" / "00000-faces", "-n", 4)
 
 
-def test_a_folder_is_recognised_once_and_listed_to_look_at_it_and_to_decode_it(tmp_path, monkeypatch):
+def test_a_folder_is_recognised_once_and_listed_once(tmp_path, monkeypatch):
     folder, listed, recognised = write_folder(tmp_path / "faces", contents(9)), [], []
     monkeypatch.setattr(sources, "image_source", lambda path: recognised.append(path) or image_source(path))
 
@@ -124,15 +127,20 @@ def test_a_folder_is_recognised_once_and_listed_to_look_at_it_and_to_decode_it(t
         monkeypatch.setattr(os, name, partial(watched, getattr(os, name)))
     options = ["--size", 8, "--g-width", 4, "--d-width", 4, "--batch-size", 4, "--steps", 1, "--out", tmp_path / "runs"]
     run("train", "--data", folder, "--preset", "paper-images", "--dry-run")
-    assert (listed, recognised) == ([], [folder])
+    first = ["faces"]  # the first entry shows that it is no folder of text
+    assert (listed, recognised) == (first, [folder])
+    listed.clear()
     recognised.clear()
     run("train", "--data", folder, "--dry-run")
-    assert (listed, recognised) == (["faces", "img_align_celeba"], [folder])
+    assert (listed, recognised) == ([*first, "faces", "img_align_celeba"], [folder])
     for _ in ("decoded", "reused from the cache"):
         listed.clear()
         recognised.clear()
         run("train", "--data", folder, *options)
-        assert (listed, recognised) == (2 * ["faces", "img_align_celeba"], [folder])
+        assert (listed, recognised) == ([*first, "faces", "img_align_celeba"], [folder])
+        listed.clear()
+        run("prepare", folder, tmp_path / "faces.npy")
+        assert listed == ["faces", "img_align_celeba"]
 
 
 @pytest.mark.parametrize("form", ["bin", "py"])
@@ -155,7 +163,7 @@ def test_a_bad_item_is_named_and_left_out_only_on_demand(tmp_path, form):
     else:
         path = (write_zip if form == "zip" else write_tar)(tmp_path / "data", files)
     output = run("prepare", path, tmp_path / "a.npy", "--size", 8, status=1)
-    assert output.startswith(f"Error: {path}: img_align_celeba/bad.jpg: damaged")
+    assert f"\nError: {path}: img_align_celeba/bad.jpg: damaged" in output
     assert "--skip-bad" in output
     assert {name for name in tree(tmp_path) if name.startswith((".", "a.npy"))} == set()
     output = run("prepare", path, tmp_path / "a.npy", "--size", 8, "--skip-bad")
@@ -174,7 +182,8 @@ def test_what_is_no_source_of_images_is_told(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((2, 8)))
     (tmp_path / "empty").mkdir()
     assert "must be a folder, zip or tar" in run("prepare", tmp_path / "a.npy", tmp_path / "b.npy", status=1)
-    assert "no images" in run("prepare", tmp_path / "empty", tmp_path / "b.npy", status=1)
+    said = run("prepare", tmp_path / "empty", tmp_path / "b.npy", status=1)
+    assert "no images; it must hold files that end in .jpg, .jpeg, .png or .webp; convert others, such as .heic" in said
     with pytest.raises(UserError, match="nothing is there"):
         find(str(tmp_path / "nowhere"))
     assert tree(tmp_path) == {"a.npy"}
@@ -200,6 +209,15 @@ def test_links_to_files_are_read_to_nowhere_told_and_to_folders_not_followed(tmp
 # What cannot be read
 
 
+def zip_of(*names):
+    """The bytes of a zip archive with these names."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, "<x/>")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -212,7 +230,11 @@ def test_links_to_files_are_read_to_nowhere_told_and_to_folders_not_followed(tmp
         ),
         ("a.rar", b"Rar!\x1a\x07\x01\x00", "a RAR archive"),
         ("a.zip", b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-        ("a.parquet", b"PAR1", "a Parquet table"),
+        ("a.parquet", b"PAR1", "a Parquet table: .*save its points as CSV, or its images"),
+        ("a.feather", b"ARROW1\0\0", "an Arrow table: .*CSV"),
+        ("train-images-idx3-ubyte", b"\0\0\x08\x03\0\0\xea\x60", r"MNIST's format: .*numpy.fromfile\(FILE"),
+        ("a.csv.gz", gzip.compress(b"1,2\n3,4\n"), "compressed, and no tar archive: unpack it"),
+        ("a.xlsx", zip_of("[Content_Types].xml", "xl/workbook.xml"), "an Office file: .*save its table as CSV UTF-8"),
         ("a.h5", b"\x89HDF\r\n", "an HDF5 file"),
         ("data_batch_1", b"\x80\x02}", "a pickle, which could run programs"),
         ("a.jpg", encoded(0, "JPEG"), "a single image: .*name its folder"),

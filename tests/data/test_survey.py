@@ -91,6 +91,11 @@ def test_images_of_one_small_size_keep_it_and_all_others_are_resized(tmp_path):
         assert found.about.endswith("--preset paper-images for the paper's networks")
 
 
+def test_the_working_directory_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(folder_of(tmp_path / "digits", [grey(28)] * 3))
+    assert settings_for(".")[0].about.startswith("digits: 3 images of 28x28")
+
+
 def test_chosen_settings_come_first(tmp_path):
     digits, photos = folder_of(tmp_path / "a", [grey(28)] * 3), folder_of(tmp_path / "b", [grey((50, 40))] * 3)
     for chosen, expected in (
@@ -191,6 +196,33 @@ def test_padding_keeps_the_whole_image_on_the_colour_of_its_border(tmp_path):
     assert (np.load(tmp_path / "a.npy") == 77).all()
     with pytest.raises(UserError, match="drop one"):
         decode_image(pixels, 32, 8, pad=True)
+
+
+def test_prepare_chooses_as_train_does_and_options_force(tmp_path):
+    """Once it made 64x64 in colour of any images, which train refused or took for another size."""
+    folder = folder_of(tmp_path / "odd", [grey(30, 10 * i) for i in range(3)])
+    made = tmp_path / "a.npy"
+    about = "odd: 3 images of 30x30 -> 32x32 grey"
+    for options, shape, said in (
+        ([], (3, 32, 32, 1), f"{about}, padded\n3 images: {made}\n"),
+        (["--no-pad"], (3, 32, 32, 1), about),
+        (["--size", 16, "--channels", 3], (3, 16, 16, 3), "odd: 3 images of 30x30 -> 16x16 colour"),
+        (["--crop", 20], (3, 20, 20, 1), "odd: 3 images of 30x30 -> 20x20 grey"),
+    ):
+        assert run("prepare", folder, made, *options).startswith(said)
+        assert np.load(made).shape == shape
+        assert (np.load(made)[1, 0, 0] == 10).all()
+    (tmp_path / "cache").mkdir()
+    config, found = configure(None, {"data": str(folder)})
+    run("prepare", folder, made)
+    dataset = sources.open_dataset(config, tmp_path / "cache", found=found)
+    np.testing.assert_array_equal(dataset.array, np.load(made))
+    photos = folder_of(tmp_path / "photos", [Image.new("RGB", (640, 480), (200, 30, 9))])
+    said = "photos: 1 image of 640x480 -> 32x32 colour; --size 64 for larger ones\n"
+    assert run("prepare", photos, made).startswith(said)
+    for path in photos.iterdir():
+        path.write_bytes(b"no image")
+    assert run("prepare", photos, made, status=1).startswith(f"Error: {photos}: 000.png")
 
 
 @pytest.mark.parametrize("form", ["folder", "array", "floats"])

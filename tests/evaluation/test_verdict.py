@@ -124,3 +124,17 @@ def test_few_samples_say_nothing_about_modes_and_their_chance_is_no_unevenness()
     chance = {"samples": 200, "modes20": 8, "reverse_kl": 0.03 + 7 / 400 - 0.001, "d_correlation": None}
     assert said(parts=8, **chance).endswith("as others are.")
     assert "unevenly" in said(parts=8, **chance | {"reverse_kl": 0.03 + 7 / 400 + 0.001})
+
+
+def test_text_has_a_sentence_on_its_n_grams_between_real_lines_and_characters_without_order():
+    text = {"samples": 640, "js3": 0.4, "js4": 0.5, "js4_floor": 0.28, "js4_independent": 0.92, "floor_lines": 640}
+    levels = "640 new real lines have 0.28, lines of independent characters 0.92."
+    assert verdict(text, None, RING) == [f"The 4-grams of the lines diverge from the text's by 0.50: {levels}"]
+    worse = text | {"js4": 0.93}
+    assert verdict(worse, None, RING) == [
+        f"The lines have no order of characters: their 4-grams diverge by 0.93, {levels}"
+    ]
+    without = {name: value for name, value in text.items() if "floor" not in name}
+    assert verdict(without, None, RING)[0].endswith("by 0.50: lines of independent characters 0.92.")
+    short = {"samples": 640, "js1": 0.1, "js1_independent": 0.0}  # lines of one character have no order
+    assert verdict(short, None, RING) == []

@@ -24,7 +24,7 @@ def device(request) -> Backend:
 
 
 class Draws:
-    """A data set of whatever its `make` draws: points as floats, images as bytes."""
+    """Points as floats, images as bytes, text as ids of two bytes."""
 
     def __init__(self, shape):
         self.shape = shape
@@ -32,11 +32,13 @@ class Draws:
     def draw(self, rng, n):
         if len(self.shape) == 1:
             return rng.standard_normal((n, *self.shape))
+        if len(self.shape) == 2:
+            return rng.integers(0, self.shape[1], (n, self.shape[0]), np.uint16)
         return rng.integers(0, 256, (n, *self.shape), np.uint8)
 
 
 def start(models, options, device, dtype="float64"):
-    shape = (2,) if models[0] == "mlp" else (8, 8, 1)
+    shape = {"mlp": (2,), "text": (7, 300)}.get(models[0], (8, 8, 1))
     sizes = {"latent": 3, "g_width": 4, "d_width": 4, "batch_size": 6, "steps": STEPS, "lr_g": 0.01, "lr_d": 0.01}
     config = Config.of(generator=models[0], discriminator=models[1], dtype=dtype, **sizes | options)
     return checkpoints.initial(config, SampleSpace(shape), device.xp), Draws(shape)
@@ -68,6 +70,7 @@ def assert_equal(ours, theirs):
 
 EVERY = [(models, options) for models in MODELS[:1] for options in OPTIONS]
 EVERY += [(models, options) for models in MODELS[1:] for options in ("paper", "all", "gan")] + [(MODELS[2], "winograd")]
+EVERY += [(("text", "text"), options) for options in ("all", "gan", "winograd")]
 
 
 @pytest.mark.parametrize(("models", "options"), EVERY)

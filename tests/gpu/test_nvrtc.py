@@ -39,6 +39,7 @@ STEPS.append(case((2,), "mlp", "mlp", objective="field"))
 for generator, discriminator in (("my", "my"), ("my", "my-big"), ("dcgan", "dcgan")):
     images = partial(case, (16, 16, 3), generator, discriminator, extra_layers=1, d_steps=2)
     STEPS += [images(convolution="direct"), images(convolution="winograd", noise=1.0)]
+STEPS += [case((8, 5), "text", "text", g_depth=1, d_depth=1, convolution=kind) for kind in ("direct", "winograd")]
 
 
 def one_step(backend, shape, settings, dtype):

@@ -37,7 +37,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.elements, self.texts, self.styles = [], [], [], ""
-        self.feed(text)
+        self.feed(re.sub(r'<span class="option">(.*?)</span>', r"\1", text))  # words of a sentence
         self.close()
         assert not self.open
         self.text = " ".join(self.texts)
@@ -369,6 +369,18 @@ def test_values_stand_in_elements_and_quoted_attributes_and_each_curve_has_its_s
     for name, text in BLOCKS.items():
         assert not re.search(r"=\s*\$|<[^>]*\son\w+=|<script", text.template), name
     assert {f"about_{next(iter(panel.names))}" for panel in PANELS} == {n for n in BLOCKS if n.startswith("about_")}
+
+
+def test_no_option_in_a_sentence_breaks_at_its_hyphens(few_facts):
+    """Once a line ended in "--" and the next one began with "steps"."""
+    sentences = ["D lags; next: a larger --lr-decay-d, more --steps."], ["data <x>: gone; use --hold-out-every 2"]
+    text = page(few_facts._replace(verdict=sentences[0], missing=sentences[1]))
+    assert ".option { white-space: nowrap; }" in text
+    bare = re.sub(r"<(style|pre|svg).*?</\1>", "", text, flags=re.DOTALL)  # commands do not wrap
+    assert re.findall(r"(.{21})--([\w-]+)(.{7})", bare) == [
+        ('<span class="option">', name, "</span>") for name in ("lr-decay-d", "steps", "hold-out-every")
+    ]
+    assert "data &lt;x&gt;: gone" in text
 
 
 def test_pictures_are_chosen_evenly_with_the_first_and_the_last():

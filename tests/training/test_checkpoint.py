@@ -125,6 +125,18 @@ def test_a_location_comes_back_and_a_file_from_before_there_was_one_has_0(tmp_pa
             checkpoints.load(path)
 
 
+@pytest.mark.parametrize("alphabet", ["`ab", "`你🦉", '\x1b\r"\\'])
+def test_an_alphabet_comes_back(tmp_path, alphabet):
+    path, space = tmp_path / "c.npz", SampleSpace((4, len(alphabet) + 1), alphabet=alphabet)
+    config = Config.of(generator="text", discriminator="text", g_width=2, d_width=2, g_depth=1, d_depth=1)
+    checkpoints.save(path, checkpoints.initial(config, space))
+    assert checkpoints.load(path).space == space
+    for wrong in (alphabet[1:], alphabet + "c", alphabet[:-1] + alphabet[0], 3 * [1], None, 7, alphabet[1:] + "\ud800"):
+        rewrite(path, {"about": about(path, space={**space._asdict(), "alphabet": wrong})})
+        with pytest.raises(UserError, match="space alphabet .*no text has it"):
+            checkpoints.load(path)
+
+
 def test_no_member_is_a_pickle(path):
     with np.load(path, allow_pickle=False) as file:
         assert {file[name].dtype.kind for name in file.files} == {"f", "u"}

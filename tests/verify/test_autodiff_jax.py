@@ -5,6 +5,7 @@ from autodiff_cases import (
     BASELINE_OPTIONS,
     MODELS,
     OPTIONS,
+    TEXT,
     charges,
     check_algorithm_1,
     check_baseline,
@@ -39,6 +40,10 @@ def test_the_field_agrees_with_jax(case):
 @pytest.mark.parametrize(("generator", "discriminator"), MODELS)
 def test_both_gradients_of_algorithm_1_agree_with_jax(generator, discriminator, side):
     check_algorithm_1(oracle, generator, discriminator, (side, side, 3))
+
+
+def test_both_gradients_of_text_agree_with_jax():
+    check_algorithm_1(oracle, *TEXT, g_depth=1, d_depth=1)
 
 
 @pytest.mark.parametrize("objective", ["gan", "field"])

@@ -5,6 +5,7 @@ from autodiff_cases import (
     BASELINE_OPTIONS,
     MODELS,
     OPTIONS,
+    TEXT,
     assert_agree,
     charges,
     check_algorithm_1,
@@ -44,14 +45,19 @@ def test_both_gradients_of_algorithm_1_agree_with_torch(generator, discriminator
     check_algorithm_1(oracle, generator, discriminator, (side, side, 3))
 
 
+@pytest.mark.parametrize("options", [{}, OPTIONS], ids=["defaults", "options"])
+def test_both_gradients_of_text_agree_with_torch(options):
+    check_algorithm_1(oracle, *TEXT, g_depth=2, d_depth=2, **options)
+
+
 def test_both_gradients_agree_with_torch_at_32x32_with_every_option():
     check_algorithm_1(oracle, "my", "my-big", (32, 32, 3), **OPTIONS)
 
 
 @pytest.mark.parametrize("objective", ["gan", "field"])
-@pytest.mark.parametrize(("generator", "discriminator"), MODELS)
-def test_the_baselines_gradients_agree_with_torch(generator, discriminator, objective):
-    check_baseline(oracle, objective, generator, discriminator, (8, 8, 3), **BASELINE_OPTIONS[objective])
+@pytest.mark.parametrize(("generator", "discriminator", "shape"), [*((*m, (8, 8, 3)) for m in MODELS), TEXT])
+def test_the_baselines_gradients_agree_with_torch(generator, discriminator, shape, objective):
+    check_baseline(oracle, objective, generator, discriminator, shape, **BASELINE_OPTIONS[objective])
 
 
 @pytest.mark.parametrize(
