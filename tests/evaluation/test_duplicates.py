@@ -99,6 +99,14 @@ def test_data_that_do_not_say_what_is_near_are_refused(array, said):
         duplicates(x, ArrayDataset("odd", array, hold_out_every=0), 64)
 
 
+def test_lines_of_text_are_refused(tmp_path):
+    (tmp_path / "book.txt").write_text("a line of text\n" * 50)
+    small = ["--g-width", 2, "--d-width", 2, "--g-depth", 1, "--d-depth", 1, "--batch-size", 8]
+    run("train", "--data", tmp_path / "book.txt", "--steps", 1, *small, "--out", tmp_path)
+    (path,) = tmp_path.glob("0*")
+    assert "are lines of text" in run("evaluate", path, "--metric", "duplicates", status=1)
+
+
 @pytest.mark.parametrize("held_out", [10, 0])
 def test_new_real_samples_have_the_support_of_real_samples(held_out):
     """Points in the plane: 2,048 fresh ones beside those of training, whether or not training has all."""
