@@ -44,6 +44,12 @@ def test_the_most_frequent_characters_have_ids_and_padding_counts(tmp_path):
     assert "0.19 of the text is none of the 3 in the alphabet" in dataset.remark
 
 
+def test_a_table_of_numbers_that_is_read_as_text_is_told(tmp_path):
+    said = "only numbers: name it .csv to train on points"
+    assert said in opened(tmp_path, "1.5 -2e3\n3,4;5\n").remark
+    assert said not in opened(tmp_path, "1.5 -2e3\nx y\n", name="other.txt").remark
+
+
 @pytest.mark.parametrize("words", ["Привет\nмир", "你好世界\n再见", "🦉🦊\n👩‍👩‍👧", "ab\x0bc\x85d\u2028e\nf\rg"])
 def test_any_script_comes_back(tmp_path, words):
     dataset = opened(tmp_path, words)
