@@ -1,9 +1,13 @@
 """The cases: each has a name, and a function that checks both sides and measures them.
 
-step-...      whole steps of Algorithm 1, both Adams included
+step-...      whole steps of Algorithm 1, both Adams included, each CUDA kernel launched by itself
+graph-...     the same as one CUDA graph on each side
+compiled-...  the same against torch.compile, ours as one CUDA graph where there is a GPU
 memory-...    peak memory of whole steps, each side in a separate process
+train-...     training from a .npy file, with uploads and logging, in samples a second, beside the step's own speed
+sample-...    G's samples;  fid-features: Inception's features
 
-On a GPU no other process computes, and the batch is on the device already: no case copies from or to the host.
+On a GPU no other process computes, and the batch is on the device already: no other case copies from or to the host.
 """
 
 import traceback
@@ -18,6 +22,7 @@ from benchmarks.memory import peak_memory
 from benchmarks.report import Row
 from benchmarks.workloads import WORKLOADS
 from minicoulomb.arrays.backend import Backend, open_backend
+from minicoulomb.arrays.graph import own_stream
 from minicoulomb.arrays.threads import set_threads
 from minicoulomb.errors import UserError
 from minicoulomb.layers import BatchNorm, Conv, ConvTranspose, LeakyReLU, ReLU, Residual
@@ -36,7 +41,8 @@ POTENTIALS = {
     "potential-plane-1e5": {"n": 100_000, "m": 2, "d": 2.0, "eps": 3.0, "scale": 15.0},
 }
 # Parts of the names of cases that would take minutes on a processor.
-ONLY_ON_A_GPU = ("-b512", "-1e5")
+ONLY_ON_A_GPU = ("-b512", "-1e5", "train-my")
+TRAINED, SAMPLED = ("grid", "my-64-b128"), ("my-64-b64",)
 
 
 class Setting(NamedTuple):
@@ -70,7 +76,11 @@ class Case(NamedTuple):
 
 def cases(gpu: bool = False) -> list[Case]:
     """All cases for a GPU or for the host, in the order in which they run."""
-    steps = [Case(f"step-{name}", _timed(_step(workload))) for name, workload in WORKLOADS.items()]
+    steps = [
+        Case(f"{way}-{name}", _timed(_step(workload, f"{way}_contest")))
+        for way in ("step", "graph", "compiled")
+        for name, workload in WORKLOADS.items()
+    ]
     memory = [Case(f"memory-{name}", _memory(name)) for name in LARGE]
     adams = [Case(name, _timed(_adam(form))) for name, form in ADAMS.items()]
     potentials = [
@@ -78,7 +88,12 @@ def cases(gpu: bool = False) -> list[Case]:
         for name, sizes in POTENTIALS.items()
         for suffix, form in (("", "cdist"), ("-addmm", "addmm"))
     ]
-    all_of_them = [*steps, *memory, *_convolutions(), *_normalizations(), *adams, *potentials]
+    users = [
+        *(Case(f"train-{name}", _rate("train_rate", WORKLOADS[name])) for name in TRAINED),
+        *(Case(f"sample-{name}", _timed(_sample(WORKLOADS[name]))) for name in SAMPLED),
+        Case("fid-features", _rate("features_rate")),
+    ]
+    all_of_them = [*steps, *memory, *_convolutions(), *_normalizations(), *adams, *potentials, *users]
     return [case for case in all_of_them if gpu or not any(part in case.name for part in ONLY_ON_A_GPU)]
 
 
@@ -112,11 +127,12 @@ def _timed(contest):
 
         backend, rest = setting.backend, REST if setting.threads > 1 else 0.0
         prepare_torch(backend)
-        free_memory(backend)
-        both, warm_up = contest(backend), WARM_UP if backend.name == "cupy" else 0
-        free_memory(backend)
-        wait = partial(synchronize, backend)
-        ours, theirs, ratio, repeats = measure(both, setting.repeats, wait, rest=rest, warm_up=warm_up)
+        with own_stream(backend):
+            free_memory(backend)
+            both, warm_up = contest(backend), WARM_UP if backend.name == "cupy" else 0
+            free_memory(backend)
+            wait = partial(synchronize, backend)
+            ours, theirs, ratio, repeats = measure(both, setting.repeats, wait, rest=rest, warm_up=warm_up)
         return Row(name, 1e3 * ours, 1e3 * theirs, ratio, "ms", repeats, _note(both, ours))
 
     return run
@@ -131,13 +147,34 @@ def _note(contest, seconds):
     return "; ".join(notes)
 
 
-def _step(workload):
+def _step(workload, contest_of):
     def contest(backend):
-        from benchmarks.steps import step_contest
+        from benchmarks import steps
 
-        return step_contest(workload(), backend)
+        return getattr(steps, contest_of)(workload(), backend)
 
     return contest
+
+
+def _sample(workload):
+    def contest(backend):
+        from benchmarks.users import sample_contest
+
+        return sample_contest(workload(), backend)
+
+    return contest
+
+
+def _rate(rate, *workload):
+    def run(name, setting):
+        from benchmarks import users
+        from benchmarks.device import free_memory, prepare_torch
+
+        prepare_torch(setting.backend)
+        free_memory(setting.backend)
+        return getattr(users, rate)(name, *(each() for each in workload), setting.backend)
+
+    return run
 
 
 def _convolutions():

@@ -5,6 +5,7 @@ import json
 import click
 
 from benchmarks.cases import Setting, open_torch, select
+from benchmarks.measure import Skipped
 from benchmarks.report import HEADER, environment
 from minicoulomb.arrays.backend import open_backend
 from minicoulomb.cli.common import CONTEXT, PATH, Command
@@ -37,18 +38,21 @@ def benchmark(cases, threads, repeats, only_list, json_path, **options):
     backend = open_backend(config.run.backend, config.run.device, config.run.tf32)
     warn(backend.choice)
     selected = select(cases, gpu=backend.name == "cupy")
-    about, rows, failed = environment(threads, torch_version, backend), [], {}
+    about, rows, failed, skipped = environment(threads, torch_version, backend), [], {}, {}
     click.echo(", ".join(f"{name} {value}" for name, value in about.items()) + "\n")
     click.echo("\n".join(HEADER))
     for case in selected:
         try:
             rows.append(case(Setting(threads, repeats, backend)))
             click.echo(rows[-1].line())
+        except Skipped as reason:
+            skipped[case.name] = str(reason)
+            click.echo(f"| `{case.name}` | skipped: {reason} | | |")
         except UserError as error:  # the other cases are measured
             failed[case.name] = str(error)
             click.echo(f"| `{case.name}` | {error} | | |")
         if json_path:
-            figures = {**about, "rows": [row._asdict() for row in rows], "failed": failed}
+            figures = {**about, "rows": [row._asdict() for row in rows], "failed": failed, "skipped": skipped}
             json_path.write_text(json.dumps(figures, indent=2) + "\n")
     notes = [f"- `{row.case}`: {row.note}" for row in rows if row.note]
     if notes:

@@ -13,6 +13,8 @@ from math import ceil
 from statistics import median
 from typing import NamedTuple
 
+from minicoulomb.errors import UserError
+
 SAMPLE = 0.05
 REST = 0.3
 SLOW = 1.0
@@ -21,6 +23,10 @@ FEWEST = 3
 # Calls of each side on a GPU before its first sample: the first compiles CUDA kernels and lets cuDNN try its
 # algorithms; after the second, the memory pools are filled.
 WARM_UP = 3
+
+
+class Skipped(UserError):
+    """A case that this machine cannot show; the reason."""
 
 
 class Contest(NamedTuple):

@@ -17,22 +17,23 @@ HEADER = ("| case | minicoulomb | PyTorch | ratio |", "|---|---:|---:|---:|")
 
 
 class Row(NamedTuple):
-    """One case's figures: `unit` is ms or MiB, `ratio` is ours / theirs, the median of `repeats` pairs.
+    """One case's figures: `unit` is ms, MiB or samples/s, `ratio` is ours / theirs, the median of `repeats` pairs.
 
-    note   a remark, or ""
+    theirs, ratio   None where nothing is compared
+    note            a remark, or ""
     """
 
     case: str
     ours: float
-    theirs: float
-    ratio: float
+    theirs: float | None
+    ratio: float | None
     unit: str
     repeats: int
     note: str = ""
 
     def line(self) -> str:
-        ours, theirs = (f"{_rounded(value)} {self.unit}" for value in (self.ours, self.theirs))
-        return f"| `{self.case}` | {ours} | {theirs} | {self.ratio:.2f} |"
+        ours, theirs = (f"{_rounded(value)} {self.unit}" if value else "-" for value in (self.ours, self.theirs))
+        return f"| `{self.case}` | {ours} | {theirs} | {f'{self.ratio:.2f}' if self.ratio else '-'} |"
 
 
 def environment(threads: int, torch_version: str, backend: Backend) -> dict[str, str | int]:

@@ -10,23 +10,29 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from benchmarks.measure import WARM_UP, Skipped
 from minicoulomb.config import Config
 
 
 class TorchStep:
-    """The step of gan.step without noise, penalty and averages, which no benchmark has."""
+    """The step of gan.step without noise, penalty and averages, which no benchmark has.
 
-    def __init__(self, G: nn.Module, D: nn.Module, config: Config):
-        self.G, self.D, self.config = G, D, config
-        on_gpu = next(G.parameters()).is_cuda
-        rates = {"eps": config.algorithm.adam_epsilon, "fused": True if on_gpu else None}
+    With `capturable`, Adam keeps its numbers on the GPU, where a CUDA graph reads them.
+    """
+
+    def __init__(self, G: nn.Module, D: nn.Module, config: Config, capturable: bool = False):
+        self.G, self.D, self.config, algorithm = G, D, config, config.algorithm
         self.parameters_g, self.parameters_d = list(G.parameters()), list(D.parameters())
-        self.adam_g = torch.optim.Adam(
-            self.parameters_g, config.algorithm.lr_g, (config.algorithm.beta1_g, config.algorithm.beta2), **rates
-        )
-        self.adam_d = torch.optim.Adam(
-            self.parameters_d, config.algorithm.lr_d, (config.algorithm.beta1_d, config.algorithm.beta2), **rates
-        )
+        device = self.parameters_g[0].device
+        settings = {"eps": algorithm.adam_epsilon, "fused": True if device.type == "cuda" else None}
+
+        def adam(parameters, lr, beta1):
+            if capturable:
+                settings["capturable"], lr = True, torch.tensor(lr, device=device)
+            return torch.optim.Adam(parameters, lr, (beta1, algorithm.beta2), **settings)
+
+        self.adam_g = adam(self.parameters_g, algorithm.lr_g, algorithm.beta1_g)
+        self.adam_d = adam(self.parameters_d, algorithm.lr_d, algorithm.beta1_d)
 
     def gradients(self, z: torch.Tensor, y: torch.Tensor):
         """(dtheta, dw, loss_d, loss_g), the gradients as lists of tensors shaped as the parameters."""
@@ -52,6 +58,23 @@ class TorchStep:
             parameter.grad = _laid_out_as(parameter, gradient)
         self.adam_d.step()
         self.adam_g.step()
+
+
+def captured(step: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The function that launches `step` as one CUDA graph, captured after a few calls on a stream of their own."""
+    if device.type != "cuda":
+        raise Skipped("PyTorch captures no CUDA graph without a GPU")
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
 
 
 def _laid_out_as(parameter, gradient):

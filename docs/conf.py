@@ -6,6 +6,11 @@ pip install -e '.[docs]' && sphinx-build -W docs site
 import re
 from pathlib import Path
 
+from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import logging
+
 from minicoulomb import __version__
 
 project, author, copyright, release = "minicoulomb", "minicoulomb maintainers", "minicoulomb maintainers", __version__
@@ -13,6 +18,9 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sp
 templates_path = ["_templates"]
 html_theme, html_title = "furo", f"minicoulomb {release}"
 default_role, smartquotes = "code", False
+myst_enable_extensions = ["dollarmath"]
+html_math_renderer = "mathml"
+html_static_path, html_css_files = ["_static"], ["formulas.css"]
 
 autosummary_generate = True
 autodoc_docstring_signature = False
@@ -61,7 +69,20 @@ def _escaped(line):
     return PLAIN.sub(lambda match: match[1] or f"\\{match[2]}", line)
 
 
+def draw_formula(translator, node):
+    """LaTeX as MathML, which browsers draw themselves: no script, no other server. A mistake is a warning."""
+    is_block = isinstance(node, nodes.math_block)
+    try:
+        formula = tex2mathml(node.astext(), as_block=is_block)
+    except MathError as error:
+        logging.getLogger(__name__).warning("formula %s: %s", node.astext(), error, location=node)
+    else:
+        translator.body.append(f'<div class="math">{formula}</div>' if is_block else formula)
+    raise nodes.SkipNode
+
+
 def setup(app):
+    app.add_html_math_renderer("mathml", (draw_formula, None), (draw_formula, None))
     app.connect("source-read", first_page)
     app.connect("autodoc-skip-member", skip_field)
     app.connect("autodoc-process-docstring", plain_text, priority=100)  # before napoleon

@@ -9,7 +9,8 @@ field   no D: G follows the force of the mini-batch, with Phi's charges fixed:
 
     L_G = -1/2 s mean_i Phi(G(z_i; theta)) + l2_g/2 |kernels of G|^2,       dL_G/dx_i = -1/2 s grad Phi(x_i) / n_x
 
-with s as in gan.py. w and its moments do not change.
+with s as in gan.py. w and its moments do not change. The paper rejects this generator, whose field has a high variance
+(section 2.4); docs/differences.md has measurements.
 
 Both functions have the signature of gan.gradients, and `gan.step` takes one as `gradients`. The squared MMD is measured
 in the same kernel and units for all objectives.

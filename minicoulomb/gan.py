@@ -12,8 +12,8 @@ D is smooth and lags behind; E = grad Phi of a mini-batch has no bias from D, bu
 
 Phi is a target: no gradient flows through it. Both gradients are computed at the current (theta, w) before either
 vector changes. In the paper s = 1; here s = `potential_scale`, times eps^d with `relative_potential`, which keeps D's
-target of order 1 at any eps. With noise > 0, D learns at x + noise eps N(0, I) and y + noise eps N(0, I), the paper's
-smoothed density p(a), and the two means in L_D run over these points.
+target of order 1 at any eps. With noise > 0, D learns at x + noise eps N(0, I) and y + noise eps N(0, I), and the two
+means in L_D run over these points; noise = 1 is the paper's smoothed density p(a), if its width eps is a deviation.
 
 `gradients` computes the gradients, and `step` takes one step of Adam along them with the numbers of schedules.py. Other
 objectives replace `gradients` (see baselines.py).

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# All that a GPU can show of this checkout, within ten minutes: that it computes right, and how fast beside PyTorch.
+# All that a GPU can show of this checkout: that it computes right, and how fast beside PyTorch; each half in 6 minutes.
 #
-#     bash tests/gpu.sh                         logs, JSON and a summary go to ./gpu-results, or to $OUT where it is set
-#     SECONDS_LEFT=1500 bash tests/gpu.sh       with more time than 570 s
+#     bash tests/gpu.sh                         both; logs, JSON and a summary go to ./gpu-results, or to $OUT
+#     bash tests/gpu.sh correctness             one half: tests and checks
+#     bash tests/gpu.sh speed                   the other: benchmarks, and one table of them at the end
+#     SECONDS_LEFT=1500 bash tests/gpu.sh       with more time than 350 s for a half
 #     PYTHON=.venv/bin/python bash tests/gpu.sh with another Python
 #
 # It takes a python3 with CuPy, PyTorch, NumPy, Pillow, click, pytest and hypothesis; where one is missing, and packages
@@ -13,8 +15,13 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 root=$PWD
+half=${1:-both}
+case $half in
+  both | correctness | speed) ;;
+  *) echo "usage: bash tests/gpu.sh [correctness | speed]" >&2 && exit 2 ;;
+esac
 out=${OUT:-$root/gpu-results}
-deadline=$((SECONDS + ${SECONDS_LEFT:-570}))
+deadline=$((SECONDS + ${SECONDS_LEFT:-$([ "$half" = both ] && echo 700 || echo 350)}))
 mkdir -p "$out"
 [ -n "${OUT:-}" ] || echo '*' >"$out/.gitignore"
 # One thread for BLAS, for minicoulomb has its own.
@@ -89,33 +96,42 @@ workers=$(($(nproc) / 2 > 8 ? 8 : $(nproc) / 2))
   nvidia-smi --query-gpu=clocks.sm,clocks.mem,temperature.gpu,power.draw,pstate,utilization.gpu --format=csv
 } 2>&1 | tee "$out/nvidia-smi.log"
 
-steps=(step-grid step-dcgan-32-b128 step-my-64-b128 step-my-64-b512)
+check_correctness() {
+  tests tests 190 "${pytest[@]}" -m gpu tests/gpu tests/conv/test_cost.py
+  tests numerics 150 "${pytest[@]}" --on cupy "${numerics[@]}"
+}
+
+# What counts most comes first.
+measure_speed() {
+  local name workloads=(grid dcgan-32-b128 my-64-b128 my-64-b512) ways=()
+  for name in "${workloads[@]}"; do ways+=("graph-$name" "step-$name"); done
+  benchmark steps 100 --repeats 3 "${ways[@]}"
+  benchmark steps-tf32 90 --repeats 3 --tf32 "${ways[@]}"
+  benchmark train 40 train
+  benchmark others 50 --repeats 3 potential adam sample fid
+  benchmark memory 40 memory-my-64-b128
+  benchmark compiled 60 --repeats 3 compiled-grid compiled-dcgan compiled-my-64-b128
+  benchmark layers 200 --repeats 3 norm conv
+}
+
 "$python" -m minicoulomb info --backend cupy 2>&1 | tee "$out/info.log"
 if part proof 60 "$python" -c "from minicoulomb.arrays.backend import open_backend; open_backend('cupy')"; then
-  # What counts most comes first.
-  benchmark steps 150 "${steps[@]}"
-  tests tests 200 "${pytest[@]}" -m gpu tests/gpu/test_gpu.py tests/gpu/test_device.py
-  benchmark steps-tf32 90 --tf32 "${steps[@]}"
-  benchmark potential-adam 60 potential adam
-  tests numerics 120 "${pytest[@]}" --on cupy "${numerics[@]}"
-  benchmark memory 60 memory-my-64-b128
-  benchmark layers 200 --repeats 3 norm conv
+  [ "$half" = speed ] || check_correctness
+  [ "$half" = correctness ] || measure_speed
 else
   failed=1
 fi
 
 {
-  for name in layers memory potential-adam steps-tf32 steps; do  # what matters most stands last, where it is seen
-    [ -f "$out/$name.log" ] || continue
-    printf '\n%s\n' "$name"
-    shown='^(\||- |Error)'
-    [ "$name" = layers ] && shown='^(\||Error)'
-    grep -E "$shown" "$out/$name.log" | cut -c 1-330
-  done
-  printf '\n'
   for name in tests numerics; do
     [ -f "$out/$name.log" ] && printf '%-20s %s\n' "$name" "$(grep -E '(passed|failed|error).* in ' "$out/$name.log" | tail -1)"
   done
+  # In the order of what counts, the last where it is seen; layers have a log of their own.
+  figures=()
+  for name in memory others train compiled steps-tf32 steps; do
+    [ -f "$out/$name.json" ] && figures+=("$out/$name.json")
+  done
+  ((${#figures[@]})) && "$python" -m benchmarks.summary "${figures[@]}"
   printf '%s\n' "${summary[@]}"
 } | tee "$out/summary.txt"
 exit "$failed"

@@ -144,9 +144,9 @@ def test_noise_moves_where_d_learns_and_not_what_g_climbs():
     case = problem(*POINTS, noise=0.5)
     noisy = at(case, case.batches[0])
     plain = at(case, case.batches[0]._replace(noise_x=None, noise_y=None), noise=0.0)
-    np.testing.assert_array_equal(noisy.dtheta, plain.dtheta)
+    np.testing.assert_allclose(noisy.dtheta, plain.dtheta, rtol=1e-12, atol=1e-15)  # a GPU sums in another order
     assert noisy.loss_g == pytest.approx(plain.loss_g, rel=1e-14)
-    assert diagnostics(noisy)["mmd2"] == diagnostics(plain)["mmd2"]
+    assert diagnostics(noisy)["mmd2"] == pytest.approx(diagnostics(plain)["mmd2"], rel=1e-12)
     assert np.linalg.norm(noisy.dw - plain.dw) > 0.01 * np.linalg.norm(plain.dw)
 
 

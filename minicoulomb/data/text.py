@@ -50,6 +50,8 @@ BLOCK = 2**15
 OFFSET = 2**20
 VERSION = 1
 CODE_POINTS = 0x110000
+# Characters of a table of numbers.
+NUMERIC = {*"0123456789+-.,;eE \t", PAD}
 
 
 class Text(NamedTuple):
@@ -201,6 +203,8 @@ def _write(target, about, text, alphabet, progress):
     remark = f"{text.path.name}: {n:,} lines of {about['length']} characters, {len(seen):,} different ones"
     if share := 1 - counts[known].sum() / counts.sum():
         remark += f"; {share:.2g} of the text is none of the {len(known):,} in the alphabet"
+    if NUMERIC.issuperset(map(chr, seen)):
+        remark += "; only numbers: name it .csv to train on points"
     if reader.bad:
         remark += f"; {reader.bad:,} lines are no UTF-8 and left out, the first {reader.first}"
     check_space(target, f"{n:,} lines", OFFSET + n * about["length"] * table.itemsize, "use fewer --lines")

@@ -45,10 +45,9 @@ EVERY = 10
 # Held-out samples that are looked at, numbers of the training samples, and points of a mixture in their place.
 HELD_OUT, SEARCHED, DRAWN = 1000, 2**27, 10_000
 # Training samples compared at a time, and the smallest batch of the table as a power of two.
-BLOCK, SMALLEST = 1024, 4
-# Closest pairs that are kept.
-PAIRS = 8
-NORMAL = 1.96
+BLOCK, SMALLEST, FLOATS = 1024, 4, np.dtype(np.float64)
+# Closest pairs that are kept, and z.
+PAIRS, NORMAL = 8, 1.96
 
 
 class Birthday(NamedTuple):
@@ -74,8 +73,12 @@ def batch_size(shape: tuple[int, ...]) -> int:
 def near(dataset: Dataset, seed: int = 0) -> tuple[float, int, int]:
     """The distance of near-duplicates, and the numbers of held-out and training samples that it comes from.
 
-    UserError for too few samples, or where all are copies.
+    UserError for lines of text, too few samples, or where all are copies.
     """
+    if dataset.alphabet:
+        raise UserError(
+            f"{dataset.name}: are lines of text, whose copies no distance shows; use evaluate without --metric"
+        )
     if isinstance(dataset, ArrayDataset):
         if not dataset.n_held_out:
             few = f"{dataset.name}: {len(dataset.array)} samples do not say what a near-duplicate is"
@@ -88,7 +91,7 @@ def near(dataset: Dataset, seed: int = 0) -> tuple[float, int, int]:
         index, blocks = drawn, [drawn]
     nearest = np.full(len(held_out), inf)
     for block in blocks:
-        np.minimum(nearest, nearest_neighbours(_decoded(held_out), _decoded(block))[1], out=nearest)
+        np.minimum(nearest, nearest_neighbours(decode(held_out, FLOATS), decode(block, FLOATS))[1], out=nearest)
     apart = nearest[nearest > 0]
     if not len(apart):
         raise UserError(f"{dataset.name}: all held-out samples are copies of others; use data without copies")
@@ -100,7 +103,7 @@ def real_batches(dataset: Dataset, n: int, size: int, seed: int = 0) -> Iterator
     if isinstance(dataset, ArrayDataset):
         order = rng_for(seed, "evaluate", 5).permutation(dataset.n_train)[:n]
         for start in range(0, len(order), size):
-            yield _decoded(dataset.rows(dataset.train_index(order[start : start + size])))
+            yield decode(dataset.rows(dataset.train_index(order[start : start + size])), FLOATS)
     else:
         for batch in range(-(-n // size)):
             yield dataset.draw(rng_for(seed, "evaluate", 6 + batch), min(size, n - batch * size))
@@ -199,7 +202,3 @@ def _number_of(metrics, name):
 def _spread(n, most):
     """At most `most` indices below n, evenly spread: data in a folder for each class are in the order of these."""
     return np.linspace(0, n - 1, min(n, most)).round().astype(int)
-
-
-def _decoded(stored):
-    return decode(stored, np.dtype(np.float64))

@@ -37,7 +37,7 @@ def input_gradient(activation, y, dy):
 def add_bias(activation, y, bias):
     """f(y + bias), in the place of y, (n, ..., c), which is contiguous; bias (c,)."""
     floats(y, bias)
-    return _kernels(activation)[2](bias, len(bias), y)
+    return _kernels(activation)[2](bias.astype(y.dtype, copy=False), len(bias), y)
 
 
 def preamble(activation) -> str:

@@ -32,10 +32,15 @@ def forward(layers, params, x, statistics):
 def _product_of(layer):
     """The function (x, kernel) -> y without the bias; None for a layer without kernel or bias."""
     if type(layer) is Linear:
-        return lambda x, kernel: floats(x, kernel) and matmul(x, kernel)
+        return _linear_product
     if type(layer) in (Conv, ConvTranspose) and layer.bias:
         return layer._correlate
     return None
+
+
+def _linear_product(x, kernel):
+    floats(x, kernel)
+    return matmul(x, kernel)
 
 
 def _is_fusible(layer) -> bool:

@@ -72,7 +72,5 @@ def check_watched(config: Config, dataset: Dataset) -> None:
     """UserError if a run with a patience has nothing to measure: no FIDs, no pictures or no samples new to training."""
     new = not isinstance(dataset, ArrayDataset) or dataset.n_held_out
     if config.algorithm.plateau and not (config.run.fid_every or (config.run.sample_every and new)):
-        raise UserError(
-            f"plateau {config.algorithm.plateau}: has nothing to measure; add --fid-every, or use more data and a "
-            "--sample-every and --hold-out-every above 0"
-        )
+        remedy = "add --fid-every, or use more data and a --sample-every and --hold-out-every above 0"
+        raise UserError(f"plateau {config.algorithm.plateau}: has nothing to measure; {remedy}")

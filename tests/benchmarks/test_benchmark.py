@@ -20,10 +20,12 @@ from benchmarks.agreement import Disagreement, agree, bounds
 from benchmarks.cases import Case, Setting, cases, open_torch, select
 from benchmarks.command import benchmark
 from benchmarks.limit import plane_limit
-from benchmarks.measure import BUDGET, FEWEST, WARM_UP, Contest, Times, measure, quick_time
+from benchmarks.measure import BUDGET, FEWEST, WARM_UP, Contest, Skipped, Times, measure, quick_time
 from benchmarks.report import HEADER, Row, environment
+from benchmarks.summary import summary
 from benchmarks.workloads import WORKLOADS, Workload
 from minicoulomb.arrays.backend import Backend, open_backend, to_host
+from minicoulomb.arrays.graph import own_stream
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError
 from minicoulomb.models import SampleSpace
@@ -60,9 +62,9 @@ def backend(request, torch, monkeypatch):
     """The host; or the stand-in for CuPy, beside which PyTorch computes on the host."""
     if request.param == "numpy":
         return NUMPY
-    from benchmarks import device, pieces, steps
+    from benchmarks import device, pieces, steps, users
 
-    for module in (device, pieces, steps):
+    for module in (device, pieces, steps, users):
         monkeypatch.setattr(module, "torch_device", lambda backend: torch.device("cpu"))
     monkeypatch.setattr(pieces, "plane_limit", lambda n, backend: (1e-3, "the count"))
     return strict_cupy.backend()
@@ -337,7 +339,7 @@ def test_tf32_leaves_fewer_digits_to_agree_in():
     assert all(a > b for a, b in zip(loose, strict, strict=True))
 
 
-def test_every_case_runs_on_a_device(backend, monkeypatch):
+def test_every_case_runs_on_a_device(torch, backend, monkeypatch):
     """With networks of few channels, few points, and one call for a time."""
     images = lambda generator, discriminator, size, n: small(generator, discriminator, (16, 16, 3), {}, "float32")
 
@@ -347,17 +349,146 @@ def test_every_case_runs_on_a_device(backend, monkeypatch):
         synchronize()
         return Times(1.0, 2.0, 0.5, repeats)
 
+    from benchmarks import users
+
     monkeypatch.setattr("benchmarks.workloads._images", images)
     monkeypatch.setattr("benchmarks.workloads._text", lambda *_: small("text", "text", (6, 5), {}, "float32"))
     monkeypatch.setattr(benchmark_cases, "measure", once)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # another test compiles, which takes seconds
+    monkeypatch.setattr(users, "quick_time", lambda work, wait: (work(), 0.5)[1])
+    monkeypatch.setattr(users, "SAMPLES", 30)
+    monkeypatch.setattr(users, "kernel_shapes", dict)
+    monkeypatch.setattr(users, "Inception", Features)
     monkeypatch.setattr(benchmark_cases, "SAMPLES", 2)
     monkeypatch.setattr(benchmark_cases, "ADAM_SIZE", 1000)
     few = {name: {**sizes, "n": 60, "m": min(sizes["m"], 50)} for name, sizes in benchmark_cases.POTENTIALS.items()}
     monkeypatch.setattr(benchmark_cases, "POTENTIALS", few)
     setting = Setting(1, 1, backend)
-    rows = {case.name: case(setting) for case in cases(gpu=True) if not case.name.startswith("memory")}
+    rows, skipped = {}, {}
+    alike = [f"{way}-{name}" for way in ("graph", "compiled") for name in list(WORKLOADS)[1:-1]]
+    for case in cases(gpu=True):
+        try:
+            rows |= {} if case.name.startswith("memory") or case.name in alike else {case.name: case(setting)}
+        except Skipped as reason:
+            skipped[case.name] = str(reason)
     assert "minicoulomb at 0% of the limit: the count" in rows["potential-plane-1e5"].note or backend is NUMPY
+    assert set(skipped) == {"graph-grid", "graph-my-64-b512"}
+    expected = "a CUDA graph takes a GPU" if backend is NUMPY else "PyTorch captures no CUDA graph without a GPU"
+    assert all(reason.startswith(expected) for reason in skipped.values())
+    for name in ("train-grid", "train-my-64-b128"):
+        row = rows.pop(name)
+        assert row.theirs == 128 / 0.5 if name == "train-grid" else 5 / 0.5
+        assert row.ratio == row.ours / row.theirs > 0
+        assert f"10 steps of {128 if name == 'train-grid' else 5}; in the place of PyTorch the step alone" in row.note
+    features = rows.pop("fid-features")
+    assert (features.ours, features.theirs, features.ratio) == (6.0, None, None)
+    assert features.line() == "| `fid-features` | 6 images/s | - | - |"
     assert {(row.ours, row.theirs, row.ratio) for row in rows.values()} == {(1000.0, 2000.0, 0.5)}
+
+
+class Features:
+    """As much of Inception as its speed asks for."""
+
+    batch = 3
+
+    def __init__(self, weights, xp):
+        self.features = lambda pixels: pixels.shape == (3, 64, 64, 3)
+
+
+@pytest.mark.parametrize("family", FAMILIES[:3], ids=lambda family: family[0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_our_step_as_one_graph_is_the_eager_step(torch, monkeypatch, family, dtype):
+    """To the last bit, with the numbers of schedules on the device; on the stand-in."""
+    from benchmarks import steps
+
+    monkeypatch.setattr(steps, "torch_device", lambda backend: torch.device("cpu"))
+    device, states = strict_cupy.backend(), []
+    for as_graph in (True, False):
+        with own_stream(device):
+            pair = steps.Pair(small(*family, dtype), device)
+            if not as_graph:  # each call launches by itself, with the same numbers
+                monkeypatch.setattr(steps, "Graph", lambda xp, refusal: Eager())
+            one = pair.graph_step()
+            for _ in range(5):
+                one()
+            states.append([to_host(array) for array in (pair.state.theta, pair.state.w, pair.state.moments_d)])
+    for ours, theirs in zip(*states, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+class Eager:
+    """A graph that calls the function each time."""
+
+    refusal = None
+
+    def __call__(self, function):
+        return function()
+
+
+def test_a_step_that_is_not_captured_is_not_taken_for_a_graph(torch, monkeypatch):
+    from benchmarks import steps
+
+    monkeypatch.setattr(steps, "torch_device", lambda backend: torch.device("cpu"))
+    monkeypatch.setattr(steps, "why_no_capture", lambda xp: "an old driver")
+    pair = steps.Pair(small(*FAMILIES[0]), strict_cupy.backend())
+    with pytest.raises(Skipped, match="no CUDA graph: an old driver"):
+        pair.graph_step()()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # of PyTorch's compiler
+def test_compiling_changes_nothing_of_the_rivals_step(torch, monkeypatch):
+    from benchmarks import steps
+
+    monkeypatch.setattr(steps, "COMPILE", {"backend": "eager"})  # without a compiler of C++
+    pair = steps.Pair(WORKLOADS["grid"]().small(4), NUMPY)
+    pair.set_up_theirs(way="compiled")
+    assert pair.torch_step.G is not pair.modules[0]
+    pair.check(1e-10, 1e-10)
+    pair.their_step()
+    pair.step()
+    agree("w after a step", pair.state.w, pair.modules[1].flat(pair.modules[1].parameters()), 1e-10)
+
+
+def test_adam_for_a_graph_keeps_its_numbers_on_the_device(torch):
+    """The default form, for want of a GPU: the same update, with a learning rate that is a tensor."""
+    from benchmarks.steps import Pair
+
+    pair = Pair(small(*FAMILIES[0]), NUMPY)
+    results = []
+    for capturable in (False, True):
+        pair.set_up_theirs()
+        monkeyed = pair.torch_step if not capturable else type(pair.torch_step)(*pair.modules, pair.config, capturable)
+        group = monkeyed.adam_g.param_groups[0]
+        assert isinstance(group["lr"], torch.Tensor) == group.get("capturable", False) == capturable
+        group["capturable"] = False  # which PyTorch has on a GPU alone
+        monkeyed.adam_d.param_groups[0]["capturable"] = False
+        monkeyed.step(pair.z, pair.y)
+        results.append(pair.modules[0].flat(pair.modules[0].parameters()))
+    agree("theta", *results, 1e-7)
+
+
+def test_the_summary_has_a_line_for_each_workload_and_says_what_is_missing(tmp_path):
+    row = lambda case, ours, theirs, unit="ms": Row(case, ours, theirs, theirs and ours / theirs, unit, 3)._asdict()
+    rows = [row("step-grid", 3.4, 4.4), row("graph-grid", 0.35, 0.41), row("step-my", 30.0, 55.8)]
+    rows += [row("train-grid", 90_000.0, 100_000.0, "samples/s"), row("fid-features", 500.0, None, "images/s")]
+    figures = {
+        "dtype": "float32",
+        "TF32": "on",
+        "rows": rows,
+        "failed": {"adam": "off"},
+        "skipped": {"graph-my": "old"},
+    }
+    (tmp_path / "tf32.json").write_text(json.dumps(figures))
+    lines = [" ".join(line.split()) for line in summary([tmp_path / "tf32.json"])]
+    assert lines == [
+        "workload ours ours, graph PyTorch graph compiled graph / graph graph / PyTorch",
+        "grid, TF32 3.4 0.35 4.4 0.41 - 0.854 0.0795",
+        "my, TF32 30 - 55.8 - - - -",
+        "train-grid, TF32: 90,000 to 100,000, ratio 0.90 samples/s",
+        "fid-features, TF32: 500 images/s",
+        "tf32, adam: off",
+        "tf32, graph-my: old",
+    ]
 
 
 def test_the_script_for_a_gpu_says_why_there_is_nothing_to_measure(torch, tmp_path):

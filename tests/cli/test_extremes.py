@@ -149,6 +149,19 @@ def test_memory_that_is_full_is_told_in_a_line(reason, monkeypatch):
     assert output.count("\n") == 1
 
 
+def test_a_gpu_s_memory_that_is_full_is_told_in_a_line(monkeypatch):
+    memory = pytest.importorskip("cupy.cuda.memory", reason="raises CuPy's own error; pip install cupy-cuda12x")
+
+    def full(*_):
+        raise memory.OutOfMemoryError(2**34, 2**33, 2**35)
+
+    monkeypatch.setattr(models, "build", full)
+    output = run("models", "my", status=1)
+    sizes = "allocating 17,179,869,184 bytes (allocated so far: 8,589,934,592 bytes, limit set to: 34,359,738,368"
+    assert output.startswith(f"Error: Out of memory {sizes} bytes); use a smaller --batch-size")
+    assert output.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "args",
     [

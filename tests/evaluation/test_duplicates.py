@@ -58,12 +58,12 @@ def test_one_sample_that_comes_often_widens_the_interval():
 
 
 def test_the_shares_are_those_of_batches_with_near_duplicates():
-    """Pairs 0 and 3, and 17 and 40, of 64: the first is in the first batch of 16, the second in that of 64 alone."""
+    """Of 64: 0 and 3 are in the first batch of 16, 16 and 18 in the second, 17 and 40 in that of 64 alone."""
     x = np.arange(64.0)[:, None] * np.ones((1, 3))
-    x[3], x[40] = x[0] + 0.1, x[17]
+    x[3], x[18], x[40] = x[0] + 0.1, x[16] + 0.2, x[17]
     found = birthday([x, np.arange(32.0)[:, None]], 0.5)
-    assert found.shares == {16: 1 / 6, 32: 1 / 3, 64: 1.0}
-    assert (found.counts, found.pairs) == ([2, 0], 64 * 63 // 2 + 32 * 31 // 2)
+    assert found.shares == {16: 2 / 6, 32: 1 / 3, 64: 1.0}
+    assert (found.counts, found.pairs) == ([3, 0], 64 * 63 // 2 + 32 * 31 // 2)
     assert [distance for distance, _, _ in found.closest[:2]] == [0.0, pytest.approx(0.1 * 3**0.5)]
     np.testing.assert_array_equal(found.closest[0][1], x[17])
     assert len(found.closest) == birthdays.PAIRS
@@ -97,6 +97,14 @@ def test_data_that_do_not_say_what_is_near_are_refused(array, said):
     x = iter([np.zeros((64, array.shape[1]))])
     with pytest.raises(UserError, match=said):
         duplicates(x, ArrayDataset("odd", array, hold_out_every=0), 64)
+
+
+def test_lines_of_text_are_refused(tmp_path):
+    (tmp_path / "book.txt").write_text("a line of text\n" * 50)
+    small = ["--g-width", 2, "--d-width", 2, "--g-depth", 1, "--d-depth", 1, "--batch-size", 8]
+    run("train", "--data", tmp_path / "book.txt", "--steps", 1, *small, "--out", tmp_path)
+    (path,) = tmp_path.glob("0*")
+    assert "are lines of text" in run("evaluate", path, "--metric", "duplicates", status=1)
 
 
 @pytest.mark.parametrize("held_out", [10, 0])

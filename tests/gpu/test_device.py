@@ -220,6 +220,8 @@ def test_a_bias_and_the_activation_behind_it_are_one_kernel(device, layers, shap
     with strict_cupy.recorded() as calls:
         ours = compute(*on(device, theta, x))
     agree_all(ours, compute(theta, x), 1e-12)
+    mixed = network.forward(*on(device, theta.astype(np.float32), x))[0]
+    assert mixed.dtype == network.forward(theta.astype(np.float32), x)[0].dtype
     alone = {f"minicoulomb_{name}" for name in ("relu", "elu", "leaky_relu", "tanh")}
     alone = [name for name, _ in calls.launches if name in alone]
     assert len(alone) == 2 * (layers is FOLLOWED["no bias"][0] and bool(calls.launches))

@@ -5,6 +5,7 @@ so nothing at the head of this file imports CuPy: it is collected anywhere.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -310,12 +311,18 @@ def test_tf32_rounds_the_factors_of_a_product(tf32):
 
 
 def command(*arguments):
-    """`minicoulomb ...` in a process of its own, as a user calls it."""
+    """The output of `minicoulomb ...`, which succeeds."""
+    status, output = status_of(*arguments)
+    assert status == 0, output
+    return output
+
+
+def status_of(*arguments):
+    """(exit status, output) of `minicoulomb ...` in a process of its own, as a user calls it."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     call = [sys.executable, "-m", "minicoulomb", *map(str, arguments)]
     result = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+    return result.returncode, result.stdout + result.stderr
 
 
 def final_state(folder):
@@ -337,6 +344,25 @@ def test_training_is_the_same_in_every_process_and_goes_on_where_it_stopped(tmp_
         assert np.isfinite(value).all()
         np.testing.assert_array_equal(value, second[name])
         np.testing.assert_array_equal(value, third[name])
+
+
+TRAIN = ("train", "--preset", "ring", "--backend", "cupy", "--steps", "20", "--sample-every", "0")
+
+
+@pytest.mark.parametrize("way", ["--graph", "--no-graph"])
+def test_kernels_may_lie_in_a_folder_with_any_letters(tmp_path, monkeypatch, way):
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "Z\u00fcge \u65e5\u672c"))
+    status, output = status_of(*TRAIN, way, "--out", tmp_path / "runs")
+    assert status == 0, output
+    assert "no CUDA graph" not in output
+
+
+def test_too_little_memory_of_the_gpu_is_told_in_a_line_with_sizes_and_a_remedy(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUPY_GPU_MEMORY_LIMIT", str(16 * MIB))
+    status, output = status_of(*TRAIN, "--batch-size", "65536", "--g-width", "512", "--out", tmp_path / "runs")
+    assert status == 1
+    assert "Traceback" not in output
+    assert re.search(r"Error: Out of memory allocating [\d,]+ bytes .*; use a smaller --batch-size", output), output
 
 
 def test_info_names_the_gpu(gpu):
