@@ -75,8 +75,11 @@ class Metrics(NamedTuple):
         """The same as one array on the device."""
         losses = {name: getattr(self.result, name) for name in self.checks if name.startswith("loss")}
         numbers, phi = losses | diagnostics(self.result, self.unit), self.result.phi_x
-        values = [*numbers.values(), *self.checks.values()]
-        values = concatenate([value.reshape(1) for value in values]) if on_gpu(phi) else np.array(values, phi.dtype)
+        all_values = [*numbers.values(), *self.checks.values()]
+        if on_gpu(phi):
+            values = concatenate([value.reshape(1) for value in all_values])
+        else:
+            values = np.array(all_values, phi.dtype)
         return Packed((*numbers, *self.checks), len(numbers), values)
 
     def read(self) -> dict[str, float]:
@@ -90,16 +93,16 @@ class Metrics(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """Metrics of one step as an array: `count` numbers by their names, and after them the checks."""
+    """Metrics of one step as an array: `measured` numbers by their names, and after them the checks."""
 
     names: tuple[str, ...]
-    count: int
+    measured: int
     values: Any
 
     def read(self) -> dict[str, float]:
         """As Metrics.read."""
         found = list(zip(self.names, to_host(self.values).tolist(), strict=True))
-        numbers, checks = dict(found[: self.count]), dict(found[self.count :])
+        numbers, checks = dict(found[: self.measured]), dict(found[self.measured :])
         if not checks.pop("all"):
             raise Diverged(next((name for name, good in checks.items() if not good), "a loss or gradient"))
         return numbers

@@ -18,6 +18,7 @@ the function goes on to be called, and `refusal` says why.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from minicoulomb.arrays.backend import Backend, in_a_line
 
@@ -34,7 +35,7 @@ class Graph:
     def __init__(self, xp, refusal: str | None = None):
         self.refusal = refusal
         self._xp, self._calls, self._graph = xp, 0, None
-        self._pool = xp.cuda.MemoryPool() if refusal is None else None
+        self._pool: Any = xp.cuda.MemoryPool() if refusal is None else None
 
     def __call__(self, function: Callable):
         """function(), an array; later its numbers at the same address, which the next call replaces."""

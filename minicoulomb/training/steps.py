@@ -40,7 +40,7 @@ class Steps:
     @property
     def refusal(self) -> str | None:
         """Why steps are not launched as one, in a line; None where they are, or on the host."""
-        return self._graph and self._graph.refusal
+        return None if self._graph is None else self._graph.refusal
 
     def __call__(self, dataset: Dataset, share: float = 1.0) -> Metrics | Packed:
         """Take the step number state.step with this share of the learning rates; the caller counts it."""
@@ -54,11 +54,11 @@ class Steps:
             state.finite = self._finite
             metrics = self._step(arrays, len(drawn), unpacked(numbers, rates)).packed()
             self._finite[...] = state.finite
-            self._names = metrics[:2]
+            self._packed = metrics
             return metrics.values
 
         values = self._graph(on_device)
-        return Packed(*self._names, values.copy())  # the next step leaves the copy alone
+        return self._packed._replace(values=values.copy())  # the next step leaves the copy alone
 
     def _step(self, arrays, updates, rates):
         config, space, G, D, state = self._checkpoint
@@ -84,8 +84,8 @@ def draws(dataset: Dataset, step: int, config: Config) -> list[list[np.ndarray]]
 
 def batches_of(arrays: list, updates: int, dtype, shape: tuple[int, ...]) -> list[Batch]:
     """A batch for each update of D from the arrays of all; pixels and ids become numbers, samples of the shape."""
-    arrays, each = iter(arrays), len(arrays) // updates
-    batches = [Batch(*islice(arrays, each)) for _ in range(updates)]
+    remaining, each = iter(arrays), len(arrays) // updates
+    batches = [Batch(*islice(remaining, each)) for _ in range(updates)]
     return [batch._replace(y=decode(batch.y, np.dtype(dtype), shape)) for batch in batches]
 
 

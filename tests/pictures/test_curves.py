@@ -173,7 +173,7 @@ def test_a_log_axis_is_left_out_where_nothing_is_positive(draws):
 def test_what_is_told_to_fall_is_of_fresh_samples_with_its_floor_and_noise_says_so(draws):
     """A mini-batch's squared MMD was under "must fall"; it depends on eps, too, and rests at its own floor."""
     falling = {name for panel in PANELS if "must fall" in panel.title for name in panel.names}
-    assert falling == {"sample_mmd2", "mmd2_floor", "reverse_kl", "fid"}
+    assert falling == {"sample_mmd2", "mmd2_floor", "js4", "js4_floor", "reverse_kl", "fid"}
     assert all("noisy" in panel.title for panel in PANELS if {"mmd2", "r2"} & set(panel.names))
     series = {"sample_mmd2": series_of([0.5, 0.1]), "mmd2_floor": series_of([0.01, 0.01]), "mmd2": series_of([1, 2])}
     page = figure({"a": series})
