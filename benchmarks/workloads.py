@@ -60,8 +60,8 @@ def _images(generator, discriminator, size, n):
     return Workload(config, SampleSpace((size, size, 3)))
 
 
-def _text():
-    return Workload(resolve("billion-word", data="lines.txt", l2=0.0), SampleSpace((32, 2048)))
+def _text(length, characters):
+    return Workload(resolve("billion-word", data="lines.txt", l2=0.0), SampleSpace((length, characters)))
 
 
 def _grid():
@@ -73,7 +73,7 @@ def _grid():
 WORKLOADS: dict[str, Callable[[], Workload]] = {
     "grid": _grid,
     "dcgan-32-b128": lambda: _images("dcgan", "dcgan", 32, 128),
-    "text": _text,
+    "text": lambda: _text(32, 2048),
     "my-64-b64": lambda: _images("my", "my-big", 64, 64),
     "my-64-b128": lambda: _images("my", "my-big", 64, 128),
     "my-64-b512": lambda: _images("my", "my-big", 64, 512),

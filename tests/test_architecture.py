@@ -34,7 +34,7 @@ ROOMS = {
     "gan": (160, "errors config arrays coulomb network optim schedules one_pass arguments diagnostics"),
     "baselines": (65, "arrays config coulomb network gan arguments"),
     "particles": (100, "errors arrays coulomb optim"),
-    "data": (1795, "errors files untrusted arrays config"),
+    "data": (1800, "errors files untrusted arrays config"),
     "presets": (175, "errors arrays config data"),
     "training": (635, "errors files untrusted config arrays data network models diagnostics gan schedules baselines"),
     "evaluation": (575, "errors config arrays coulomb data gan schedules training"),

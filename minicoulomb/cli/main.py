@@ -1,6 +1,6 @@
 """The command line: it parses, calls, prints.
 
-    minicoulomb train       train on the 25 Gaussians, the ring, digits, images in any form, or an array
+    minicoulomb train       train on the 25 Gaussians, the ring, digits, images in any form, text, or an array
     minicoulomb sample      pictures, PNG files or arrays from a run
     minicoulomb evaluate    the quality of a run's samples
     minicoulomb field       the potential and its forces, exact and as learned by D

@@ -28,6 +28,7 @@ EXAMPLES = [
     ("minicoulomb train --preset ring --help", "the settings of another preset"),
     ("minicoulomb train --data points.npy", "points, or images in an array"),
     ("minicoulomb train --data photos/", "images in a folder or archive"),
+    ("minicoulomb train --data book.txt", "text, in lines of characters"),
     ("minicoulomb train --resume runs/00000-grid", "go on after Ctrl-C, bit for bit"),
 ]
 

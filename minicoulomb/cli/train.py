@@ -220,7 +220,7 @@ def _look(checkpoint, dataset, seen, say_line, path):
     seen.update(fit(checkpoint, dataset, n, config.run.seed))
     found = mode_metrics(x, dataset) | distance(x[:n], dataset, config) | seen
     if space.alphabet:
-        found |= ngram_metrics(x, dataset, config.run.seed, search=False)
+        found |= ngram_metrics(x[:EVALUATED_LINES], dataset, config.run.seed, search=False)
     found.pop("reference_samples", None)
     return {"sample_mmd2" if name == "mmd2" else name: value for name, value in found.items()}
 

@@ -175,12 +175,13 @@ def _opened(target, about):
     try:
         with target.open("rb") as file:
             found = json.loads(file.read(OFFSET))
-        if {**found, **about} != found:
+        alphabet, remark = found["alphabet"], found["remark"]
+        if {**found, **about} != found or not (isinstance(alphabet, str) and alphabet and isinstance(remark, str)):
             return None
-        dtype, shape = _dtype(found["alphabet"]), (found["n"], about["length"])
+        dtype, shape = _dtype(alphabet), (found["n"], about["length"])
         ids = np.memmap(target, dtype, "r", OFFSET, shape)
         return (ids, found) if target.stat().st_size == OFFSET + ids.nbytes else None
-    except (OSError, ValueError, KeyError, TypeError):  # it is not there, or damaged
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):  # it is not there, or damaged
         return None
 
 

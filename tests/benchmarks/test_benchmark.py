@@ -48,6 +48,7 @@ FAMILIES = [
     ("dcgan", "dcgan", (16, 16, 3), {"extra_layers": 1}),
     ("dcgan", "my", (8, 8, 1), {}),
     ("resnet", "resnet", (16, 16, 3), {}),
+    ("text", "text", (6, 5), {"g_depth": 2, "d_depth": 2}),
 ]
 
 
@@ -351,6 +352,7 @@ def test_every_case_runs_on_a_device(torch, backend, monkeypatch):
     from benchmarks import users
 
     monkeypatch.setattr("benchmarks.workloads._images", images)
+    monkeypatch.setattr("benchmarks.workloads._text", lambda *_: small("text", "text", (6, 5), {}, "float32"))
     monkeypatch.setattr(benchmark_cases, "measure", once)
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # another test compiles, which takes seconds
     monkeypatch.setattr(users, "quick_time", lambda work, wait: (work(), 0.5)[1])

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 from cli_cases import arrays, run, tree
@@ -42,6 +43,8 @@ def test_training_logs_ten_lines_and_keeps_sixty_four_in_the_place_of_a_picture(
     assert f"lines: {path / 'samples/step-0000010.txt'}" in printed
     logged = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     assert {"js1", "js6", "js4_floor", "js4_independent", "sample_mmd2"} <= set(logged[-1])
+    table = dict(line.split() for line in printed.splitlines() if re.fullmatch("  js.*", line))
+    assert {f"{logged[-1][name]:.6g}" == value for name, value in table.items()} == {True}  # of as many lines
 
 
 def test_a_resumed_run_gives_the_same_bytes(trained, book, tmp_path):

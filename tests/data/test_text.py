@@ -1,6 +1,7 @@
 """Text of any script and in any state becomes lines of ids, or one clear error."""
 
 import gzip
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,32 @@ def test_a_second_reading_is_that_of_the_cache_until_the_file_changes(tmp_path, 
     cache.write_bytes(cache.read_bytes()[:-1])  # damaged, it is made again
     assert lines_of(opened(tmp_path, "ef\n\n"))[0] == "ef````"
     assert len(written) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n": -1},
+        {"n": 10**30},
+        {"n": 2.5},
+        {"n": "2"},
+        {"alphabet": 7},
+        {"alphabet": ""},
+        {"remark": None},
+        {"version": 0},
+    ],
+    ids=str,
+)
+def test_a_cache_with_a_wrong_description_is_made_again(tmp_path, changes):
+    opened(tmp_path, "ab\ncd\n")
+    (cache,) = (tmp_path / "cache").iterdir()
+    whole = cache.read_bytes()
+    head = json.dumps({**json.loads(whole[: text.OFFSET]), **changes}).encode() + b"\n"
+    for damaged in (head.ljust(text.OFFSET) + whole[text.OFFSET :], b"[" * text.OFFSET, b"[1]", b""):
+        cache.write_bytes(damaged)
+        again = open_text(text_at(tmp_path / "book.txt"), tmp_path / "cache", length=6, vocabulary=2048)
+        assert lines_of(again) == ["ab````", "cd````"]
+        assert cache.read_bytes() == whole
 
 
 def test_another_text_meets_a_run_with_the_run_s_alphabet(tmp_path):
