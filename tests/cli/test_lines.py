@@ -121,6 +121,10 @@ def test_the_field_of_text_and_particles_in_it_are_refused(trained, book, tmp_pa
     assert "use minicoulomb train for text" in run("particles", book, status=1)
 
 
+def test_the_noise_of_the_paper_is_that_of_one_hot_lines(book, tmp_path):
+    run("train", "--data", book, *SMALL, "--noise", 0.1, "--d-steps", 2, "--steps", 2, "--out", tmp_path)
+
+
 def test_weights_start_no_run_with_another_alphabet(trained, book, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text(book.read_text().replace("e", "x"))
