@@ -98,7 +98,7 @@ def _points_field(checkpoint, dataset, n, seed):
     if m == 2:
         return plane_field(checkpoint, dataset, n, seed)
     sources = field_values.charges(checkpoint, dataset, n, seed)
-    return line_field(checkpoint, sources, title_of(checkpoint, dataset, sources.eps))
+    return line_field(checkpoint, sources, _title(checkpoint, dataset, sources.eps))
 
 
 def _draw(field, scale, size=SIZE):
@@ -126,7 +126,7 @@ def plane_field(checkpoint: Checkpoint, dataset: Dataset, n: int, seed: int) -> 
         forces.append(field_values.learned_force(arrows, checkpoint, eps))
         fit = field_values.follows(sources, checkpoint)
     return PlaneField(
-        title_of(checkpoint, dataset, eps),
+        _title(checkpoint, dataset, eps),
         pictures.Square(left, top, square.side),
         located(x),
         located(y),
@@ -169,13 +169,12 @@ def _force_picture(checkpoint, dataset, n, seed):
         f"Phi is that of {len(sources.y):,} real and {len(sources.x):,} generated images"
         + ("; cosine: of the two forces." if len(cosine) else ".")
     )
-    title = title_of(checkpoint, dataset, sources.eps)
+    title = _title(checkpoint, dataset, sources.eps)
     shown = {name: to_host(values) for name, values in forces.items()}
     return pictures.force_rows(to_host(x[:n]), shown, cosine, title, caption)
 
 
-def title_of(checkpoint: Checkpoint, dataset: Dataset, eps: float) -> str:
-    """What a picture of the field shows: the data, the step and eps."""
+def _title(checkpoint, dataset, eps):
     objective = checkpoint.config.algorithm.objective
     baseline = f", objective {objective}" if objective != "coulomb" else ""
     return f"{dataset.name}, step {checkpoint.state.step:,}, eps {eps:.3g}{baseline}"

@@ -16,7 +16,7 @@ from minicoulomb.data.dataset import Dataset
 from minicoulomb.errors import UserError, printable
 from minicoulomb.evaluation import field_values
 from minicoulomb.files import atomic_write
-from minicoulomb.pictures.field_picture import MARGIN, title_of
+from minicoulomb.pictures.field_picture import MARGIN
 from minicoulomb.training.checkpoint import Checkpoint
 
 # Charges of each kind, by default and at most: with 100 of each the page has smooth motion on any computer.
@@ -48,7 +48,7 @@ def charges_at(checkpoint: Checkpoint, dataset: Dataset, n: int | None = None, s
     sources = field_values.charges(checkpoint, dataset, n, seed)
     real, generated = located(to_host(sources.y)), located(to_host(sources.x))
     return {
-        "title": printable(title_of(checkpoint, dataset, sources.eps)),
+        "title": printable(f"The field of {dataset.name} at step {checkpoint.state.step:,}"),
         "d": sources.d,
         "eps": sources.eps,
         "square": pictures.square_about(np.quantile(real, (0.005, 0.995), axis=0), MARGIN),

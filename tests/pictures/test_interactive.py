@@ -81,7 +81,7 @@ for (const [id, value] of [["eps", -0.5], ["d", 4]]) {
   $(id).dispatchEvent(new Event("input"));
 }
 found.kernel = [state.d, state.eps];
-for (let left = state.charges.real.length / 2; left > 0; left--) removeCharge(["real", 0]);
+for (let left = state.charges.real.length / 2; left > 0; left--) removeCharge({ kind: "real", j: 0 });
 for (let i = 0; i < 3; i++) frame();
 found.no_real = [...state.particles].every(Number.isFinite);
 document.body.innerHTML = "<pre id=found></pre>";
@@ -172,7 +172,7 @@ def test_the_command_writes_one_file_that_loads_nothing(tmp_path, monkeypatch):
         text = (tmp_path / name).read_text()
         assert "default-src 'none'" in text
         assert not re.search(r"src=|href=|url\(|import|fetch\(", text)
-        assert len(text.splitlines()) < 460
+        assert len(text.splitlines()) < 430
         words = re.search(r'<p class="text">(.*?)</p>', text, re.DOTALL)[1]
         assert len(re.findall(r"\.(?=\s|$)", words)) == 5
     charges = [json.loads(text) for text in re.findall(r'id="start">\n(.*?)\n</script>', text, re.DOTALL)]
@@ -184,7 +184,7 @@ def test_a_run_gives_its_points_and_the_kernel_of_its_step():
     found = charges_at(start(config, ring(), 10), ring(), 20)
     assert (found["d"], round(found["eps"], 9)) == (1.5, 0.4)
     assert np.shape(found["real"]) == np.shape(found["generated"]) == (20, 2)
-    assert found["title"].startswith("ring, step 10, eps 0.4")
+    assert found["title"] == "The field of ring at step 10"
     assert np.shape(charges_at(start(PLANE, ring()), ring())["real"]) == (100, 2)
 
 
