@@ -4,6 +4,7 @@
 `action`. What is inside a checksum is damaged by `layers` too: see damage.py.
 """
 
+import gzip
 import io
 import json
 import sys
@@ -78,6 +79,9 @@ def kinds() -> dict[str, Kind]:
     def train(path, room="P", **more):
         return Kind(path, cli(*TRAIN, "--data", path), room, **more)
 
+    def text(path):
+        return Kind(path, cli("train", "--steps", "9", "--until", "1", "--length", "4", *TINY, "--data", path), "P")
+
     def prepare(path, source=None, **more):
         return Kind(path, cli("prepare", source or path, "out.npy", "--size", "8", "--workers", "1"), "D", **more)
 
@@ -101,6 +105,8 @@ def kinds() -> dict[str, Kind]:
         "points.csv": train("points.csv"),
         "points.npz": train("points.npz", layers=("zip",), checked=True),
         "images.npz": train("images.npz", layers=("zip",), checked=True),
+        "text": text("book.txt"),
+        "text, compressed": text("book.txt.gz"),
         "png": image("png/a.png", layers=("png",)),
         "jpg": image("jpg/a.jpg"),
         "webp": image("webp/a.webp"),
@@ -157,6 +163,8 @@ def make_world(world: Path) -> Path:
     np.save(world / "points.npy", points)
     np.save(world / "images.npy", images)
     np.savetxt(world / "points.csv", points, delimiter=",", header="x,y", comments="")
+    (world / "book.txt").write_text("The æther,\nв мире 你好 🦉\n\n" * 20, encoding="utf-8")
+    (world / "book.txt.gz").write_bytes(gzip.compress((world / "book.txt").read_bytes(), mtime=0))
     np.savez_compressed(world / "points.npz", x=points)
     np.savez(world / "images.npz", images=images, labels=np.arange(20))
     for suffix, form in {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "gif": "GIF"}.items():
