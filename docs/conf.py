@@ -21,6 +21,7 @@ default_role, smartquotes = "code", False
 myst_enable_extensions = ["dollarmath"]
 html_math_renderer = "mathml"
 html_static_path, html_css_files = ["_static"], ["formulas.css"]
+html_extra_path = ["../minicoulomb/pictures/interactive.html"]
 
 autosummary_generate = True
 autodoc_docstring_signature = False

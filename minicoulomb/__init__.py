@@ -35,6 +35,10 @@ Algorithm 1 (minicoulomb.gan, minicoulomb.schedules, minicoulomb.optim)
     generate               samples of a trained generator
     adam, adam_rates       one step of Adam on a flat vector; its AdamRates, with the bias corrections
 
+A trained model (minicoulomb.trained)
+    load                   the TrainedModel of a run directory or checkpoint
+    TrainedModel           its networks and parameters; sample(n, seed) gives what the command gives
+
 Settings and errors (minicoulomb.config, minicoulomb.errors)
     Config                 all settings of a run, in parts: Algorithm, Networks, ...
     UserError              a mistake in the input, with the value, the rule and the remedy
@@ -97,19 +101,20 @@ if TYPE_CHECKING:
     from minicoulomb.network import Network
     from minicoulomb.optim import AdamRates, adam, adam_rates
     from minicoulomb.schedules import Rates, rates_at
+    from minicoulomb.trained import TrainedModel, load
 
 __all__ = [
     "ELU", "AdamRates", "Algorithm", "AveragePool", "Batch", "BatchNorm", "Config", "Conv", "ConvTranspose",
     "Diverged", "Gradients", "He", "Identity", "Layer", "LeakyReLU", "Linear", "Metrics", "Network", "Networks",
     "Rates", "ReLU", "Reshape", "Residual", "SampleSpace", "Scale", "ScaledTanh", "Sequential", "Softmax", "State",
-    "Tanh", "Upsample", "UserError", "adam", "adam_rates", "build", "correlate", "correlate_input",
-    "correlate_kernel", "energy", "field", "generate", "gradients", "initial_state", "mmd2", "plummer_kernel",
+    "Tanh", "TrainedModel", "Upsample", "UserError", "adam", "adam_rates", "build", "correlate", "correlate_input",
+    "correlate_kernel", "energy", "field", "generate", "gradients", "initial_state", "load", "mmd2", "plummer_kernel",
     "potential", "potentials", "rates_at", "step",
 ]  # fmt: skip
 
 # The rooms that define these names. A room is imported when a name is first used, not here: the command sets BLAS's
 # number of threads before NumPy is imported, and Python runs this file first.
-_ROOMS = tuple("errors config conv coulomb optim schedules layers network models diagnostics gan".split())
+_ROOMS = tuple("errors config conv coulomb optim schedules layers network models diagnostics gan trained".split())
 
 
 def __getattr__(name: str) -> Any:

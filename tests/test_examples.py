@@ -1,5 +1,6 @@
 """The examples run, and do what they say."""
 
+import inspect
 import json
 import runpy
 from itertools import pairwise
@@ -9,11 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minicoulomb.config import Algorithm
+import minicoulomb
+from minicoulomb.config import Algorithm, Config
+from minicoulomb.data.dataset import to_pixels
 from minicoulomb.gan import Batch, gradients
 from minicoulomb.layers import BatchNorm, Conv, ConvTranspose, LeakyReLU, Linear, ReLU, Reshape, Tanh
+from minicoulomb.models import SampleSpace
 from minicoulomb.network import Network
 from minicoulomb.presets import resolve
+from minicoulomb.training import checkpoint
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -133,3 +138,70 @@ def test_every_example_limits_blas_before_numpy_is_imported():
 def test_every_example_is_tested_here():
     text = Path(__file__).read_text()
     assert all(f'load("{path.stem}")' in text for path in EXAMPLES.glob("*.py"))
+
+
+def checkpoint_of(path, generator, shape, **settings):
+    """A checkpoint of a narrow generator whose numbers, statistics too, are all off their initial values."""
+    config = Config.of(generator=generator, discriminator="mlp", g_width=4, d_width=4, latent=6, **settings)
+    made = checkpoint.initial(config, SampleSpace(shape, scale=3.0, bound=2.0))
+    rng, state = np.random.default_rng(0), made.state
+    for vector in (state.theta, state.average):
+        if vector is not None:
+            vector += 0.2 * rng.standard_normal(len(vector)).astype(vector.dtype)
+    for vector in (state.statistics, state.average_statistics):
+        if vector is not None:
+            vector[:] = rng.uniform(0.5, 1.5, len(vector))
+    checkpoint.save(path, made)
+
+
+def of_pytorch(path, z):
+    """G(z) with channels last, and the dtype of G's parameters."""
+    torch = pytest.importorskip("torch", reason="the example loads into PyTorch; pip install torch")
+    G, _ = load("load_in_pytorch")["load"](path)
+    x = G(torch.from_numpy(z)).detach().numpy()
+    return np.moveaxis(x, 1, -1) if x.ndim == 4 else x
+
+
+def of_jax(path, z):
+    jax = pytest.importorskip("jax", reason="the example loads into JAX; pip install jax")
+    G, params, _ = load("load_in_jax")["load"](path)
+    return np.asarray(jax.jit(G)(params, z))
+
+
+@pytest.mark.parametrize("loaded", [of_pytorch, of_jax])
+@pytest.mark.parametrize(
+    ("generator", "shape", "settings"),
+    [
+        ("mlp", (2,), {}),
+        ("mlp", (8, 8, 1), {"g_activation": "leaky_relu", "average": 0.9}),
+        ("my", (12, 12, 3), {"extra_layers": 1, "average": 0.9}),
+        ("dcgan", (16, 16, 1), {"extra_layers": 1}),
+        ("dcgan", (8, 8, 1), {"batch_statistics": True}),
+    ],
+)
+def test_a_generator_goes_elsewhere(loaded, generator, shape, settings, tmp_path):
+    checkpoint_of(tmp_path / "c.npz", generator, shape, **settings)
+    model = minicoulomb.load(tmp_path / "c.npz")
+    x = loaded(tmp_path / "c.npz", model.latents(64, seed=1))
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(x, model.generate(model.latents(64, seed=1)), rtol=0, atol=1e-5)
+    theirs, ours = (to_pixels(x), model.sample(64, seed=1)) if len(shape) == 3 else (x, model.sample(64, seed=1))
+    np.testing.assert_allclose(theirs.astype(float), ours.astype(float), rtol=0, atol=1 if len(shape) == 3 else 1e-5)
+    assert x.std() > 0.01
+
+
+@pytest.mark.parametrize("name", ["load_in_pytorch", "load_in_jax"])
+def test_a_loader_is_short_names_what_it_lacks_and_draws(name, tmp_path, capsys):
+    pytest.importorskip({"load_in_pytorch": "torch", "load_in_jax": "jax"}[name], reason="the example loads into it")
+    example = load(name)
+    lines = inspect.getsource(example["load"]).splitlines()
+    assert sum(bool(line.strip()) for line in lines) <= 25
+    text = (EXAMPLES / f"{name}.py").read_text()
+    assert "import minicoulomb" not in text
+    assert "from minicoulomb" not in text
+    checkpoint_of(tmp_path / "resnet.npz", "resnet", (8, 8, 1))
+    with pytest.raises(NotImplementedError, match="generator resnet: add its layers"):
+        example["load"](tmp_path / "resnet.npz")
+    checkpoint_of(tmp_path / "mlp.npz", "mlp", (2,))
+    example["main"](tmp_path / "mlp.npz")
+    assert "64 samples (64, 2) from" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`minicoulomb field`: pictures of the potential and its forces, exact and as learned by D."""
+"""`minicoulomb field`: pictures of the potential and its forces, exact and learned by D, and a page to play with."""
 
 from pathlib import Path
 
@@ -8,26 +8,30 @@ from minicoulomb import pictures
 from minicoulomb.arrays.threads import watching
 from minicoulomb.cli.common import OUTPUT, UserPath, compute_on, configure, load, open_data, run_directory
 from minicoulomb.cli.console import PATIENCE, count_of, say, showing, warn
-from minicoulomb.cli.options import config_options, named
+from minicoulomb.cli.options import config_options, flag, named
 from minicoulomb.errors import UserError
 from minicoulomb.models import SampleSpace
 from minicoulomb.pictures.field_picture import field_frames, field_picture
+from minicoulomb.pictures.interactive import charges_at, save_page
 from minicoulomb.presets import PRESETS
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.run import RunDirectory
 
+# What is written, by the suffix of the output.
+MODES = {".png": "without --animate and --interactive", ".gif": "with --animate", ".html": "with --interactive"}
 # An animation of fewer frames shows little of the training.
 FEW = 10
 
 
 @click.command()
-@click.argument("target", type=UserPath(), metavar="RUN|PRESET")
-@click.option("-n", "n", type=click.IntRange(2), help="points of each kind  [2500], or rows of images  [6]")
-@click.option("-o", "output", type=OUTPUT, required=True, help="picture.png, or with --animate file.gif")
+@click.argument("target", type=UserPath(), metavar="[RUN|PRESET]", required=False)
+@click.option("-n", "n", type=click.IntRange(2), help="points of each kind  [2500; on a page 100], or rows  [6]")
+@click.option("-o", "output", type=OUTPUT, required=True, help="a.png, with --animate a.gif, with --interactive a.html")
 @click.option("--animate", is_flag=True, help="draw an animation with a frame for each checkpoint of RUN")
-@click.option("--seed", type=click.IntRange(0), default=0, help="seed of the samples, and of a PRESET's networks  [0]")
+@click.option("--interactive", is_flag=True, help="write a page with charges to move; it needs no RUN or PRESET")
+@click.option("--seed", type=click.IntRange(0), help="seed of the samples, and of a PRESET's networks  [0]")
 @config_options("data", "backend", "device", "tf32", "threads")
-def field(target, n, output, animate, seed, **options):
+def field(target, n, output, animate, interactive, seed, **options):
     """Draw the potential and its forces, exact and as learned by D.
 
     The target is a run directory, one of its checkpoints, or a preset, whose networks are then untrained. Write ./NAME
@@ -35,14 +39,26 @@ def field(target, n, output, animate, seed, **options):
 
     For points in the plane: the potential Phi of generated and real points, D's regression of it, and D - Phi, with
     the forces. For images: the changes of generated images along grad Phi and along grad D.
+
+    With --interactive: one file that works offline, on which charges in the plane are moved, added and removed, eps and
+    d are turned, and free particles follow the force.
     """
-    chosen, found, suffix = named(options), None, ".gif" if animate else ".png"
+    chosen, found, suffix = named(options), None, ".gif" if animate else ".html" if interactive else ".png"
+    if animate and interactive:
+        raise click.UsageError("--animate and --interactive make different files; drop one of them")
+    if target is None and not interactive:
+        raise click.UsageError("a RUN or PRESET is missing; only --interactive works without one")
+    if target is None and (unused := named({"-n": n, "--seed": seed}) | {flag(name): 0 for name in chosen}):
+        raise click.UsageError(f"{', '.join(unused)}: needs a RUN or PRESET, whose points the page shows; add one")
     if animate and (target in PRESETS or not Path(target).is_dir()):
         raise click.UsageError("--animate draws the checkpoints of a run; use its directory, like runs/00000-grid")
     if output.suffix.lower() != suffix:
-        kind = f"with{'' if animate else 'out'} --animate the output is a {suffix[1:].upper()} file"
-        raise UserError(f"{output}: {kind}; use {output.stem}{suffix}")
-    space = None
+        raise UserError(f"{output}: {MODES[suffix]} the output is a {suffix} file; use {output.stem}{suffix}")
+    if target is None:
+        save_page(output)
+        say(f"the field of charges, for a browser: {output}")
+        return
+    space, seed = None, seed or 0
     if target in PRESETS:
         config, found = configure(target, chosen | {"seed": seed})
         backend, cache = compute_on(config), Path("runs") / "cache"
@@ -58,6 +74,10 @@ def field(target, n, output, animate, seed, **options):
         return
     if target in PRESETS:
         checkpoint = checkpoints.initial(config, SampleSpace.of(dataset), backend.xp)
+    if interactive:
+        save_page(output, charges_at(checkpoint, dataset, n, seed))
+        say(f"the field of {target} at step {checkpoint.state.step:,}, for a browser: {output}")
+        return
     with watching(showing("field, part", "parts", PATIENCE)):
         pictures.save(field_picture(checkpoint, dataset, n, seed), output)
     say(f"the field of {target} at step {checkpoint.state.step:,}: {output}")

@@ -10,6 +10,7 @@ energy_curve.py       with_curve: the energy of particles below a picture of the
 output.py             save, save_animation, export: files, whole or not at all
 training_picture.py   the samples of a run that trains
 field_picture.py      the field of a run; evaluation/field_values.py computes it
+interactive.py        a page of charges to move, interactive.html
 metric_curves.py      curves of metrics.jsonl, by matplotlib, of metric_series.py in metric_panels.py
 """
 

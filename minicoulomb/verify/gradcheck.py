@@ -25,7 +25,7 @@ from minicoulomb.baselines import field_gradients, gan_gradients
 from minicoulomb.config import Config
 from minicoulomb.coulomb import field
 from minicoulomb.gan import Batch, gradients
-from minicoulomb.layers import Conv, Linear, Residual, ScaledTanh, Sequential
+from minicoulomb.layers import Conv, Layer, Linear, Residual, ScaledTanh, Sequential
 from minicoulomb.models import SampleSpace, build
 from minicoulomb.network import Network
 from minicoulomb.verify.losses import losses, penalties, potential
@@ -119,11 +119,7 @@ def check(
     witness = open_oracle(against) if against else None, rng, backend.to_device
     rows = []
     for name, (layer, shape) in LAYERS.items():
-        network = Network([layer], shape)
-        rows += _check_layer(name, network, *witness)
-        if network.statistics_size:
-            statistics = backend.to_device(rng.uniform(0.5, 1.5, network.statistics_size))
-            rows += _check_layer(f"{name}, given statistics", network, *witness, statistics)
+        rows += _check_layer(name, layer, shape, *witness)
     for m in (2, 20):  # the field of few coordinates and of many is computed in different ways
         rows += _check_field(config.algorithm, m, *witness)
     rows += _check_objective("Algorithm 1", gradients, config, space, *witness)
@@ -133,7 +129,39 @@ def check(
     return [*rows, *_check_objective("field baseline", field_gradients, config, space, *witness)]
 
 
-def _check_layer(name, network, oracle, rng, put, statistics=None):
+def check_layer(layer: Layer, shape: tuple[int, ...], seed: int = 0) -> list[GradientCheck]:
+    """Compare the gradients of one layer, perhaps of your own, with finite differences.
+
+    Parameters
+    ----------
+    layer : Layer
+    shape : tuple of int
+        Of one sample that it takes.
+    seed : int
+
+    Returns
+    -------
+    list of GradientCheck
+        One for the input, and one for the parameters if there are any.
+
+    Examples
+    --------
+    >>> [(check.what, check.ok) for check in check_layer(Linear(5, 3), (5,))]
+    [('input', True), ('parameters', True)]
+    """
+    return list(_check_layer(layer.name, layer, shape, None, np.random.default_rng(seed), NUMPY.to_device))
+
+
+def _check_layer(name, layer, shape, oracle, rng, put):
+    """The rows of a layer; batch normalization has them for given statistics as well."""
+    network = Network([layer], shape)
+    yield from _check_network(name, network, oracle, rng, put)
+    if network.statistics_size:
+        statistics = put(rng.uniform(0.5, 1.5, network.statistics_size))
+        yield from _check_network(f"{name}, given statistics", network, oracle, rng, put, statistics)
+
+
+def _check_network(name, network, oracle, rng, put, statistics=None):
     theta = put(rng.standard_normal(network.size))
     x = rng.standard_normal((SAMPLES, *network.input_shape))
     x = put(x + 0.1 * np.sign(x))  # away from the kinks

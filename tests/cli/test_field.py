@@ -71,9 +71,9 @@ def test_frames_share_their_axes_and_the_largest_scale(trained):
     ("arguments", "told", "status"),
     [
         (["nothing", "-o", "a.png"], "neither a run nor a preset; use a run directory", 1),
-        (["ring", "-o", "a.gif"], "without --animate the output is a PNG file; use a.png", 1),
+        (["ring", "-o", "a.gif"], "without --animate and --interactive the output is a .png file; use a.png", 1),
         (["ring", "--animate", "-o", "a.gif"], "draws the checkpoints of a run", 2),
-        (["RUN", "--animate", "-o", "a.png"], "with --animate the output is a GIF file; use a.gif", 1),
+        (["RUN", "--animate", "-o", "a.png"], "with --animate the output is a .gif file; use a.gif", 1),
         (["points", "-o", "a.png"], "add --data", 1),
         (["RUN", "--data", "digits", "-o", "a.png"], "has shape (8, 8, 1), the run's samples have (2,)", 1),
         (["RUN", "-n", "1", "-o", "a.png"], "x>=2", 2),

@@ -1,4 +1,4 @@
-"""The recipes of docs/verify.md run as they stand, and are as short as they promise."""
+"""The recipes of docs/verify.md and the guide docs/own_layer.md run as they stand; recipes are as short as promised."""
 
 import re
 from pathlib import Path
@@ -69,3 +69,44 @@ def test_a_wrong_gradient_fails_a_recipe(monkeypatch):
     pytest.importorskip("jax", reason="the recipe compares with JAX; pip install jax to run it")
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         run("The potential and its field, against JAX")
+
+
+OWN_LAYER = Path(__file__).parents[2] / "docs" / "own_layer.md"
+
+
+def own_layer(*replaced):
+    """The names of docs/own_layer.md after its blocks have run, as one program, with `replaced` pairs of code."""
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", OWN_LAYER.read_text(), re.S | re.M))
+    for old, new in replaced:
+        assert old in code
+        code = code.replace(old, new)
+    names = {"__name__": "own_layer"}
+    exec(compile(code, "docs/own_layer.md", "exec"), names)
+    return names
+
+
+def test_the_guide_to_a_layer_of_one_s_own_runs_and_its_layers_learn(capsys):
+    names = own_layer()
+    radii = np.linalg.norm(names["samples"], axis=1)
+    assert abs(radii.mean() - 2) < 0.2
+    assert radii.std() < 0.3
+    assert np.abs(names["samples"].mean(0)).max() < 0.3
+    s = names["D"].named_views(names["state"].w)["1.s"]
+    assert np.ptp(s) > 0.01
+    assert s.dtype == np.float32
+    printed = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[:3]]
+    shown = re.search(r"^```\n(Gaussian .*?)^```", OWN_LAYER.read_text(), re.S | re.M)[1]
+    assert printed == [line.split()[:2] for line in shown.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("-(s**2) * x * y * dy", "-(s**2) * y * dy"),
+        ("-s * x**2", "s * x**2"),
+        ("np.expm1(-y) * dy", "np.expm1(y) * dy"),
+    ],
+)
+def test_a_slip_in_a_layer_of_one_s_own_stops_the_guide(right, wrong):
+    with pytest.raises(AssertionError):
+        own_layer((right, wrong))
