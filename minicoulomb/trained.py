@@ -118,7 +118,8 @@ def load(
     Parameters
     ----------
     run : str or Path
-        A run directory, whose latest checkpoint is loaded, or a checkpoint such as checkpoints/best.npz.
+        A run directory, whose latest checkpoint is loaded, or a checkpoint such as checkpoints/best.npz; or "grid" or
+        "digits-conv", trained models that the package brings.
     batch_statistics, backend, device, tf32, threads
         In place of the run's settings, as the options of `minicoulomb sample`.
 
@@ -135,6 +136,12 @@ def load(
     -----
     It sets the number of threads of the process, as the command does (`minicoulomb.arrays.threads`). No number of a
     sample depends on that, where BLAS uses one thread.
+
+    Examples
+    --------
+    >>> model = load("grid")
+    >>> model.sample(5).shape, model.G.size
+    ((5, 2), 12802)
     """
     if not isinstance(run, str | os.PathLike) or not str(run).strip():
         raise UserError(f"run {run!r:.80}: must be a path; give a run directory like runs/00000-grid")
