@@ -112,6 +112,12 @@ def test_errors_are_the_command_s(trained, tmp_path):
             mc.load(trained["points"], **settings)
 
 
+@pytest.mark.parametrize("path", ["~nobody-here/runs", "x" * 300, "/dev/zero", "runs/\0"])
+def test_no_path_ends_in_another_exception(path):
+    with pytest.raises(mc.UserError, match="give a run directory|choose a shorter name"):
+        mc.load(path)
+
+
 @pytest.mark.parametrize("path", ["", "  ", 3, None, b"runs"])
 def test_what_is_no_path_is_named(path):
     with pytest.raises(mc.UserError, match="must be a path; give a run directory"):
