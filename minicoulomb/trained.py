@@ -18,7 +18,7 @@ from minicoulomb.arrays.threads import set_threads
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import to_pixels
 from minicoulomb.data.text import to_lines
-from minicoulomb.errors import UserError
+from minicoulomb.errors import UserError, explained
 from minicoulomb.gan import State, generate
 from minicoulomb.network import Network
 from minicoulomb.space import SampleSpace
@@ -26,7 +26,7 @@ from minicoulomb.training import run as runs
 from minicoulomb.training import sampling
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class TrainedModel:
     """Networks with their trained parameters: the result of `load`.
 
@@ -118,7 +118,8 @@ def load(
     Parameters
     ----------
     run : str or Path
-        A run directory, whose latest checkpoint is loaded, or a checkpoint such as checkpoints/best.npz.
+        A run directory, whose latest checkpoint is loaded, or a checkpoint such as checkpoints/best.npz; or "grid" or
+        "digits-conv", trained models that the package brings.
     batch_statistics, backend, device, tf32, threads
         In place of the run's settings, as the options of `minicoulomb sample`.
 
@@ -135,12 +136,19 @@ def load(
     -----
     It sets the number of threads of the process, as the command does (`minicoulomb.arrays.threads`). No number of a
     sample depends on that, where BLAS uses one thread.
+
+    Examples
+    --------
+    >>> model = load("grid")
+    >>> model.sample(5).shape, model.G.size
+    ((5, 2), 12802)
     """
     if not isinstance(run, str | os.PathLike) or not str(run).strip():
         raise UserError(f"run {run!r:.80}: must be a path; give a run directory like runs/00000-grid")
     chosen = {"batch_statistics": batch_statistics, "backend": backend, "device": device}
     chosen |= {"tf32": tf32, "threads": threads}
-    checkpoint = runs.load(Path(run).expanduser())
+    with explained(f"{run!s:.80}: cannot be read", "give a run directory like runs/00000-grid"):
+        checkpoint = runs.load(Path(os.path.expanduser(run)))
     config = checkpoint.config.replace(**{name: value for name, value in chosen.items() if value is not None})
     set_threads(config.run.threads)
     xp = open_backend(config.run.backend, config.run.device, config.run.tf32).xp

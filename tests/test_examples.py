@@ -174,9 +174,8 @@ def of_jax(path, z):
     [
         ("mlp", (2,), {}),
         ("mlp", (8, 8, 1), {"g_activation": "leaky_relu", "average": 0.9}),
-        ("my", (12, 12, 3), {"extra_layers": 1, "average": 0.9}),
-        ("dcgan", (16, 16, 1), {"extra_layers": 1}),
-        ("dcgan", (8, 8, 1), {"batch_statistics": True}),
+        ("my", (20, 20, 3), {"extra_layers": 1, "average": 0.9}),
+        ("dcgan", (16, 16, 1), {"batch_statistics": True}),
     ],
 )
 def test_a_generator_goes_elsewhere(loaded, generator, shape, settings, tmp_path):

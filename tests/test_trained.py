@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_cases import SMALL, SMALL_IMAGES, run
+from pack_trained import pack
 from test_docs import ROOT, blocks
 
 import minicoulomb as mc
+from minicoulomb.data.mixtures import grid
+from minicoulomb.evaluation.metrics import mixture_metrics
+from minicoulomb.presets import resolve
 from minicoulomb.training import run as runs
 from minicoulomb.training.sampling import samples
 
@@ -108,6 +112,12 @@ def test_errors_are_the_command_s(trained, tmp_path):
             mc.load(trained["points"], **settings)
 
 
+@pytest.mark.parametrize("path", ["~nobody-here/runs", "x" * 300, "/dev/zero", "runs/\0"])
+def test_no_path_ends_in_another_exception(path):
+    with pytest.raises(mc.UserError, match="give a run directory|choose a shorter name"):
+        mc.load(path)
+
+
 @pytest.mark.parametrize("path", ["", "  ", 3, None, b"runs"])
 def test_what_is_no_path_is_named(path):
     with pytest.raises(mc.UserError, match="must be a path; give a run directory"):
@@ -145,6 +155,52 @@ def test_the_page_has_every_array_of_a_checkpoint(trained):
         names = [*file.files, *about, *about["space"]]
         assert {name: file[name].shape for name in file.files if f"`{name}`" not in page} == {}
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize(("name", "shape"), [("grid", (2,)), ("digits-conv", (8, 8, 1))])
+def test_two_trained_models_come_with_the_package(name, shape, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("sample", name, "-n", 3, "-o", "x.npz")
+    with np.load("x.npz") as file:
+        (theirs,) = file.values()
+    model = mc.load(name)
+    assert_same(model.sample(3), theirs)
+    assert theirs.shape == (3, *shape)
+    assert model.config == resolve(name, average=0.0)
+    assert model.state.step == model.config.algorithm.steps
+    assert not [setting for setting in model.config.settings().values() if "/" in str(setting)]
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npz"}
+
+
+def test_they_are_small_and_good():
+    files = list(Path(runs.__file__).with_name("trained").iterdir())
+    assert {file.stem for file in files} == set(runs.TRAINED)
+    assert sum(file.stat().st_size for file in files) < 1_000_000
+    data = grid()
+    metrics = mixture_metrics(mc.load("grid").sample(2500), data.modes, data.sigma)
+    assert metrics["modes20"] == 25
+    assert metrics["high_quality"] > 0.85
+
+
+def test_a_file_or_folder_of_the_name_comes_first(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid").symlink_to(trained["points"])
+    assert mc.load("grid").state.step == 3
+    (tmp_path / "grid").unlink()
+    (tmp_path / "grid").mkdir()
+    with pytest.raises(mc.UserError, match="grid: holds no checkpoints"):
+        mc.load("grid")
+    with pytest.raises(mc.UserError, match="Grid: does not exist"):
+        mc.load("Grid")
+
+
+@pytest.mark.parametrize("name", ["images", "batch statistics", "points"])
+def test_a_packed_run_draws_the_same_in_fewer_bytes(trained, name, tmp_path):
+    for target in (tmp_path / "a.npz", tmp_path / "b.npz"):
+        pack(trained[name], target)
+    assert_same(mc.load(tmp_path / "a.npz").sample(5), mc.load(trained[name]).sample(5))
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert (tmp_path / "a.npz").stat().st_size < 0.7 * runs.find_checkpoint(trained[name]).stat().st_size
 
 
 def test_no_module_of_the_command_is_imported():

@@ -26,7 +26,8 @@ from minicoulomb.training.sampling import interpolations, sample_blocks, samples
 def sample(run, n, output, interpolate, steps, neighbours, seed, **options):
     """Draw samples from a run.
 
-    RUN is a run directory or one of its checkpoints. Without -o, lines of text are printed.
+    RUN is a run directory or one of its checkpoints, or `grid` or `digits-conv`, models that come with the package.
+    Without -o, lines of text are printed.
     """
     chosen = named(options)
     _check_sample_options(interpolate, steps, neighbours)

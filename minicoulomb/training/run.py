@@ -33,6 +33,9 @@ from minicoulomb.training.checkpoint import Checkpoint
 OWN = r"(step-\d+|best)\.(npz|png|txt|json)|config\.json|metrics\.jsonl"
 PICTURES = (".png", ".txt")
 
+# Models that the package brings, in the folder `trained`; tests/pack_trained.py makes them from runs of these presets.
+TRAINED = ("grid", "digits-conv")
+
 # Bytes of a line of metrics.jsonl, which has about 300, and of the file: ten million lines, which take minutes.
 LONGEST_LINE, LARGEST_FILE = 2**16, 2**32
 
@@ -204,9 +207,14 @@ class RunDirectory:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """`path` itself if it is a file, the latest checkpoint if it is a run directory; else UserError."""
+    """`path` itself if it is a file, the latest checkpoint if it is a run directory; else UserError.
+
+    A name of TRAINED is that model, unless there is a file or directory of the name.
+    """
     if path.is_file():
         return path
+    if str(path) in TRAINED and not path.exists():
+        return Path(__file__).with_name("trained") / f"{path}.npz"
     if not path.is_dir():
         raise UserError(f"{path}: does not exist; give a run directory like runs/00000-grid")
     found = RunDirectory(path).checkpoints()
