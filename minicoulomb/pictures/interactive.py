@@ -42,7 +42,7 @@ def charges_at(checkpoint: Checkpoint, dataset: Dataset, n: int | None = None, s
     """
     shape, located, n = checkpoint.space.shape, checkpoint.space.located, n or CHARGES
     if shape != (2,):
-        raise UserError(f"samples of shape {shape}: the interactive field is one of points (n, 2); drop --interactive")
+        raise UserError(f"samples of shape {shape}: --interactive shows points of two coordinates; use data of those")
     if n > MOST:
         raise UserError(f"{n} points of each kind: an interactive field has at most {MOST}; use -n {CHARGES}")
     sources = field_values.charges(checkpoint, dataset, n, seed)

@@ -145,7 +145,7 @@ def test_keys_and_mouse_move_add_and_remove_charges(found):
     y = np.delete(y, 2, axis=0)
     for kind, expected in (("real", y), ("generated", x)):
         np.testing.assert_allclose(pairs(found["keys"][kind]), expected, atol=1e-9)
-    assert found["focused"].startswith("generated charge 6 at ")
+    assert found["focused"] == f"generated charge 6 at {x[-1][0]:.1f}, {x[-1][1]:.1f}"
     assert found["escaped"] == "eps"
     y[:2] = (-1, 2.5), (-6, -5)  # to a pixel; no charge leaves the square
     x = np.concatenate([x, [[-3.5, 0]]])
@@ -195,7 +195,11 @@ def test_a_run_gives_its_points_and_the_kernel_of_its_step():
         (["--interactive"], "Missing option '-o'", 2),
         (["--interactive", "-o", "a.png"], "with --interactive the output is a .html file; use a.html", 1),
         (["ring", "-o", "a.html"], "without --animate and --interactive the output is a .png file; use a.png", 1),
-        (["digits", "--interactive", "-o", "a.html"], "shape (8, 8, 1): the interactive field is one of points", 1),
+        (
+            ["digits", "--interactive", "-o", "a.html"],
+            "shape (8, 8, 1): --interactive shows points of two coordinates",
+            1,
+        ),
         (["ring", "--interactive", "-n", "1001", "-o", "a.html"], "at most 1000; use -n 100", 1),
         (["-o", "a.png"], "only --interactive works without one", 2),
         (["--interactive", "-n", "5", "--data", "ring", "-o", "a.html"], "-n, --data: needs a RUN or PRESET", 2),
