@@ -30,7 +30,7 @@ class Case(NamedTuple):
 NO_ARRAYS = {
     *("AdamRates", "Algorithm", "Batch", "Config", "Diverged", "Gradients", "He", "Layer", "Metrics", "Networks"),
     *("Rates", "SampleSpace", "State", "UserError", "adam_rates", "build", "initial_state", "rates_at"),
-    *("Activation", "Parameter"),
+    *("Activation", "Parameter", "TrainedModel", "load"),
 }
 
 rng = np.random.default_rng(0)

@@ -87,6 +87,7 @@ EXCEPTIONS = {
     ("schedules", "array"): "numbers of a schedule, made on the host",
     ("network", "empty"): "initial parameters are laid out on the host",
     ("training/sampling", "concatenate"): "of samples that to_host returned",
+    ("trained", "concatenate"): "latent vectors are drawn on the host",
     **{("pictures/field_picture", name): "of what to_host returned" for name in ("abs", "linalg", "quantile")},
     **{("training/sampling", name): "latent vectors are made on the host" for name in ("linspace", "cos", "sin")},
 }
