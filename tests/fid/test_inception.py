@@ -201,6 +201,7 @@ def test_a_narrow_network_computes_on_a_device_what_it_does_on_the_host():
     np.testing.assert_array_equal(device.features(pixels), to_host(features))
 
 
+@pytest.mark.slow
 def test_the_whole_network_computes_on_a_device_and_waits_for_its_result_alone():
     state, pixels = random_state(), pictures(1)
     device = network_of(state, strict_cupy)
