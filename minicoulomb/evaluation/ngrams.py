@@ -34,8 +34,7 @@ def ngram_metrics(
     """js1 to js6 of lines x (n, length, characters) against the training lines, each with its floor.
 
     Fewer for shorter lines, and no floor where no lines are held out; where less than n are, the floor is that of
-    `floor_lines`, and too high. Without `search`, the reference is a part of the
-    training lines that takes seconds.
+    `floor_lines`, and too high. Without `search`, the reference is a part of the training lines that takes seconds.
     """
     lines = x.argmax(axis=-1)
     n, held_out, rng = len(lines), dataset.n_held_out, rng_for(seed, "evaluate", 2)

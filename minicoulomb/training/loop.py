@@ -37,7 +37,7 @@ def train(
     look: Callable[[Path], dict[str, float]],
     fid: Callable[[], float | None] | None = None,
     as_graph: bool = True,
-    remark: Callable[[str], object] | None = None,
+    remark: Callable[[str], object] = lambda line: None,
 ) -> None:
     """Train the checkpoint's state in place up to step `until`, until a plateau ends the run, or until `stop`; save it.
 
@@ -56,7 +56,7 @@ def train(
     """
     with own_stream(backend):
         steps = Steps(checkpoint, backend, as_graph)
-        _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark or str, as_graph)
+        _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark, as_graph)
 
 
 def _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark, as_graph):
@@ -79,13 +79,13 @@ def _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, rema
                 look(picture_path())
         return found
 
-    began = time.perf_counter()
     is_picture = _due(state.step, settings.sample_every)
     if plateau.lacks(state.step):  # an earlier process was stopped in the middle
         if found := measure(fid is not None, is_picture):
             run.log_metrics({"step": state.step, **found})
     elif is_picture and not picture_path().exists():
         look(picture_path())
+    began = time.perf_counter()
     unread, timed, seconds, since = [], 0, 0.0, began
     while state.step < until and not (stop or plateau.ended):
         unread.append(steps(dataset, plateau.share))
