@@ -24,6 +24,7 @@ from minicoulomb.arrays.matmul import why_no_capture
 from minicoulomb.arrays.workspace import Workspace
 from minicoulomb.gan import gradients, initial_state, step
 from minicoulomb.schedules import packed, rates_at, unpacked
+from minicoulomb.training.steps import taken_in_place
 from minicoulomb.verify import to_torch
 
 # Samples of the comparison in float64.
@@ -87,15 +88,12 @@ class Pair:
         graph, finite = Graph(xp, why_no_capture(xp)), xp.ones((), bool)
         numbers = self.backend.to_device(packed(rates), self.config.run.dtype)
 
-        def on_device():
-            state.finite = finite
+        def take():
             of_step = unpacked(numbers, rates)
-            metrics = step(self.G, self.D, state, [self.batch], algorithm, of_step, workspace=self.workspace)
-            finite[...] = state.finite
-            return metrics.packed().values
+            return step(self.G, self.D, state, [self.batch], algorithm, of_step, workspace=self.workspace)
 
         def launch():
-            values = graph(on_device)
+            values = graph(lambda: taken_in_place(state, finite, take).values)
             if graph.refusal:
                 raise Skipped(f"no CUDA graph: {graph.refusal}")
             return values

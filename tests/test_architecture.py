@@ -36,7 +36,7 @@ ROOMS = {
     "particles": (100, "errors arrays coulomb optim"),
     "data": (1800, "errors files untrusted arrays config"),
     "presets": (175, "errors arrays config data"),
-    "training": (635, "errors files untrusted config arrays data network models diagnostics gan schedules baselines"),
+    "training": (640, "errors files untrusted config arrays data network models diagnostics gan schedules baselines"),
     "trained": (70, "errors config arrays data network gan space training"),
     "evaluation": (575, "errors config arrays coulomb data gan schedules training"),
     "fid": (555, "errors files untrusted arrays conv config data evaluation gan network training"),

@@ -4,6 +4,7 @@ steps = Steps(checkpoint, backend)
 metrics = steps(dataset)               takes the step number state.step
 """
 
+from collections.abc import Callable
 from itertools import chain, islice
 
 import numpy as np
@@ -18,7 +19,7 @@ from minicoulomb.baselines import OBJECTIVES
 from minicoulomb.config import Config
 from minicoulomb.data.dataset import Dataset, decode
 from minicoulomb.diagnostics import Metrics, Packed
-from minicoulomb.gan import Batch, step
+from minicoulomb.gan import Batch, State, step
 from minicoulomb.schedules import packed, rates_at, unpacked
 from minicoulomb.training.checkpoint import Checkpoint
 
@@ -51,11 +52,9 @@ class Steps:
         *arrays, numbers = self._upload(*chain(*drawn), packed(rates), dtype=config.run.dtype)
 
         def on_device():
-            state.finite = self._finite
-            metrics = self._step(arrays, len(drawn), unpacked(numbers, rates)).packed()
-            self._finite[...] = state.finite
-            self._packed = metrics
-            return metrics.values
+            take = lambda: self._step(arrays, len(drawn), unpacked(numbers, rates))
+            self._packed = taken_in_place(state, self._finite, take)
+            return self._packed.values
 
         values = self._graph(on_device)
         return self._packed._replace(values=values.copy())  # the next step leaves the copy alone
@@ -66,6 +65,14 @@ class Steps:
         with np.errstate(all="ignore"):  # reported by name when it is read or saved
             gradients = OBJECTIVES[config.algorithm.objective]
             return step(G, D, state, batches, config.algorithm, rates, gradients, self._workspace)
+
+
+def taken_in_place(state: State, finite, take: Callable[[], Metrics]) -> Packed:
+    """The metrics of a step as one array; `finite`, an array of shape (), stays in the place of state.finite."""
+    state.finite = finite
+    metrics = take().packed()
+    finite[...] = state.finite
+    return metrics
 
 
 def draws(dataset: Dataset, step: int, config: Config) -> list[list[np.ndarray]]:
