@@ -36,7 +36,7 @@ def evaluate(run, n, metric, reference, output, seed, as_json, **options):
     """Measure the quality of a run's samples.
 
     The reference is the run's data, or for FID and KID also --reference. --metric duplicates estimates how many
-    different samples the generator makes, from near-duplicates in batches of them; what is near, held-out data say.
+    different samples the generator makes, from near-duplicates in batches. Held-out data define what is near.
     """
     if output and metric != "duplicates":
         raise click.UsageError("-o applies only to --metric duplicates; add it, or use minicoulomb sample")

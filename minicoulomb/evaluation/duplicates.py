@@ -16,7 +16,7 @@ The interval of 95% takes k for a Poisson number, whose mean then lies, by Wilso
 Where few samples make up most of the near-duplicates, k scatters more from batch to batch than a Poisson number does:
 there f = variance / mean > 1, k / f takes the place of k, and both ends are multiplied by f.
 
-**What a near-duplicate is** the real data say: t is the QUANTILE of the distances between held-out samples and their
+**The real data define a near-duplicate**: t is the QUANTILE of the distances between held-out samples and their
 nearest of T training samples, without exact copies. So a real sample has a near-duplicate among T others with the
 probability QUANTILE, and 1 / q of real samples is at most about T / QUANTILE, less where near-duplicates lie in crowds.
 It is measured in the same way, to compare with. Distances are Euclidean, of pixels: a face that moves by a few pixels
@@ -76,9 +76,7 @@ def near(dataset: Dataset, seed: int = 0) -> tuple[float, int, int]:
     UserError for lines of text, too few samples, or where all are copies.
     """
     if dataset.alphabet:
-        raise UserError(
-            f"{dataset.name}: are lines of text, whose copies no distance shows; use evaluate without --metric"
-        )
+        raise UserError(f"{dataset.name}: holds lines of text: the birthday test takes points or images; drop --metric")
     if isinstance(dataset, ArrayDataset):
         if not dataset.n_held_out:
             few = f"{dataset.name}: {len(dataset.array)} samples do not say what a near-duplicate is"
