@@ -13,14 +13,13 @@ class NCCL:
         self._communicator, self._nccl, self._xp, self._size = communicator, nccl, xp, size
 
     @classmethod
-    def of(cls, world: Any) -> "NCCL | None":
-        """The communicator of all processes of a World; None where one of them has no NCCL."""
-        xp = world.backend.xp
-        nccl = getattr(xp.cuda, "nccl", None)
-        if not all(world.comm.allgather(bool(nccl and nccl.available))):
+    def of(cls, comm: Any, xp: Any) -> "NCCL | None":
+        """All processes of an MPI communicator; None where one of them has no NCCL."""
+        nccl: Any = getattr(xp.cuda, "nccl", None)
+        if not all(comm.allgather(getattr(nccl, "available", False))):
             return None
-        identity = world.comm.bcast(nccl.get_unique_id() if world.rank == 0 else None)
-        return cls(nccl.NcclCommunicator(world.size, identity, world.rank), nccl, xp, world.size)
+        identity = comm.bcast(nccl.get_unique_id() if comm.rank == 0 else None)
+        return cls(nccl.NcclCommunicator(comm.size, identity, comm.rank), nccl, xp, comm.size)
 
     def mean(self, array: Any) -> Any:
         """As World.mean."""
