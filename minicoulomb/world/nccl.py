@@ -15,8 +15,8 @@ class NCCL:
     @classmethod
     def of(cls, comm: Any, xp: Any) -> "NCCL | None":
         """All processes of an MPI communicator; None where one of them has no NCCL."""
-        nccl: Any = getattr(xp.cuda, "nccl", None)
-        if not all(comm.allgather(getattr(nccl, "available", False))):
+        nccl: Any = xp.cuda.nccl
+        if not all(comm.allgather(nccl.available)):
             return None
         identity = comm.bcast(nccl.get_unique_id() if comm.rank == 0 else None)
         return cls(nccl.NcclCommunicator(comm.size, identity, comm.rank), nccl, xp, comm.size)

@@ -4,7 +4,7 @@ import ctypes
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
-from strict_cupy import cublas, runtime
+from strict_cupy import cublas, nccl, runtime
 from strict_cupy.compiler import NoCompiler
 from strict_cupy.memory import GARBAGE
 from strict_cupy.pool import Memory, MemoryPool, using_allocator
@@ -20,6 +20,7 @@ __all__ = [
     "alloc_pinned_memory",
     "cublas",
     "get_current_stream",
+    "nccl",
     "runtime",
     "using_allocator",
 ]

@@ -1,4 +1,4 @@
-"""cupy.cuda.nccl on raw addresses, between processes of MPI: `communicator` is set by who starts them.
+"""cupy.cuda.nccl on raw addresses, between processes of MPI: who starts them sets `communicator` and `available`.
 
 As in NCCL, a call is work of its stream, which a graph repeats, and all ranks must make the same calls in one order.
 """
@@ -12,7 +12,7 @@ from strict_cupy.streams import run, stream_at
 
 NCCL_SUM = 0
 NCCL_FLOAT32, NCCL_FLOAT64 = 7, 8
-available = True
+available = False
 communicator: Any = None  # of mpi4py
 _DTYPES = {NCCL_FLOAT32: np.float32, NCCL_FLOAT64: np.float64}
 

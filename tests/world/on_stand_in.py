@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import strict_cupy
+from strict_cupy import nccl
 from test_device import MODELS, OPTIONS
 from test_graph import STEPS, Draws, arrays_of, start
 
@@ -27,10 +28,7 @@ def open_device(with_nccl):
         world.order(open_device, with_nccl)
     world.backend = DEVICE
     if with_nccl:
-        from strict_cupy import nccl
-
-        nccl.communicator = world.comm
-        strict_cupy.cuda.nccl = nccl
+        nccl.communicator, nccl.available = world.comm, True
     world._nccl = NCCL.of(world.comm, strict_cupy)
 
 
