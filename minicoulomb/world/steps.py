@@ -49,7 +49,7 @@ class SharedSteps(Steps):
             checkpoint = checkpoint._replace(G=G, D=D)
         super().__init__(checkpoint, backend, as_graph)
         if self._graph is not None and not world.is_captured:
-            self._graph.refusal = "sums over processes go through the host, for want of NCCL"
+            self._graph.refusal = "sums over processes go through the host; pip install nvidia-nccl-cu12"
         self._gradients = _of_all(world, self._gradients)
         self._share = share_of(checkpoint.config, world.rank, world.size)
 

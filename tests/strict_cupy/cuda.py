@@ -1,6 +1,7 @@
 """cupy.cuda: streams and events, the device, pinned memory, and what CuPy passes on of CUDA's libraries."""
 
 import ctypes
+import sys
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
@@ -20,10 +21,11 @@ __all__ = [
     "alloc_pinned_memory",
     "cublas",
     "get_current_stream",
-    "nccl",
     "runtime",
     "using_allocator",
 ]
+
+sys.modules[f"{__name__}.nccl"] = nccl  # as in CuPy, it is there for those who import it
 
 _pinned: WeakValueDictionary = WeakValueDictionary()
 

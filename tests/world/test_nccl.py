@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
-GRAPH, NO_GRAPH = "None", "sums over processes go through the host, for want of NCCL"
+GRAPH, NO_GRAPH = "None", "sums over processes go through the host; pip install nvidia-nccl-cu12"
 EXACT = 1e-11  # a batch of 6 with batch normalization amplifies rounding
 # The potential is nearly constant at a collapsed batch, so that 1 - error / scatter has few digits.
 INEXACT = {"metric r2"}
