@@ -19,10 +19,15 @@ project, author, copyright, release = "minicoulomb", "minicoulomb maintainers", 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 templates_path = ["_templates"]
 html_theme, html_title = "furo", f"minicoulomb {release}"
+pygments_dark_style = "github-dark"
 default_role, smartquotes = "code", False
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions, myst_heading_anchors = ["dollarmath"], 4
+nitpicky = True  # a link to nowhere is a warning, and -W makes it an error
+nitpick_ignore_regex = [("py:class", ".*")]  # the types of docstrings are words
+linkcheck_timeout, linkcheck_retries = 10, 2  # by hand: sphinx-build -b linkcheck docs links
 html_math_renderer = "mathml"
-html_static_path, html_css_files = ["_static"], ["formulas.css"]
+html_static_path, html_css_files = ["_static"], ["site.css"]
+html_favicon = "_static/icon.svg"
 html_extra_path = ["../minicoulomb/pictures/interactive.html"]
 
 nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "off", True, 120  # seconds for a cell

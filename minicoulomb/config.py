@@ -199,6 +199,9 @@ class Run(_Part):
     # Off, so that figures agree with NumPy's: TF32 keeps 10 bits of each factor's mantissa, float32 has 23.
     tf32: bool = setting(False, "use TF32 for matrix products on a GPU: faster, about 3 significant digits")
     threads: int | None = setting(None, "threads on the CPU  [one per core]", low=1)
+    local_batch_norm: bool = setting(
+        False, "with mpirun, normalize each process's share of a batch by itself, not the whole batch"
+    )
     batch_statistics: bool = setting(False, "sample with the statistics of the batch, as the official code does")
     log_every: int = setting(100, "steps between lines of metrics.jsonl", low=1)
     sample_every: int = setting(1000, "steps between pictures of samples; 0: only at the end", low=0)

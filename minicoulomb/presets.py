@@ -15,7 +15,7 @@ The paper's experiments, 1,000,000 steps each:
     paper-images     what these three share, for images of any kind
     billion-word     lines of 32 characters of the One Billion Word benchmark, 500,000 steps
 
-They need one command each, `minicoulomb train --preset celeba --data PATH`; docs/images.md gives their time and disk
+They need one command each, `minicoulomb train --preset celeba --data PATH`; docs/experiments.md has their time and disk
 space. Their settings are those of the paper and of the official code's command: batch 128, eps = 1, networks `my` and
 `my-big`, 32 latent dimensions (16 for CIFAR-10), an L2 penalty of 1e-7 on the convolutions of both networks, Adam with
 a learning rate of 1e-4 for G and half of that for D. G starts at 4x4x1024 at either size. At 32x32 the official D has a

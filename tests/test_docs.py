@@ -21,7 +21,8 @@ from minicoulomb.report.numbers import MEANINGS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minicoulomb"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 README_WORDS = 1500
 
 # Libraries that modules of the package import and extras install.
@@ -42,6 +43,44 @@ def blocks(path, language):
 
 def prose(path):
     return re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+@cache
+def anchors(path):
+    """The anchors of a page's headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def broken_links(path):
+    """Links of a page that lead nowhere, on the site or among the files, with the reason."""
+    extra = re.findall(r'html_extra_path = \["(.+)"\]', (DOCS / "conf.py").read_text())
+    for link in re.findall(r'href="([^"]+)"', prose(path)):
+        if link not in {Path(file).name for file in extra}:
+            yield link, "is not in html_extra_path"
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        if "://" in link:
+            if not link.startswith("https://"):
+                yield link, "is no https"
+        elif file and not target.is_file():
+            yield link, "is no file"
+        elif target.suffix == ".md" and DOCS not in target.parents and target.name != "CHANGELOG.md":
+            yield link, "is no page of the site"
+        elif anchor and anchor not in anchors(target):
+            yield link, "is no heading"
+
+
+def shapes(text):
+    """The lines with N for each number, each run of blanks one blank."""
+    return {" ".join(re.sub(r"[-+]?\d[\d.,:e-]*", " N ", line).split()) for line in text.splitlines() if line.strip()}
+
+
+def shown(page):
+    """The indented blocks of a page, without lines left out and sentences."""
+    lines = re.findall(r"^    (.+)$", prose(page), re.MULTILINE)
+    return shapes("\n".join(line for line in lines if line != "..." and not line.endswith(".")))
 
 
 def commands():
@@ -101,23 +140,69 @@ def test_a_command_has_the_options_that_a_page_gives_it(words):
     assert given <= options_of(name)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_and_files_of_a_page_exist(path):
+    """docs/conf.py looks at the same links again, in the site."""
+    assert list(broken_links(path)) == []
     text = prose(path)
-    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if ":" not in link]
-    assert not [link for link in links if not (path.parent / link).exists()]
     files = re.findall(r"`([\w/]+\.(?:py|sh))`", text)
     files += re.findall(r"\b(?:benchmarks|docs|examples|tests)/[\w/]+\.(?:py|sh|md)\b", path.read_text())
     assert not [file for file in files if not any((folder / file).exists() for folder in (ROOT, PACKAGE))]
 
 
-def test_every_page_is_in_the_contents():
-    contents = "".join(blocks(ROOT / "docs/index.md", r"\{toctree\}")).split()
-    assert {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} <= set(contents)
+@pytest.mark.parametrize(
+    ("link", "reason"),
+    [
+        ("[a](data.md#no-such-heading)", "is no heading"),
+        ("[a](#no-such-heading)", "is no heading"),
+        ("[a](no_such_page.md)", "is no file"),
+        ("[a](mathematics)", "is no file"),
+        ("[a](../README.md)", "is no page of the site"),
+        ("[a](http://example.org)", "is no https"),
+        ('<a href="no_such_page.html">a</a>', "is not in html_extra_path"),
+        ("[a](data.md#arrays-and-tables) [b](../examples/algorithm_1.py) ![c](grid.png)", None),
+    ],
+)
+def test_a_link_to_nowhere_is_found(link, reason, monkeypatch):
+    monkeypatch.setattr("test_docs.prose", {DOCS / "page.md": link, DOCS / "data.md": prose(DOCS / "data.md")}.get)
+    assert [found for _, found in broken_links(DOCS / "page.md")] == [reason] * (reason is not None)
+
+
+def test_every_page_is_in_the_contents_once():
+    lines = "".join(blocks(DOCS / "index.md", r"\{toctree\}")).splitlines()
+    contents = [line for line in lines if line and not line.startswith(":")]
+    assert len(contents) == len(set(contents))
+    assert {path.stem for path in DOCS.glob("*.md")} - {"index"} <= set(contents)
+
+
+def test_the_tutorial_runs_and_prints_what_it_shows(tmp_path, monkeypatch, capsys):
+    """With shorter runs and fewer points; curves and reports have tests of their own."""
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "tutorial.md"
+    points, load = blocks(page, "python")
+    exec(compile(points, "tutorial.md", "exec"), {})
+    printed = ""
+    for line in "".join(blocks(page, "sh")).splitlines():
+        words = shlex.split(line)[1:]
+        short = {"train": ["--steps", 100], "field": ["-n", 50], "evaluate": ["-n", 50], "sample": []}
+        if words[0] in short:
+            printed += run(*words, *short[words[0]])
+        if words[0] == "sample":  # and before the second run
+            exec(compile(load, "tutorial.md", "exec"), {})
+    printed += capsys.readouterr().out
+    assert "(1000, 2) True" in printed
+    assert shown(page) - shapes(printed) == set()
+
+
+def test_the_rows_of_gradcheck_on_the_first_page_are_those_that_it_prints():
+    rows = {row for row in shown(DOCS / "start.md") if row.startswith("BatchNorm")}
+    assert len(rows) == 4
+    assert rows <= shapes(run("gradcheck"))
 
 
 def test_the_page_on_reading_a_run_has_every_number_of_a_run_and_the_thresholds_of_its_verdict(tmp_path):
-    page, glossary = ((ROOT / "docs" / name).read_text() for name in ("how_to_read.md", "glossary.md"))
+    page = "\n".join((DOCS / name).read_text() for name in ("how_to_read.md", "metrics.md"))
+    glossary = (DOCS / "glossary.md").read_text()
     run("train", *SMALL, "--steps", 2, "--out", tmp_path / "runs")
     logged = [json.loads(line) for line in (tmp_path / "runs/00000-ring/metrics.jsonl").read_text().splitlines()]
     names = {name for line in logged for name in line} | set(MEANINGS) - {"batch_mmd2", "fid"}
@@ -138,5 +223,5 @@ def test_the_page_on_reading_a_run_has_every_number_of_a_run_and_the_thresholds_
 
 
 def test_the_reference_has_the_whole_study_api():
-    listed = "".join(blocks(ROOT / "docs/api.md", r"\{eval-rst\}")).split()
+    listed = "".join(blocks(DOCS / "api.md", r"\{eval-rst\}")).split()
     assert [name for name in minicoulomb.__all__ if name not in listed] == []

@@ -27,6 +27,7 @@ from minicoulomb.training.checkpoint import Checkpoint
 from minicoulomb.training.run import load as load_checkpoint
 from minicoulomb.training.signals import handling
 from minicoulomb.untrusted import opened
+from minicoulomb.world.launch import current
 
 # Data whose location and scale differ by less, in units of the scale, are the same.
 ROUNDING = 1e-6
@@ -163,8 +164,11 @@ def _absolute(settings):
 
 def compute_on(config: Config) -> Backend:
     """The configured backend, with a remark on the choice of `auto`; the host gets the configured number of threads."""
-    set_threads(config.run.threads)
-    backend = open_backend(config.run.backend, config.run.device, config.run.tf32)
+    if (world := current()) is not None:
+        backend = world.open_backend(config)
+    else:
+        set_threads(config.run.threads)
+        backend = open_backend(config.run.backend, config.run.device, config.run.tf32)
     warn(backend.choice)
     return backend
 

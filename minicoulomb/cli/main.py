@@ -23,6 +23,7 @@ import click
 
 from minicoulomb import __version__
 from minicoulomb.cli.common import CONTEXT, PrintsErrors
+from minicoulomb.world.launch import join
 
 # \b keeps click from joining the lines below.
 COMPLETION = """
@@ -53,5 +54,7 @@ class Files(PrintsErrors, click.Group):
 
 @click.group(cls=Files, context_settings=CONTEXT, epilog=COMPLETION)
 @click.version_option(__version__, "-V", "--version")
-def main():
+@click.option("--mpi", is_flag=True, help="join the processes of an MPI launcher that is not noticed by itself")
+def main(mpi):
     """Coulomb GANs without a framework (Unterthiner et al., ICLR 2018)."""
+    join(mpi)

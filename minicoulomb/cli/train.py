@@ -29,6 +29,9 @@ from minicoulomb.training.run import RunDirectory, find_checkpoint
 from minicoulomb.training.run import load as load_checkpoint
 from minicoulomb.training.sampling import samples
 from minicoulomb.training.signals import StopRequest
+from minicoulomb.training.steps import Steps
+from minicoulomb.world.launch import current
+from minicoulomb.world.steps import shared
 
 # Values that make a run faster, if they are below its own.
 FASTER = {"batch_size": 64, "g_width": 32, "d_width": 32, "size": 32}
@@ -92,6 +95,9 @@ def train(preset, out, resume, init_from, until, yes, graph, dry_run, **options)
         build(config.networks, SampleSpace(found.shape(config)))
     cache = (run_directory(resume).parent if resume else out) / "cache"
     dataset = open_data(config, cache, found, checkpoint.space if resume else None, same=True)
+    steps_of = Steps
+    if (world := current()) is not None:
+        steps_of = shared(world, config, partial(open_data, config, cache, same=True))
     check_watched(config, dataset)
     if resume:
         fid = _periodic_fid(checkpoint, backend, dataset, cache)
@@ -108,7 +114,7 @@ def train(preset, out, resume, init_from, until, yes, graph, dry_run, **options)
     stop = StopRequest()
     try:
         faster = "" if resume else _faster(config, dataset.shape)
-        _train(run, checkpoint, dataset, backend, until, fid, stop, faster, graph)
+        _train(run, checkpoint, dataset, backend, until, fid, stop, faster, graph, steps_of)
     except OSError as error:  # of a closed or full output; the state is saved
         if stop:  # the terminal of a SIGHUP is gone
             sys.exit(128 + stop.signal)
@@ -173,7 +179,7 @@ def _faster(config, shape):
     return ", ".join(["fewer --steps", *lower])
 
 
-def _train(run, checkpoint, dataset, backend, until, fid, stop, faster, graph):
+def _train(run, checkpoint, dataset, backend, until, fid, stop, faster, graph, steps_of):
     state, config = checkpoint.state, checkpoint.config
     console = Console(run, state.step, until, faster)
     if backend.choice:
@@ -186,7 +192,8 @@ def _train(run, checkpoint, dataset, backend, until, fid, stop, faster, graph):
     look = partial(_look, checkpoint, dataset, seen, console.line)
     with stop:
         fid = fid and partial(fid, stop)
-        train_run(run, checkpoint, dataset, backend, until, stop, console.report, look, fid, graph, console.line)
+        report, remark = console.report, console.line
+        train_run(run, checkpoint, dataset, backend, until, stop, report, look, fid, graph, remark, steps_of)
     if state.step < config.algorithm.steps and not Plateau(config, run.entries()).ended:
         console.line(f"stopped and saved at step {state.step}; continue with: minicoulomb train --resume {run.path}")
         sys.exit(128 + stop.signal if stop else 0)

@@ -15,6 +15,7 @@ but for the pairs which that leaves with fewer than five digits (float32_distanc
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 
 import numpy as np
@@ -38,9 +39,24 @@ FEW_COORDINATES = 4
 COORDINATES = 2**12
 
 
+# In a step that several processes share, the function (p, q) -> the charges of all processes.
+_charges_of_all: Callable | None = None
+
+
+@contextmanager
+def with_charges_of(function: Callable) -> Iterator[None]:
+    """A context in which kernel_sums and offset_sums run over the charges function(p, q), not over q at p alone."""
+    global _charges_of_all
+    _charges_of_all = function
+    try:
+        yield
+    finally:
+        _charges_of_all = None
+
+
 def are_many(a, p) -> bool:
-    """Whether the sums over these pairs belong here: the plain formulas would be slow, or store too much."""
-    return on_gpu(a) or a.size * len(p) > FEW
+    """Whether the sums over these pairs belong here: the plain formulas would be slow, store too much, or lack some."""
+    return on_gpu(a) or a.size * len(p) > FEW or _charges_of_all is not None
 
 
 def kernel(a, b, d, eps):
@@ -58,6 +74,8 @@ def kernel(a, b, d, eps):
 
 def kernel_sums(a, p, q, d, eps):
     """sum_j q_j k(a_i, p_j), (n_a,)."""
+    if _charges_of_all:
+        p, q = _charges_of_all(p, q)
     if on_gpu(a):
         return pairs_cuda.kernel_sums(a, p, q, d, eps)
     return _sums(a, p, q, d, eps, _charges)[0]
@@ -65,6 +83,8 @@ def kernel_sums(a, p, q, d, eps):
 
 def offset_sums(a, p, q, d, eps):
     """sum_j q_j (a_i - p_j) k(a_i, p_j), (n_a, m)."""
+    if _charges_of_all:
+        p, q = _charges_of_all(p, q)
     if on_gpu(a):
         return pairs_cuda.offset_sums(a, p, q, d, eps)
     return _sums(a, p, q, d, eps, _offsets)[0]

@@ -1,6 +1,6 @@
 """What the metrics of a run mean and what to do next: a sentence on its samples, of text one more, and one on D.
 
-The numbers that decide stand in this file alone; docs/how_to_read.md shows them.
+The numbers that decide stand in this file alone; docs/metrics.md shows them.
 """
 
 from math import inf, log

@@ -38,6 +38,7 @@ def train(
     fid: Callable[[], float | None] | None = None,
     as_graph: bool = True,
     remark: Callable[[str], object] = lambda line: None,
+    steps_of: Callable[..., Steps] = Steps,
 ) -> None:
     """Train the checkpoint's state in place up to step `until`, until a plateau ends the run, or until `stop`; save it.
 
@@ -50,12 +51,13 @@ def train(
              the lowest FID is kept
     as_graph launch a step on a GPU as one CUDA graph
     remark   called with a line where that cannot be, and at a plateau
+    steps_of makes Steps; those that several processes take together are another
 
     Raises Diverged, with the last good state saved, when a loss, a gradient or a saved state is not finite. Any other
     error between two steps, such as that of a full disk or a closed output, is raised after the state is saved.
     """
     with own_stream(backend):
-        steps = Steps(checkpoint, backend, as_graph)
+        steps = steps_of(checkpoint, backend, as_graph)
         _train(run, checkpoint, dataset, until, stop, report, look, fid, steps, remark, as_graph)
 
 

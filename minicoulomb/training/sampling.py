@@ -14,6 +14,7 @@ nearly equal length, and the curve is the arc between them: spherical interpolat
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from minicoulomb.arrays.backend import array_module, to_host
 from minicoulomb.arrays.limits import check_memory
 from minicoulomb.arrays.rng import rng_for
+from minicoulomb.arrays.sharing import each
 from minicoulomb.gan import State, generate
 from minicoulomb.network import Network
 
@@ -32,22 +34,37 @@ Progress = Callable[[int, int], object] | None
 
 def latents(G: Network, n: int, seed: int) -> Iterator[np.ndarray]:
     """The latent vectors of the samples 0, 1, ... in whole blocks (BLOCK, latent), at least n of them."""
-    for block in range(-(-n // BLOCK)):
-        yield rng_for(seed, "sample", block).standard_normal((BLOCK, *G.input_shape))
+    return (_latents(G, seed, block) for block in range(-(-n // BLOCK)))
+
+
+def _latents(G, seed, block):
+    return rng_for(seed, "sample", block).standard_normal((BLOCK, *G.input_shape))
 
 
 def sample_blocks(
-    G: Network, state: State, n: int, seed: int, batch_statistics=False, progress: Progress = None
+    G: Network,
+    state: State,
+    n: int,
+    seed: int,
+    batch_statistics=False,
+    progress: Progress = None,
+    then: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Iterator[np.ndarray]:
     """The samples 0 .. n - 1 as host arrays (at most BLOCK, *shape), from G's averaged weights.
 
-    With `batch_statistics`, batch normalization uses each block's own, as the official code does. Calls progress(done,
-    n) after each block.
+    With `batch_statistics`, batch normalization uses each block's own, as the official code does. `then` is applied to
+    each block where it is computed, which may be another process. Calls progress(done, n) after each block.
     """
-    for number, z in enumerate(latents(G, n, seed)):
-        yield _images(G, state, z, batch_statistics)[: n - number * BLOCK]
+    numbers = range(-(-n // BLOCK))
+    for number, x in zip(numbers, each(partial(_block, G, state, n, seed, batch_statistics, then), numbers)):
+        yield x
         if progress:
             progress(min(n, (number + 1) * BLOCK), n)
+
+
+def _block(G, state, n, seed, batch_statistics, then, number):
+    x = _images(G, state, _latents(G, seed, number), batch_statistics)[: n - number * BLOCK]
+    return then(x) if then else x
 
 
 def samples(

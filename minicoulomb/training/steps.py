@@ -33,6 +33,7 @@ class Steps:
 
     def __init__(self, checkpoint: Checkpoint, backend: Backend, as_graph: bool = True):
         self._checkpoint, self._workspace, self._upload = checkpoint, Workspace(), Upload(backend)
+        self._gradients = OBJECTIVES[checkpoint.config.algorithm.objective]
         self._graph = None
         if backend.name == "cupy":
             self._graph = Graph(backend.xp, why_no_capture(backend.xp) if as_graph else "--no-graph")
@@ -46,7 +47,7 @@ class Steps:
     def __call__(self, dataset: Dataset, share: float = 1.0) -> Metrics | Packed:
         """Take the step number state.step with this share of the learning rates; the caller counts it."""
         config, _, _, _, state = self._checkpoint
-        drawn, rates = draws(dataset, state.step, config), rates_at(config.algorithm, state.step, share)
+        drawn, rates = self._draws(dataset), rates_at(config.algorithm, state.step, share)
         if self._graph is None:
             return self._step(self._upload(*chain(*drawn), dtype=config.run.dtype), len(drawn), rates)
         *arrays, numbers = self._upload(*chain(*drawn), packed(rates), dtype=config.run.dtype)
@@ -63,8 +64,10 @@ class Steps:
         config, space, G, D, state = self._checkpoint
         batches = batches_of(arrays, updates, config.run.dtype, space.shape)
         with np.errstate(all="ignore"):  # reported by name when it is read or saved
-            gradients = OBJECTIVES[config.algorithm.objective]
-            return step(G, D, state, batches, config.algorithm, rates, gradients, self._workspace)
+            return step(G, D, state, batches, config.algorithm, rates, self._gradients, self._workspace)
+
+    def _draws(self, dataset):
+        return draws(dataset, self._checkpoint.state.step, self._checkpoint.config)
 
 
 def taken_in_place(state: State, finite, take: Callable[[], Metrics]) -> Packed:
