@@ -37,7 +37,7 @@ ROOMS = {
     "data": (1800, "errors files untrusted arrays config"),
     "presets": (175, "errors arrays config data"),
     "training": (655, "errors files untrusted config arrays data network models diagnostics gan schedules baselines"),
-    "world": (320, "errors arrays config coulomb data gan layers network models training"),
+    "world": (325, "errors arrays config coulomb data gan layers network models training"),
     "trained": (70, "errors config arrays data network gan space training"),
     "evaluation": (575, "errors config arrays coulomb data gan schedules training"),
     "fid": (555, "errors files untrusted arrays conv config data evaluation gan network training"),

@@ -3,7 +3,9 @@
 CuPy binds NCCL where its library is installed (`pip install nvidia-nccl-cu12`). Elsewhere sums go through the host.
 """
 
+from importlib import import_module
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 
 class NCCL:
@@ -13,14 +15,15 @@ class NCCL:
         self._communicator, self._nccl, self._xp, self._size = communicator, nccl, xp, size
 
     @classmethod
-    def of(cls, world: Any) -> "NCCL | None":
-        """The communicator of all processes of a World; None where one of them has no NCCL."""
-        xp = world.backend.xp
-        nccl = getattr(xp.cuda, "nccl", None)
-        if not all(world.comm.allgather(bool(nccl and nccl.available))):
+    def of(cls, comm: Any, xp: Any) -> "NCCL | None":
+        """All processes of an MPI communicator; None where one of them has no NCCL."""
+        with catch_warnings():
+            simplefilter("ignore")  # of a missing library; the caller says so
+            nccl: Any = import_module(f"{xp.__name__}.cuda.nccl")
+        if not all(comm.allgather(nccl.available)):
             return None
-        identity = world.comm.bcast(nccl.get_unique_id() if world.rank == 0 else None)
-        return cls(nccl.NcclCommunicator(world.size, identity, world.rank), nccl, xp, world.size)
+        identity = comm.bcast(nccl.get_unique_id() if comm.rank == 0 else None)
+        return cls(nccl.NcclCommunicator(comm.size, identity, comm.rank), nccl, xp, comm.size)
 
     def mean(self, array: Any) -> Any:
         """As World.mean."""

@@ -31,6 +31,7 @@ from minicoulomb.arrays.threads import available_cores, set_threads
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError, printable
 from minicoulomb.world.launch import current
+from minicoulomb.world.nccl import NCCL
 
 # Seconds for which a follower waits for an order without pause, and the longest pause after that.
 EAGER, PAUSE = 0.005, 0.01
@@ -54,7 +55,7 @@ class World:
         on_this_machine = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = on_this_machine.rank, on_this_machine.size
         self.backend: Backend | None = None
-        self._nccl: Any = None
+        self._nccl: NCCL | None = None
 
     def begin(self) -> None:
         """The leader goes on, and its end is the followers' end; a follower follows until then."""
@@ -154,16 +155,14 @@ class World:
                 self.comm.send(_End(), rank)
 
     def open_backend(self, config: Config) -> Backend:
-        """The backend of this process, after the followers have opened theirs; GPUs are shared out by local rank."""
-        if self.rank == 0:
-            self.order(_open_backend, config)
+        """The backend of this process, and of the followers; GPUs are shared out by local rank."""
         settings = config.run
         set_threads(settings.threads or max(1, available_cores() // self.local_size))
         self.backend = open_backend(settings.backend, settings.device + self.local_rank, settings.tf32)
-        if self.backend.name == "cupy":
-            from minicoulomb.world.nccl import NCCL
-
-            self._nccl = NCCL.of(self)
+        if self.rank == 0:  # after its own, whose errors are those of a single process
+            self.order(_open_backend, config)
+        with self.together():
+            self._nccl = NCCL.of(self.comm, self.backend.xp) if self.backend.name == "cupy" else None
         return self.backend
 
     @property

@@ -45,11 +45,11 @@ class SharedSteps(Steps):
     def __init__(self, world: World, checkpoint: Checkpoint, backend: Backend, as_graph: bool = True):
         self._world = world
         if not checkpoint.config.run.local_batch_norm:
-            whole = {name: with_whole_batches(getattr(checkpoint, name), world.mean) for name in ("G", "D")}
-            checkpoint = checkpoint._replace(**whole)
+            G, D = (with_whole_batches(network, world.mean) for network in (checkpoint.G, checkpoint.D))
+            checkpoint = checkpoint._replace(G=G, D=D)
         super().__init__(checkpoint, backend, as_graph)
         if self._graph is not None and not world.is_captured:
-            self._graph.refusal = "sums over processes go through the host, for want of NCCL"
+            self._graph.refusal = "sums over processes go through the host; pip install nvidia-nccl-cu12"
         self._gradients = _of_all(world, self._gradients)
         self._share = share_of(checkpoint.config, world.rank, world.size)
 

@@ -37,6 +37,7 @@ HOST = {
     "cli/": "parse, call, print; the real points and the start of particles are drawn on the host",
     "training/checkpoint": "files hold host arrays",
     "verify/": "finite differences and the autodiff oracles run on the host",
+    "world/processes": "MPI sums host arrays; a GPU's are summed by NCCL, or come by to_host",
     "arrays/rng": "all draws are made on the host",
     "fid/torch_file": "files hold host arrays",
     "fid/weights": "files hold host arrays",

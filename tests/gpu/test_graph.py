@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import strict_cupy
 from cli_cases import SMALL, run
+from strict_cupy import nccl
 from test_device import MODELS, OPTIONS
 
 from minicoulomb.arrays import matmul
@@ -14,6 +15,7 @@ from minicoulomb.diagnostics import Diverged
 from minicoulomb.space import SampleSpace
 from minicoulomb.training import checkpoint as checkpoints
 from minicoulomb.training.steps import Steps
+from minicoulomb.world.nccl import NCCL
 
 STEPS = WARM_UP + 3
 
@@ -225,3 +227,36 @@ def test_train_says_in_one_line_why_there_is_no_graph(tmp_path, monkeypatch, opt
     (log,) = tmp_path.glob("*/log.txt")
     said = [line for line in log.read_text().splitlines() if "no CUDA graph: cuBLAS does not open" in line]
     assert len(said) == remarks
+
+
+class Alone:
+    """A communicator of one process."""
+
+    rank, size = 0, 1
+
+    def allgather(self, value):
+        return [value]
+
+    def bcast(self, value):
+        return value
+
+    def Allreduce(self, part, total):
+        total[...] = part
+
+    Allgather = Allreduce
+
+
+def test_sums_by_nccl_are_part_of_the_graph(device, monkeypatch):
+    if device.xp is strict_cupy:
+        monkeypatch.setattr(nccl, "communicator", Alone())
+        monkeypatch.setattr(nccl, "available", True)
+    group = NCCL.of(Alone(), device.xp)
+    if group is None:
+        pytest.skip("CuPy finds no NCCL: pip install nvidia-nccl-cu12")
+    with own_stream(device):
+        graph, x = Graph(device.xp), device.xp.zeros((3, 2), np.float32)
+        for number in range(WARM_UP + 3):
+            x[...] = float(number)
+            found = graph(lambda: group.mean(group.gather(x) + 1))
+            assert to_host(found).tolist() == [[number + 1.0] * 2] * 3
+        assert graph.refusal is None

@@ -1,10 +1,11 @@
 """cupy.cuda: streams and events, the device, pinned memory, and what CuPy passes on of CUDA's libraries."""
 
 import ctypes
+import sys
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
-from strict_cupy import cublas, runtime
+from strict_cupy import cublas, nccl, runtime
 from strict_cupy.compiler import NoCompiler
 from strict_cupy.memory import GARBAGE
 from strict_cupy.pool import Memory, MemoryPool, using_allocator
@@ -23,6 +24,8 @@ __all__ = [
     "runtime",
     "using_allocator",
 ]
+
+sys.modules[f"{__name__}.nccl"] = nccl  # as in CuPy, it is there for those who import it
 
 _pinned: WeakValueDictionary = WeakValueDictionary()
 
