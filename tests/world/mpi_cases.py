@@ -1,5 +1,6 @@
 """What the tests on several processes share: how to start them, and the time after which one of them must hang."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -40,3 +41,10 @@ def on(n: int, *args, status=0, **options) -> str:
     found, output, errors = ended(started(n, *args, **options))
     assert found == status, output + errors
     return output + errors
+
+
+def many(n: int, commands: list[list], folder: Path) -> str:
+    """What these commands print, one after the other, on n processes (many.py); n = 0 means without a launcher."""
+    lines = folder / "lines.json"
+    lines.write_text(json.dumps([[str(argument) for argument in command] for command in commands]))
+    return on(n, lines, program=[ROOT / "tests" / "world" / "many.py"], folder=folder)

@@ -1,14 +1,11 @@
 """N processes compute what one computes: the states after ten steps, for every objective, network and kind of data."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_cases import run
 from data_files import contents, write_folder
-from mpi_cases import needs_mpi, on
+from mpi_cases import many, needs_mpi
 
 from minicoulomb.arrays.backend import open_backend
 from minicoulomb.data.sources import open_dataset
@@ -62,13 +59,7 @@ def data(tmp_path_factory):
 def states(n, lines, folder):
     """The last state of each of the runs by n processes, name -> array."""
     commands = [["train", *line.split(), "--out", str(folder / str(i))] for i, line in enumerate(lines)]
-    if n == 1:
-        for command in commands:
-            run(*command)
-    else:
-        (folder / "lines.json").write_text(json.dumps(commands))
-        output = on(n, folder / "lines.json", program=[Path(__file__).with_name("many.py")])
-        assert "status" not in output, output
+    assert "status" not in many(n, commands, folder)
     return [_state(*(folder / str(i)).glob("0*/checkpoints/step-0000010.npz")) for i in range(len(lines))]
 
 
