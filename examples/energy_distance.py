@@ -66,7 +66,7 @@ def flow(x, y, steps=200, units=2.0):
 def main(steps=200, n=500, seed=0):
     data, rng = grid(), np.random.default_rng(seed)
     y, start = data.draw(rng, 1000), 0.03 * rng.standard_normal((n, 2))
-    floor = float(np.mean([energy(data.draw(rng, n), y) for _ in range(10)]))
+    floor = float(np.mean([energy(data.draw(rng, n), y) for _ in range(3)]))
     energies = [energy(start, y)]
     print(f"step    0   energy {energies[0]:.2e}   floor of {n} real points {floor:.2e}")
     for step, x in enumerate(flow(start, y, steps), 1):

@@ -167,10 +167,10 @@ def test_a_gaussian_of_falling_width_finds_data_that_a_narrow_one_does_not():
 
 def test_the_table_of_the_family_has_every_member_and_its_picture(tmp_path, capsys):
     page = load("family")
-    results, panels = page["table"](seeds=1, n=100, steps=20)
+    results, panels = page["table"](seeds=1, n=50, steps=5)
     assert set(results) == set(panels) == set(page["FAMILY"])
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(page["FAMILY"])
-    assert all(x.shape == (100, 2) for x in panels.values())
+    assert all(x.shape == (50, 2) for x in panels.values())
     assert len({one["mmd2"] for (one,) in results.values()}) == len(results)  # no two of them are the same run
     pytest.importorskip("matplotlib")
     page["draw"](tmp_path / "family.png", panels)
