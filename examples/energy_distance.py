@@ -19,8 +19,8 @@ fresh points have 0.28. With a step that falls they end on it.
 
 In one dimension -|a - b| is the Coulomb kernel; in the plane that is -log |a - b|, in m >= 3 dimensions |a - b|^(2-m).
 
-Expect F to fall from 6 to 3e-4, where 500 fresh points have 6e-2, all 25 modes, and 96% to 98% of the particles of high
-quality (5 seeds).
+Expect F to fall from 6 to 3e-4, where 500 fresh points have 2e-2 to 5e-2, all 25 modes, and 96% to 98% of the particles
+of high quality (5 seeds).
 
 Source: Szekely and Rizzo, Energy statistics, J. Stat. Plan. Inference 143, 2013, for the distance; as a flow that
 generates: Hertrich, Wald, Altekrueger, Hagemann, Generative sliced MMD flows with Riesz kernels, arXiv:2305.11463, ICLR
