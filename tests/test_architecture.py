@@ -38,7 +38,6 @@ ROOMS = {
     "presets": (175, "errors arrays config data"),
     "training": (655, "errors files untrusted config arrays data network models diagnostics gan schedules baselines"),
     "world": (335, "errors arrays config coulomb data gan layers network models training"),
-    "trained": (70, "errors config arrays data network gan space training"),
     "evaluation": (575, "errors config arrays coulomb data gan schedules training"),
     "fid": (565, "errors files untrusted arrays conv config data evaluation gan network training"),
     "pictures": (1095, "errors files untrusted config arrays coulomb data gan schedules training evaluation"),
