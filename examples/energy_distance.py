@@ -56,7 +56,7 @@ def energy(x, y):
 
 
 def flow(x, y, steps=200, units=2.0):
-    """Particles x (n, m) after each step, among data y (n_y, m)."""
+    """Particles x (n, m) after each step, among data y (n_y, m), which are not all the same point."""
     eta = units * len(y) / np.median(kernel_sums(y[::10], y, np.ones(len(y)), 1, 0))
     for _ in range(steps):
         x = x + eta * force(x, y, x)

@@ -2,8 +2,8 @@
 
     python examples/family.py [--start 0] [--seeds 5] [-o family.png]            about a minute
 
-500 particles start within 0.1 of the point (START, START), among 1,000 real points, and take 200 steps; the Poisson
-flow, whose particles cannot spread, starts from its own distribution. Each row has its median and range over the seeds:
+500 particles start at the point (START, START), spread by 0.03, among 1,000 real points, and take 200 steps; the
+Poisson flow, whose particles cannot spread, starts from its own distribution. A row has medians and ranges over seeds:
 
     modes       of 25, those with at least a fifth of their share of particles of high quality
     quality     share of the particles within 3 standard deviations of a mode
