@@ -1,9 +1,11 @@
-"""Sphinx: README.md, the pages of this folder, and the API reference made from the docstrings.
+"""Sphinx: README.md, the pages of this folder, the notebooks, and the API reference made from the docstrings.
 
 pip install -e '.[docs]' && sphinx-build -W docs site
+sphinx-build -W -D nb_execution_mode=force docs site        runs the notebooks, and shows what they print and draw
 """
 
 import re
+import shutil
 from pathlib import Path
 
 from docutils import nodes
@@ -14,7 +16,7 @@ from sphinx.util import logging
 from minicoulomb import __version__
 
 project, author, copyright, release = "minicoulomb", "minicoulomb maintainers", "minicoulomb maintainers", __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 templates_path = ["_templates"]
 html_theme, html_title = "furo", f"minicoulomb {release}"
 pygments_dark_style = "github-dark"
@@ -28,11 +30,15 @@ html_static_path, html_css_files = ["_static"], ["site.css"]
 html_favicon = "_static/icon.svg"
 html_extra_path = ["../minicoulomb/pictures/interactive.html"]
 
+nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "off", True, 120  # seconds for a cell
+nb_execution_in_temp = True
+
 autosummary_generate = True
 autodoc_docstring_signature = False
 autodoc_typehints = "none"  # a docstring gives shapes, which types do not
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 120
 napoleon_google_docstring = False
 
 SECTION = re.compile(r"-{3,}$")
@@ -46,6 +52,19 @@ def first_page(app, page, source):
         readme = re.sub(r"\]\((?!\w+:|#|docs/)", "](../", readme).replace("](docs/", "](")
         readme = readme.replace("](../CHANGELOG.md", "](changelog.md")
         source[0] = f"{readme}\n{source[0]}"
+
+
+def copy_notebooks(app, config):
+    """Sphinx reads only what is below this folder. The copies keep their times, so that a build reads changed ones."""
+    target = Path(app.srcdir) / "notebooks"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(target.parents[1] / "examples/notebooks", target, ignore=shutil.ignore_patterns(".*"))
+
+
+def notebooks_page(app, page, source):
+    """Its links to the notebooks lead to their pages."""
+    if page == "notebooks":
+        source[0] = source[0].replace("](../examples/notebooks/", "](notebooks/")
 
 
 def plain_text(app, what, name, obj, options, lines):
@@ -89,6 +108,8 @@ def draw_formula(translator, node):
 
 def setup(app):
     app.add_html_math_renderer("mathml", (draw_formula, None), (draw_formula, None))
+    app.connect("config-inited", copy_notebooks)
     app.connect("source-read", first_page)
+    app.connect("source-read", notebooks_page)
     app.connect("autodoc-skip-member", skip_field)
     app.connect("autodoc-process-docstring", plain_text, priority=100)  # before napoleon

@@ -10,6 +10,7 @@ docs/elsewhere.md has the format of a checkpoint, and loaders for PyTorch and JA
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from minicoulomb.data.text import to_lines
 from minicoulomb.errors import UserError, explained
 from minicoulomb.gan import State, generate
 from minicoulomb.network import Network
+from minicoulomb.pictures import draw_points, image_grid
 from minicoulomb.space import SampleSpace
 from minicoulomb.training import run as runs
 from minicoulomb.training import sampling
@@ -55,6 +57,14 @@ class TrainedModel:
 
     def __repr__(self):
         return f"TrainedModel(step {self.state.step:,}, G {self.G}, D {self.D})"
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture that Jupyter shows for a model: 64 images or 2,500 points, and none for text."""
+        if self.space.alphabet:
+            return None
+        is_image = len(self.space.shape) == 3
+        x: Any = self.sample(64 if is_image else 2500)
+        return (image_grid(x) if is_image else draw_points(None, x))._repr_png_()
 
     @property
     def theta(self) -> Array:

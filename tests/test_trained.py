@@ -1,17 +1,20 @@
 """`minicoulomb.load`: the numbers of `minicoulomb sample` to the last bit, and its errors."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_cases import SMALL, SMALL_IMAGES, run
 from pack_trained import pack
+from PIL import Image
 from test_docs import ROOT, blocks
 
 import minicoulomb as mc
 from minicoulomb.data.mixtures import grid
 from minicoulomb.evaluation.metrics import mixture_metrics
+from minicoulomb.pictures import draw_points, image_grid
 from minicoulomb.presets import resolve
 from minicoulomb.training import run as runs
 from minicoulomb.training.sampling import samples
@@ -90,6 +93,15 @@ def test_everything_that_a_sample_is_drawn_from_is_within_reach(trained, name):
     assert_same(by_hand, raw)
     d, _ = model.D.forward(model.w, raw)
     assert d.shape == (64,)
+
+
+def test_jupyter_shows_the_samples_of_a_model(trained):
+    for name, n, draw in (("images", 64, image_grid), ("location", 2500, lambda x: draw_points(None, x))):
+        model = mc.load(trained[name])
+        with Image.open(BytesIO(model._repr_png_())) as picture:
+            assert picture.format == "PNG"
+            assert (np.asarray(picture) == np.asarray(draw(model.sample(n)))).all()
+    assert mc.load(trained["text"])._repr_png_() is None
 
 
 def test_the_best_checkpoint_and_a_home_folder_are_paths_too(trained, monkeypatch):
