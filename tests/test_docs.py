@@ -150,6 +150,16 @@ def test_links_and_files_of_a_page_exist(path):
     assert not [file for file in files if not any((folder / file).exists() for folder in (ROOT, PACKAGE))]
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_line_of_a_paragraph_begins_a_list_or_a_heading_by_chance(path):
+    """A minus or plus of a formula or of prose, where a line was broken."""
+    for block in re.split(r"\n\s*\n", prose(path)):
+        first, *lines = block.strip("\n").splitlines() or [""]
+        if not first.startswith(("$$", "    ")):
+            mark = r" +[-+*] " if re.match(r"([-+*]|\d+\.) ", first) else r" *([-+*>]|#+|\d+\.|=+$) "
+            assert [line for line in lines if re.match(mark, line)] == []
+
+
 @pytest.mark.parametrize(
     ("link", "reason"),
     [
