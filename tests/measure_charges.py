@@ -2,12 +2,14 @@
 
     python tests/measure_charges.py variance         of the potential at fixed points, by the size of a mini-batch
     python tests/measure_charges.py fit RUN          D beside a frozen generator: R^2 by the size of a mini-batch
+    python tests/measure_charges.py noise RUN        and bias of dL_D/dw, as parts of its length
     python tests/measure_charges.py train N OPTIONS  as `minicoulomb train`, each N-th of a batch with its own charges
 
 The last one computes what data parallelism without an all-gather would: the mean over N shares of their gradients.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -28,8 +30,8 @@ from minicoulomb.training.run import find_checkpoint, load
 SIZES = (64, 128, 256, 512, 1024, 2048)
 # Points at which a potential is evaluated, charges of mini-batches in all, charges that stand for all there are.
 POINTS, CHARGES, MANY = 200, 120_000, 20_000
-# Updates of D, the last ones of which are averaged; seeds.
-UPDATES, LAST, SEEDS = 600, 100, 3
+# Updates of D, the last ones of which are averaged; seeds; gradients of a mini-batch, and of the mini-batch LARGE.
+UPDATES, LAST, SEEDS, GRADIENTS, LARGE = 600, 100, 3, 200, 8192
 
 
 def points(data, rng, n):
@@ -92,16 +94,40 @@ def measure_variance():
         print(name, *(f"{value:.2g}" for value in found), f"slope {slope(found, sizes):.3f}", flush=True)
 
 
+def opened(run):
+    """(config, G, D, state, eps) of a run's last step."""
+    config, _, G, D, state = load(find_checkpoint(Path(run)))
+    return config, G, D, state, float(rates_at(config.algorithm, state.step - 1).eps)
+
+
+def batch_of(config, rng, n):
+    return gan.Batch(rng.standard_normal((n, config.networks.latent), np.float32), points(ring(), rng, n))
+
+
+def measure_noise(run):
+    """The standard deviation of dL_D/dw, and its bias, in units of the length of the gradient of LARGE charges."""
+    config, G, D, state, eps = opened(run)
+    rng = np.random.default_rng(0)
+
+    def of(n, shares, count):
+        gradients = shares_of(gan.gradients, shares)
+        draw = lambda: batch_of(config, rng, n)
+        return np.array([gradients(G, D, state.theta, state.w, draw(), config.algorithm, eps, False).dw
+                         for _ in range(count)], np.float64)  # fmt: skip
+
+    exact = of(LARGE, 1, GRADIENTS // 5).mean(axis=0)
+    for n, shares in ((128, 1), (128, 8), (1024, 1), (1024, 8)):
+        found = of(n, shares, GRADIENTS)
+        variance = found.var(axis=0, ddof=1).sum()
+        bias = max(0, ((found.mean(axis=0) - exact) ** 2).sum() - variance / GRADIENTS)
+        print(n, shares, *(f"{np.sqrt(value) / np.linalg.norm(exact):.2f}" for value in (variance, bias)), flush=True)
+
+
 def measure_fit(run):
     """R^2 of D on fresh mini-batches, then for the potential of MANY charges, then their correlation at x."""
-    config, _, G, D, state = load(find_checkpoint(Path(run)))
-    algorithm, data = config.algorithm, ring()
-    eps = float(rates_at(algorithm, state.step - 1).eps)
-    rate = rates_at(algorithm, algorithm.steps - 1).adam_d[0]
-
-    def draw(rng, n):
-        return gan.Batch(rng.standard_normal((n, config.networks.latent), np.float32), points(data, rng, n))
-
+    config, G, D, state, eps = opened(run)
+    algorithm, rate = config.algorithm, rates_at(config.algorithm, config.algorithm.steps - 1).adam_d[0]
+    draw = partial(batch_of, config)
     rng = np.random.default_rng(99)
     charges, at = draw(rng, MANY), draw(rng, MANY // 10)
     x = [G.forward(state.theta, batch.z)[0] for batch in (charges, at)]
@@ -131,6 +157,8 @@ if __name__ == "__main__":
             measure_variance()
         case ["fit", run]:
             measure_fit(run)
+        case ["noise", run]:
+            measure_noise(run)
         case ["train", n, *options]:
             steps.OBJECTIVES["coulomb"] = shares_of(gan.gradients, int(n))
             command(["train", *options])
