@@ -38,6 +38,7 @@ autodoc_docstring_signature = False
 autodoc_typehints = "none"  # a docstring gives shapes, which types do not
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 120
 napoleon_google_docstring = False
 
 SECTION = re.compile(r"-{3,}$")

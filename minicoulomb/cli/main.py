@@ -23,7 +23,7 @@ import click
 
 from minicoulomb import __version__
 from minicoulomb.cli.common import CONTEXT, PrintsErrors
-from minicoulomb.world.launch import join
+from minicoulomb.world import launch
 
 # \b keeps click from joining the lines below.
 COMPLETION = """
@@ -41,6 +41,11 @@ COMMANDS = "train sample evaluate field particles plot report stats prepare mode
 class Files(PrintsErrors, click.Group):
     """The commands in the files of this folder, imported on use."""
 
+    def main(self, *args, **kwargs):
+        if (launch.started() or (0, 1))[0]:  # before options are read, whose errors process 0 prints
+            launch.mute()
+        return super().main(*args, **kwargs)
+
     def list_commands(self, ctx):
         return COMMANDS
 
@@ -57,4 +62,4 @@ class Files(PrintsErrors, click.Group):
 @click.option("--mpi", is_flag=True, help="join the processes of an MPI launcher that is not noticed by itself")
 def main(mpi):
     """Coulomb GANs without a framework (Unterthiner et al., ICLR 2018)."""
-    join(mpi)
+    launch.join(mpi)

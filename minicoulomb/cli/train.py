@@ -31,7 +31,6 @@ from minicoulomb.training.sampling import samples
 from minicoulomb.training.signals import StopRequest
 from minicoulomb.training.steps import Steps
 from minicoulomb.world.launch import current
-from minicoulomb.world.steps import shared
 
 # Values that make a run faster, if they are below its own.
 FASTER = {"batch_size": 64, "g_width": 32, "d_width": 32, "size": 32}
@@ -97,6 +96,8 @@ def train(preset, out, resume, init_from, until, yes, graph, dry_run, **options)
     dataset = open_data(config, cache, found, checkpoint.space if resume else None, same=True)
     steps_of = Steps
     if (world := current()) is not None:
+        from minicoulomb.world.steps import shared
+
         steps_of = shared(world, config, partial(open_data, config, cache, same=True))
     check_watched(config, dataset)
     if resume:

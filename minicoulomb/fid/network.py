@@ -32,6 +32,11 @@ class Inception:
         self._matrices = {}
         self.batch = BATCH if xp is np else GPU_BATCH
 
+    def __reduce__(self):
+        """Another process gets the weights, from which it makes its own."""
+        weights = {name: (kernel.w, bias) for name, (kernel, bias) in self._layers.items()}
+        return _network_of, (weights,)
+
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """Features (n, 2048) float32 of pixels (n, h, w, c) uint8, both on the host; one channel becomes three."""
         x = self.prepare(self.xp.asarray(pixels))
@@ -76,6 +81,11 @@ class Inception:
         if side not in self._matrices:
             self._matrices[side] = self.xp.asarray(bilinear(side, SIDE))
         return self._matrices[side]
+
+
+def _network_of(weights):
+    (_, bias), *_ = weights.values()
+    return Inception(weights, array_module(bias))
 
 
 def _pool(step, x):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minicoulomb.arrays.sharing import each
 from minicoulomb.errors import UserError, explained
 from minicoulomb.fid.architecture import FEATURES
 from minicoulomb.fid.network import Inception
@@ -79,19 +80,18 @@ def summarize(
     `keep` is the number of images, evenly spread, whose features are kept. Calls progress(done, n) after each batch.
     """
     moments, done, keep, kept, filled = Moments(), 0, min(keep, n), None, 0
-    for block in blocks:
-        for start in range(0, len(block), network.batch):
-            features = network.features(block[start : start + network.batch])
-            moments.add(features)
-            # Image i is kept if it is the first with its value of i keep // n, so n images have `keep` of them.
-            i = np.arange(done, done + len(features))
-            chosen = features[i * keep // n != (i - 1) * keep // n]
-            if kept is None:
-                kept = np.empty((keep, features.shape[1]), features.dtype)
-            kept[filled : filled + len(chosen)] = chosen
-            filled, done = filled + len(chosen), done + len(features)
-            if progress:
-                progress(done, n)
+    batches = (block[i : i + network.batch] for block in blocks for i in range(0, len(block), network.batch))
+    for features in each(network.features, batches):
+        moments.add(features)
+        # Image i is kept if it is the first with its value of i keep // n, so n images have `keep` of them.
+        i = np.arange(done, done + len(features))
+        chosen = features[i * keep // n != (i - 1) * keep // n]
+        if kept is None:
+            kept = np.empty((keep, features.shape[1]), features.dtype)
+        kept[filled : filled + len(chosen)] = chosen
+        filled, done = filled + len(chosen), done + len(features)
+        if progress:
+            progress(done, n)
     return Statistics(moments.n, *moments.result(), kept if keep else None)
 
 

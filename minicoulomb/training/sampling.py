@@ -14,6 +14,7 @@ nearly equal length, and the curve is the arc between them: spherical interpolat
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from math import prod
 
@@ -48,23 +49,22 @@ def sample_blocks(
     seed: int,
     batch_statistics=False,
     progress: Progress = None,
-    then: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Iterator[np.ndarray]:
     """The samples 0 .. n - 1 as host arrays (at most BLOCK, *shape), from G's averaged weights.
 
-    With `batch_statistics`, batch normalization uses each block's own, as the official code does. `then` is applied to
-    each block where it is computed, which may be another process. Calls progress(done, n) after each block.
+    With `batch_statistics`, batch normalization uses each block's own, as the official code does. Calls
+    progress(done, n) after each block.
     """
-    numbers = range(-(-n // BLOCK))
-    for number, x in zip(numbers, each(partial(_block, G, state, n, seed, batch_statistics, then), numbers)):
+    state, done = replace(state, w=None, moments_g=None, moments_d=None), 0  # what other processes need of it
+    for x in each(partial(_block, G, state, n, seed, batch_statistics), range(-(-n // BLOCK))):
+        done += len(x)
         yield x
         if progress:
-            progress(min(n, (number + 1) * BLOCK), n)
+            progress(done, n)
 
 
-def _block(G, state, n, seed, batch_statistics, then, number):
-    x = _images(G, state, _latents(G, seed, number), batch_statistics)[: n - number * BLOCK]
-    return then(x) if then else x
+def _block(G, state, n, seed, batch_statistics, number):
+    return _images(G, state, _latents(G, seed, number), batch_statistics)[: n - number * BLOCK]
 
 
 def samples(

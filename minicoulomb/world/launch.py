@@ -19,6 +19,9 @@ INSTALL = "pip install 'minicoulomb[mpi]'; where no MPI is installed, also mpich
 
 _world: Any = None
 
+# The file descriptor for the last words of this process, where standard error is muted.
+error_output = 2
+
 
 def current() -> Any:
     """The World that this process has joined, or None."""
@@ -31,6 +34,15 @@ def started(environ: Mapping[str, str] = os.environ) -> tuple[int, int | None] |
         if environ.get(rank, "").isdecimal():
             return int(environ[rank]), int(environ[size]) if environ.get(size, "").isdecimal() else None
     return None
+
+
+def mute() -> None:
+    """Send what this process prints nowhere, because process 0 alone prints."""
+    global error_output
+    if error_output == 2:
+        error_output = os.dup(2)
+        for output in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output)
 
 
 def join(insist: bool = False) -> None:

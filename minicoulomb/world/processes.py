@@ -3,11 +3,11 @@
     world.mean(array)             the mean of the processes' arrays, the same everywhere
     world.gather(array)           the rows of all processes' arrays, in the order of the ranks
     world.order(function, ...)    the followers call function(...)
-    world.each(function, items)   function(item) for each item, in their order, computed in turns
+    world.each(function, items)   function(item) for each item, in their order, each computed by one process
 
-Only the leader decides, so the followers ignore Ctrl-C and SIGTERM, which a launcher sends to all. A step, which all
-processes take together, cannot go on without one of them. So an error of a follower, or of the leader within a step,
-ends all processes, after its message. Any other error of the leader is as in a single process.
+Only the leader decides, so the followers ignore Ctrl-C and SIGTERM, which a launcher sends to all. What all processes
+do together cannot go on without one of them. So an error of a follower, or of the leader within an order, a step or
+`each`, ends all processes, after its message. Any other error of the leader is as in a single process.
 """
 
 import atexit
@@ -17,10 +17,9 @@ import signal
 import sys
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from itertools import cycle
+from contextlib import contextmanager, suppress
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -30,19 +29,17 @@ from minicoulomb.arrays.sharing import share_by
 from minicoulomb.arrays.threads import available_cores, set_threads
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError, printable
-from minicoulomb.world.launch import current
+from minicoulomb.world import launch
 from minicoulomb.world.nccl import NCCL
 
 # Seconds for which a follower waits for an order without pause, and the longest pause after that.
 EAGER, PAUSE = 0.005, 0.01
-# Items of `each` that each process is asked for ahead.
-AHEAD = 2
 # Seconds that a launcher has to pass on a last message.
 LAST_WORDS = 0.5
 
 
-class _End:
-    """Sent in the place of an item, when there are no more."""
+# The functions of `each` by number, in every process.
+_functions: dict[int, Callable] = {}
 
 
 class World:
@@ -53,9 +50,14 @@ class World:
 
         self.comm, self.rank, self.size = comm, comm.rank, comm.size
         on_this_machine = comm.Split_type(MPI.COMM_TYPE_SHARED)
-        self.local_rank, self.local_size = on_this_machine.rank, on_this_machine.size
+        self.local_rank = on_this_machine.rank
+        own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(available_cores()))
+        all_cores = on_this_machine.allgather(own)
+        # Of a core that k processes may use, each takes a k-th part.
+        self._threads = max(1, int(sum(1 / sum(core in cores for cores in all_cores) for core in own)))
         self.backend: Backend | None = None
         self._nccl: NCCL | None = None
+        self._numbers = count()
 
     def begin(self) -> None:
         """The leader goes on, and its end is the followers' end; a follower follows until then."""
@@ -65,9 +67,7 @@ class World:
             return
         for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
             signal.signal(number, signal.SIG_IGN)
-        self._error_output = os.dup(2)
-        for output in (1, 2):  # process 0 alone prints
-            os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+        launch.mute()
         with self.together():
             while True:
                 function, args = pickle.loads(self._received())
@@ -75,9 +75,10 @@ class World:
 
     def order(self, function: Callable, *args: Any) -> None:
         """Let the followers call function(*args); the function must be found by its name in its module."""
-        message = np.frombuffer(pickle.dumps((function, args)), np.uint8)
-        self.comm.Ibcast(np.array([len(message)])).Wait()
-        self.comm.Bcast(message)
+        with self.together():
+            message = np.frombuffer(pickle.dumps((function, args)), np.uint8)
+            self.comm.Ibcast(np.array([len(message)])).Wait()
+            self.comm.Bcast(message)
 
     def _received(self):
         """The next order; a follower that waits long for it leaves its core to others."""
@@ -95,16 +96,15 @@ class World:
         """A context for what all processes do together: an error in it is printed, and ends all of them."""
         try:
             yield
-        except (SystemExit, GeneratorExit):
-            raise
         except BaseException as error:
-            expected = isinstance(error, UserError | MemoryError | OSError)
-            text = f"Error: {error}" if expected else "".join(traceback.format_exception(error))
-            line = f"process {self.rank} of {self.size}: {printable(text) if expected else text}\n"
-            sys.stdout.flush()
-            os.write(self._error_output if self.rank else 2, line.encode())
+            if self.rank and isinstance(error, SystemExit):  # ordered
+                raise
+            status, text = _last_words(error, f"process {self.rank} of {self.size}")
+            with suppress(OSError):
+                sys.stdout.flush()
+                os.write(launch.error_output, text.encode())
             time.sleep(LAST_WORDS)
-            self.comm.Abort(1)
+            self.comm.Abort(status)
 
     def mean(self, array: Any) -> Any:
         """The mean over the processes of their arrays of one shape; its bits are the same everywhere."""
@@ -130,37 +130,29 @@ class World:
         return self.gather(p), self.gather(q) / self.size
 
     def each(self, function: Callable[[Any], Any], items: Iterable) -> Iterator:
-        """function(item) of the items in their order; the processes take turns."""
-        self.order(_answer, function)
-        asked: deque[tuple[int, Any]] = deque()
+        """function(item) of the items in their order; as many at a time as there are processes."""
+        number, items = next(self._numbers), iter(items)
+        self.order(_keep, number, function)
+        _keep(number, function)
+        while together := [[item] for item in islice(items, self.size)]:
+            self.order(_answer, number)
+            for answers in self.answer(number, together + [[]] * (self.size - len(together))):
+                yield from answers
+        self.order(_forget, number)
+        _forget(number)
 
-        def answer():
-            rank, item = asked.popleft()
-            return self.comm.recv(source=rank) if rank else function(item)
-
-        try:
-            for rank, item in zip(cycle(range(self.size)), items):
-                if rank:
-                    self.comm.send(item, rank)
-                asked.append((rank, None if rank else item))
-                if len(asked) == AHEAD * self.size:
-                    yield answer()
-            while asked:
-                yield answer()
-        finally:  # the caller may need no more of them
-            for rank, _ in asked:
-                if rank:
-                    self.comm.recv(source=rank)
-            for rank in range(1, self.size):
-                self.comm.send(_End(), rank)
+    def answer(self, number: int, items: list[list] | None = None) -> Any:
+        """The lists of answers of all processes to their lists of items; a follower gives its part."""
+        with self.together():
+            return self.comm.gather([_functions[number](item) for item in self.comm.scatter(items)])
 
     def open_backend(self, config: Config) -> Backend:
         """The backend of this process, and of the followers; GPUs are shared out by local rank."""
         settings = config.run
-        set_threads(settings.threads or max(1, available_cores() // self.local_size))
+        set_threads(settings.threads or self._threads)
         self.backend = open_backend(settings.backend, settings.device + self.local_rank, settings.tf32)
         if self.rank == 0:  # after its own, whose errors are those of a single process
-            self.order(_open_backend, config)
+            self.order(_open_backend, config.replace(backend=self.backend.name))
         with self.together():
             self._nccl = NCCL.of(self.comm, self.backend.xp) if self.backend.name == "cupy" else None
         return self.backend
@@ -171,12 +163,28 @@ class World:
         return self._nccl is not None
 
 
-def _answer(function):
-    """A follower's part of World.each."""
-    world = current()
-    while not isinstance(item := world.comm.recv(source=0), _End):
-        world.comm.send(function(item), 0)
+def _keep(number, function):
+    _functions[number] = function
+
+
+def _forget(number):
+    del _functions[number]
+
+
+def _answer(number):
+    launch.current().answer(number)
 
 
 def _open_backend(config):
-    current().open_backend(config)
+    launch.current().open_backend(config)
+
+
+def _last_words(error, process):
+    """(exit status, text) of an error that ends all processes."""
+    if isinstance(error, SystemExit):  # by SIGTERM
+        return error.code, ""
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT, "\nstopped\n"
+    if isinstance(error, UserError | MemoryError | OSError):
+        return 1, f"Error: {process}: {printable(str(error)) or 'the memory is full'}\n"
+    return 1, f"Error: {process}: {''.join(traceback.format_exception(error))}"

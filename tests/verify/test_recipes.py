@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_docs import shapes, shown
 
 TEXT = (Path(__file__).parents[2] / "docs" / "verify.md").read_text()
 RECIPES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```", TEXT, re.S | re.M))
@@ -39,8 +40,11 @@ def test_every_block_is_found():
 
 @pytest.mark.usefixtures("jax_precision")
 @pytest.mark.parametrize("title", [title for title in RECIPES if "against" in title])
-def test_the_gradients_agree(title):
+def test_the_gradients_agree_and_the_first_page_shows_what_is_printed(title, capsys):
     run(title)
+    printed = shapes(capsys.readouterr().out)
+    assert bool(printed) == title.startswith("Batch normalization")
+    assert printed <= shown(Path(__file__).parents[2] / "docs" / "start.md")
 
 
 def test_the_network_learns_the_ring(capsys):
