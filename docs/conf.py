@@ -30,7 +30,7 @@ html_static_path, html_css_files = ["_static"], ["site.css"]
 html_favicon = "_static/icon.svg"
 html_extra_path = ["../minicoulomb/pictures/interactive.html"]
 
-nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "off", True, 120  # seconds for a cell
+nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "off", True, 600  # seconds for a cell
 nb_execution_in_temp = True
 
 autosummary_generate = True

@@ -52,9 +52,7 @@ class World:
         on_this_machine = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank = on_this_machine.rank
         own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(available_cores()))
-        all_cores = on_this_machine.allgather(own)
-        # Of a core that k processes may use, each takes a k-th part.
-        self._threads = max(1, int(sum(1 / sum(core in cores for cores in all_cores) for core in own)))
+        self._threads = threads_of(own, on_this_machine.allgather(own))
         self.backend: Backend | None = None
         self._nccl: NCCL | None = None
         self._numbers = count()
@@ -161,6 +159,11 @@ class World:
     def is_captured(self) -> bool:
         """Whether sums over processes can be part of a CUDA graph."""
         return self._nccl is not None
+
+
+def threads_of(own: set[int], of_all: list[set[int]]) -> int:
+    """The threads of a process that may use the cores `own`, where a core that k processes may use is k-th parts."""
+    return max(1, int(sum(1 / sum(core in cores for cores in of_all) for core in own) + 1e-9))
 
 
 def _keep(number, function):

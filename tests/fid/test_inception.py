@@ -1,5 +1,6 @@
 """Inception's features: table, pooling and resizing against their definitions, torch's functions and pytorch-fid."""
 
+import pickle
 from math import prod
 
 import numpy as np
@@ -241,3 +242,12 @@ def test_the_features_of_pixels_are_pytorch_fid_s(tmp_path, monkeypatch):
     assert relative(features, expected) < 1e-5
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4 * expected.mean())
     assert 0.01 < expected.std() < 10
+
+
+def test_another_process_gets_the_weights_and_computes_the_same_features():
+    network = network_of(random_state(divisor=16))
+    pixels = pictures(2)
+    features = network.features(pixels)  # transforms kernels
+    content = pickle.dumps(network)
+    assert len(content) < 1.1 * sum(w.nbytes + b.nbytes for w, b in network.__reduce__()[1][0].values())
+    assert np.array_equal(pickle.loads(content).features(pixels), features)

@@ -84,11 +84,16 @@ def check(names, found, wanted, within=1e-12):
 
 
 @pytest.fixture(scope="module")
-def pairs(data, tmp_path_factory):
+def folders(tmp_path_factory):
+    """The runs of one process, and of two."""
+    return [tmp_path_factory.mktemp(name) for name in ("one", "two")]
+
+
+@pytest.fixture(scope="module")
+def pairs(data, folders):
     """The states of FEW, and of two in float32, by one process and by two; those of two with local batch norm."""
-    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
     lines = [*lines_of(FEW, data), *lines_of(["field share", "batch norm"], data, "--dtype float32")]
-    return states(1, lines, one), states(2, [*lines, " ".join([LOCAL, *TEN])], two)
+    return states(0, lines, folders[0]), states(2, [*lines, " ".join([LOCAL, *TEN])], folders[1])
 
 
 def test_two_processes_compute_what_one_computes(pairs):
@@ -100,6 +105,13 @@ def test_with_float32_they_differ_by_rounding(pairs):
     one, two = pairs
     assert one[-1]["theta"].dtype == np.float32
     check(["field share", "batch norm"], two[len(FEW) : -1], one[len(FEW) :], 2e-4)
+
+
+def test_a_run_of_two_processes_goes_on_with_one(pairs, folders, tmp_path):
+    names = ["noise", "field share", "points far from the origin"]
+    runs = [[next((folder / str(FEW.index(name))).glob("0*")) for name in names] for folder in folders]
+    many(0, [["train", "--resume", run, "--until", 14] for group in runs for run in group], tmp_path)
+    check(names, *([_state(run / "checkpoints" / "step-0000014.npz") for run in group] for group in reversed(runs)))
 
 
 @dataclass(frozen=True)
@@ -155,4 +167,4 @@ def test_local_batch_norm_is_that_of_each_share(pairs):
 def test_n_processes_compute_what_one_computes(n, data, tmp_path):
     one, several = (tmp_path / name for name in ("one", "several"))
     lines = lines_of(CASES, data)
-    check(CASES, *(states(k, lines, folder) for k, folder in ((n, several), (1, one)) if folder.mkdir() is None))
+    check(CASES, *(states(k, lines, folder) for k, folder in ((n, several), (0, one)) if folder.mkdir() is None))

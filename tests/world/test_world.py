@@ -16,6 +16,7 @@ from minicoulomb.errors import UserError
 from minicoulomb.layers import BatchNorm, LeakyReLU
 from minicoulomb.world import launch
 from minicoulomb.world.batch_norm import WholeBatchNorm
+from minicoulomb.world.processes import threads_of
 from minicoulomb.world.steps import share_of
 
 # Launchers
@@ -79,6 +80,20 @@ def test_shares_are_consecutive_and_cover_the_batch():
 def test_a_batch_without_equal_shares_is_refused(n, size, remedy):
     with pytest.raises(UserError, match=f"batch_size {n}: must be a multiple of {size}.*--batch-size {remedy}"):
         share_of(Config.of(batch_size=n), 0, size)
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads"),
+    [
+        ([{0, 1}, {0, 1}], [1, 1]),
+        ([{0, 1}] * 4, [1] * 4),  # no process has less than one
+        ([set(range(9))] * 3, [3] * 3),
+        ([{0, 1, 2, 3}, {4, 5, 6, 7}], [4, 4]),  # bound to cores of their own
+        ([{0}, {1, 2, 3}, {1, 2, 3}], [1, 1, 1]),
+    ],
+)
+def test_processes_share_the_cores_of_a_machine(cores, threads):
+    assert [threads_of(own, cores) for own in cores] == threads
 
 
 # Sums over the batch, of which this process has a share
