@@ -13,8 +13,12 @@ from typing import Any
 
 from minicoulomb.errors import UserError
 
-# The variables of a process's rank, and of the number of processes; PMIx has none for that.
-VARIABLES = (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMIX_RANK", ""))
+# The variables of a process's rank, and of the number of processes; PMIx has none for that, but Slurm, which starts it.
+VARIABLES = (
+    ("PMI_RANK", "PMI_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMIX_RANK", "SLURM_STEP_NUM_TASKS"),
+)
 INSTALL = "pip install 'minicoulomb[mpi]'; where no MPI is installed, also mpich"
 
 _world: Any = None

@@ -29,6 +29,7 @@ from minicoulomb.world.steps import share_of
         ({"PMI_RANK": "3", "PMI_SIZE": "4"}, (3, 4)),
         ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "0"}, (0, 2)),
         ({"PMIX_RANK": "1", "PMIX_NAMESPACE": "prterun-1"}, (1, None)),
+        ({"PMIX_RANK": "1", "SLURM_STEP_NUM_TASKS": "4"}, (1, 4)),
         ({"PMI_RANK": "5", "PMI_SIZE": "8", "SLURM_PROCID": "5", "SLURM_NTASKS": "8"}, (5, 8)),
         # srun without --mpi: as many programs, each by itself
         ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, None),
