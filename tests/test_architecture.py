@@ -37,7 +37,7 @@ ROOMS = {
     "data": (1800, "errors files untrusted arrays config"),
     "presets": (175, "errors arrays config data"),
     "training": (655, "errors files untrusted config arrays data network models diagnostics gan schedules baselines"),
-    "world": (335, "errors arrays config coulomb data gan layers network models training"),
+    "world": (340, "errors arrays config coulomb data gan layers network models training"),
     "evaluation": (575, "errors config arrays coulomb data gan schedules training"),
     "fid": (565, "errors files untrusted arrays conv config data evaluation gan network training"),
     "pictures": (1095, "errors files untrusted config arrays coulomb data gan schedules training evaluation"),
