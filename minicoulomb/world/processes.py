@@ -56,15 +56,15 @@ class World:
         self.backend: Backend | None = None
         self._nccl: NCCL | None = None
         self._numbers = count()
+        self._status: int | None = None
 
     def begin(self) -> None:
         """The leader goes on, and its end is the followers' end; a follower follows until then."""
         if self.rank == 0:
-            atexit.register(self.order, sys.exit, 0)
+            atexit.register(self._end)
             share_by(self.each)
             return
-        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-            signal.signal(number, signal.SIG_IGN)
+        _ignore_signals()
         launch.mute()
         with self.together():
             while True:
@@ -94,15 +94,30 @@ class World:
         """A context for what all processes do together: an error in it is printed, and ends all of them."""
         try:
             yield
+        except (SystemExit, KeyboardInterrupt) as stop:
+            if self.rank == 0:  # by a signal: the others still wait
+                self._status = 128 + signal.SIGINT if isinstance(stop, KeyboardInterrupt) else int(stop.code or 0)
+            raise
         except BaseException as error:
-            if self.rank and isinstance(error, SystemExit):  # ordered
-                raise
-            status, text = _last_words(error, f"process {self.rank} of {self.size}")
             with suppress(OSError):
                 sys.stdout.flush()
-                os.write(launch.error_output, text.encode())
+                os.write(launch.error_output, _last_words(error, f"process {self.rank} of {self.size}").encode())
             time.sleep(LAST_WORDS)
-            self.comm.Abort(status)
+            self._abort(1)
+
+    def _end(self):
+        """End the followers: by an order, or at once where a signal has interrupted what all do together."""
+        if self._status is None:
+            self.order(sys.exit, 0)
+        else:
+            with suppress(OSError):
+                sys.stdout.flush()
+            self._abort(self._status)
+
+    def _abort(self, status):
+        _ignore_signals()  # a second one
+        self.comm.Abort(status)
+        os._exit(status)  # MPICH's comes back where the launcher is ending, too
 
     def mean(self, array: Any) -> Any:
         """The mean over the processes of their arrays of one shape; its bits are the same everywhere."""
@@ -182,12 +197,13 @@ def _open_backend(config):
     launch.current().open_backend(config)
 
 
+def _ignore_signals():
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _last_words(error, process):
-    """(exit status, text) of an error that ends all processes."""
-    if isinstance(error, SystemExit):  # by SIGTERM
-        return error.code, ""
-    if isinstance(error, KeyboardInterrupt):
-        return 128 + signal.SIGINT, "\nstopped\n"
+    """The text of an error that ends all processes."""
     if isinstance(error, UserError | MemoryError | OSError):
-        return 1, f"Error: {process}: {printable(str(error)) or 'the memory is full'}\n"
-    return 1, f"Error: {process}: {''.join(traceback.format_exception(error))}"
+        return f"Error: {process}: {printable(str(error)) or 'the memory is full'}\n"
+    return f"Error: {process}: {''.join(traceback.format_exception(error))}"

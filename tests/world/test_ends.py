@@ -84,15 +84,20 @@ def until(condition, child):
     [
         ("mpirun", signal.SIGINT),
         pytest.param("mpirun", signal.SIGTERM, marks=pytest.mark.slow),
-        ("leader", signal.SIGTERM),
+        pytest.param("leader", signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param("leader", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("group", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("group", signal.SIGTERM, marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_stops_all_and_saves_once(to, number, tmp_path):
     child = started(2, *FOREVER, folder=tmp_path)
     metrics = tmp_path / RUN / "metrics.jsonl"
     until(lambda: metrics.exists() and metrics.stat().st_size, child)
-    os.kill(child.pid if to == "mpirun" else processes(child)[0], number)
+    if to == "group":  # as a terminal does
+        os.killpg(child.pid, number)
+    else:
+        os.kill(child.pid if to == "mpirun" else processes(child)[0], number)
     status, output, errors = ended(child)
     assert status == 128 + number, output + errors
     gone(child)
@@ -108,9 +113,10 @@ def test_a_signal_ends_the_drawing_of_samples(number, tmp_path):
     on(0, "train", *SMALL, "--steps", 1, "--threads", 1, "--out", "runs", folder=tmp_path)
     child = started(2, "sample", RUN, "-n", 10**8, "-o", "samples.npz", folder=tmp_path)
     until(lambda: len(list(tmp_path.iterdir())) > 1, child)  # a draft beside the runs
-    os.kill(child.pid, number)
+    os.killpg(child.pid, number)  # as a terminal and `timeout` do
     status, output, errors = ended(child)
     assert status == 128 + number, output + errors
+    assert "Traceback" not in errors
     gone(child)
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 

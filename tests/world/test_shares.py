@@ -69,6 +69,7 @@ def test_every_command_makes_what_one_process_makes(n, run, alone, tmp_path):
     assert output == alone[1]
 
 
+@pytest.mark.slow
 def test_training_on_two_processes_measures_the_same_fid(run, tmp_path):
     many(2, [TRAIN], tmp_path)
     fids = []
