@@ -54,7 +54,7 @@ ROOMS = {
 # arguments are apart, in conv/geometry.py. The networks of text take 25 lines of it.
 CORE = 1130
 # The whole package.
-PACKAGE_LINES = 11455
+PACKAGE_LINES = 11450
 IN_CORE = [
     "gan.py",
     "network.py",
