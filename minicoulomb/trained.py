@@ -22,7 +22,6 @@ from minicoulomb.data.text import to_lines
 from minicoulomb.errors import UserError, explained
 from minicoulomb.gan import State, generate
 from minicoulomb.network import Network
-from minicoulomb.pictures import draw_points, image_grid
 from minicoulomb.space import SampleSpace
 from minicoulomb.training import run as runs
 from minicoulomb.training import sampling
@@ -60,6 +59,8 @@ class TrainedModel:
 
     def _repr_png_(self) -> bytes | None:
         """The picture that Jupyter shows for a model: 64 images or 2,500 points, and none for text."""
+        from minicoulomb.pictures import draw_points, image_grid  # of Pillow, which the study API does without
+
         if self.space.alphabet:
             return None
         is_image = len(self.space.shape) == 3

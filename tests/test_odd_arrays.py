@@ -369,7 +369,7 @@ def test_every_class_of_layers_and_each_of_its_methods_has_a_case():
     def subclasses(cls):
         return {cls}.union(*map(subclasses, cls.__subclasses__()))
 
-    ours = {cls for cls in subclasses(mc.Layer) - {mc.Layer} if cls.__module__.startswith("minicoulomb.")}
+    ours = {cls for cls in subclasses(mc.Layer) - {mc.Layer} if cls.__module__.startswith("minicoulomb.layers.")}
     tried = {type(layer) for layer, _ in LAYERS.values()}
     assert {cls for cls in ours if not cls.__name__.startswith("_")} == tried
     takes_arrays = {"forward", "input_gradient", "param_gradient", "gradients"}

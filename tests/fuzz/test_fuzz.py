@@ -1,5 +1,6 @@
 """The harness notices what it is there for."""
 
+import mmap
 import os
 import pickle
 import random
@@ -29,7 +30,8 @@ def crash():
 
 
 def much():
-    return sum(bytearray(6 * 10**8)[::4096])
+    """600 MB of new pages; malloc would lend out again what other tests have freed."""
+    mmap.mmap(-1, 6 * 10**8, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE)
 
 
 def traceback():
