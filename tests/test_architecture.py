@@ -36,7 +36,7 @@ ROOMS = {
     "particles": (100, "errors arrays coulomb optim"),
     "data": (1800, "errors files untrusted arrays config"),
     "presets": (175, "errors arrays config data"),
-    "training": (655, "errors files untrusted config arrays data network models diagnostics gan schedules baselines"),
+    "training": (650, "errors files untrusted config arrays data network models diagnostics gan schedules baselines"),
     "world": (350, "errors arrays config coulomb data gan layers network models training"),
     "evaluation": (575, "errors config arrays coulomb data gan schedules training"),
     "fid": (565, "errors files untrusted arrays conv config data evaluation gan network training"),

@@ -43,17 +43,12 @@ def _latents(G, seed, block):
 
 
 def sample_blocks(
-    G: Network,
-    state: State,
-    n: int,
-    seed: int,
-    batch_statistics=False,
-    progress: Progress = None,
+    G: Network, state: State, n: int, seed: int, batch_statistics=False, progress: Progress = None
 ) -> Iterator[np.ndarray]:
     """The samples 0 .. n - 1 as host arrays (at most BLOCK, *shape), from G's averaged weights.
 
-    With `batch_statistics`, batch normalization uses each block's own, as the official code does. Calls
-    progress(done, n) after each block.
+    With `batch_statistics`, batch normalization uses each block's own, as the official code does. Calls progress(done,
+    n) after each block.
     """
     state, done = replace(state, w=None, moments_g=None, moments_d=None), 0  # what other processes need of it
     for x in each(partial(_block, G, state, n, seed, batch_statistics), range(-(-n // BLOCK))):
