@@ -16,7 +16,7 @@ RUN = "runs/00000-ring"
 # What an imitated fault replaces, in one rank: `PROGRAM RANK FAULT ...` goes on as minicoulomb.
 PROGRAM = """
 import os, sys
-import minicoulomb.cli.common, minicoulomb.data.sources, minicoulomb.training.steps
+import minicoulomb.cli.common, minicoulomb.data.sources, minicoulomb.training.checkpoint, minicoulomb.training.steps
 from minicoulomb.cli.main import main
 from minicoulomb.errors import UserError
 
@@ -31,10 +31,19 @@ def fault(error):
 def missing(*args):
     raise UserError("data x.npy: does not exist")
 
+to = minicoulomb.training.checkpoint.Checkpoint.to
+
+def other(self, xp):
+    checkpoint = to(self, xp)
+    checkpoint.state.theta[0] += 1e-6
+    return checkpoint
+
 if int(os.environ.get("PMI_RANK", 0)) == int(sys.argv.pop(1)):
     kind = sys.argv.pop(1)
     if kind == "missing":
         minicoulomb.cli.common.find = missing
+    elif kind == "drift":
+        minicoulomb.training.checkpoint.Checkpoint.to = other
     else:
         error = {"memory": MemoryError("Unable to allocate 9 GiB"), "bug": ZeroDivisionError("a bug")}[kind]
         minicoulomb.training.steps.step = fault(error)
@@ -48,6 +57,7 @@ main()
     ("rank", "fault", "said"),
     [
         (1, "missing", "Error: process 1 of 2: data x.npy: does not exist\n"),
+        (1, "drift", "step 0: process 1 has other parameters than process 0; use machines of one kind"),
         pytest.param(1, "memory", "Error: process 1 of 2: Unable to allocate 9 GiB\n", marks=pytest.mark.slow),
         pytest.param(1, "bug", "ZeroDivisionError: a bug\n", marks=pytest.mark.slow),
         pytest.param(0, "memory", "Error: process 0 of 2: Unable to allocate 9 GiB\n", marks=pytest.mark.slow),
