@@ -45,7 +45,10 @@ _charges_of_all: Callable | None = None
 
 @contextmanager
 def with_charges_of(function: Callable) -> Iterator[None]:
-    """A context in which kernel_sums and offset_sums run over the charges function(p, q), not over q at p alone."""
+    """A context in which kernel_sums and offset_sums run over the charges of all processes, not over q at p alone.
+
+    function   (p (n_p, m), q (n_p,)) -> the same of all processes, one after the other
+    """
     global _charges_of_all
     _charges_of_all = function
     try:
@@ -55,7 +58,7 @@ def with_charges_of(function: Callable) -> Iterator[None]:
 
 
 def are_many(a, p) -> bool:
-    """Whether the sums over these pairs belong here: the plain formulas would be slow, store too much, or lack some."""
+    """Whether the sums belong here: many pairs, which the plain formulas would store, or charges of other processes."""
     return on_gpu(a) or a.size * len(p) > FEW or _charges_of_all is not None
 
 

@@ -51,7 +51,7 @@ def train(
              the lowest FID is kept
     as_graph launch a step on a GPU as one CUDA graph
     remark   called with a line where that cannot be, and at a plateau
-    steps_of makes Steps; those that several processes take together are another
+    steps_of the class Steps, or a function in its place, with which several processes take each step together
 
     Raises Diverged, with the last good state saved, when a loss, a gradient or a saved state is not finite. Any other
     error between two steps, such as that of a full disk or a closed output, is raised after the state is saved.

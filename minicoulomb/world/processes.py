@@ -59,7 +59,7 @@ class World:
         self._status: int | None = None
 
     def begin(self) -> None:
-        """The leader goes on, and its end is the followers' end; a follower follows until then."""
+        """Return at once in the leader, whose exit ends the followers; a follower calls what is ordered until then."""
         if self.rank == 0:
             atexit.register(self._end)
             share_by(self.each)
@@ -120,7 +120,7 @@ class World:
         os._exit(status)  # MPICH's comes back where the launcher is ending, too
 
     def mean(self, array: Any) -> Any:
-        """The mean over the processes of their arrays of one shape; its bits are the same everywhere."""
+        """The mean over the processes of their arrays (n, ...), in this shape; its bits are the same everywhere."""
         if self._nccl:
             return self._nccl.mean(array)
         part = np.ascontiguousarray(to_host(array))
@@ -139,7 +139,10 @@ class World:
         return array_module(array).asarray(whole) if on_gpu(array) else whole
 
     def charges(self, p: Any, q: Any) -> tuple[Any, Any]:
-        """The charges of all processes, from this one's q at p, where each process divides by its own number."""
+        """The charges q (size n,) of all processes at p (size n, m), from this one's q (n,) at p (n, m).
+
+        Each process has divided by its own number of samples; here they are divided by the number of processes.
+        """
         return self.gather(p), self.gather(q) / self.size
 
     def each(self, function: Callable[[Any], Any], items: Iterable) -> Iterator:
@@ -177,7 +180,7 @@ class World:
 
 
 def threads_of(own: set[int], of_all: list[set[int]]) -> int:
-    """The threads of a process that may use the cores `own`, where a core that k processes may use is k-th parts."""
+    """Number of threads of a process that may use the cores `own`; a core that k processes may use counts 1/k."""
     return max(1, int(sum(1 / sum(core in cores for cores in of_all) for core in own) + 1e-9))
 
 

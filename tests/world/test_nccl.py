@@ -1,14 +1,13 @@
 """Steps of several processes on the stand-in for CuPy: by NCCL in a CUDA graph, and through the host without one."""
 
 import os
-import shutil
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mpi_cases import needs_mpi, on
+
+pytestmark = needs_mpi
 
 HERE = Path(__file__).parent
 GRAPH, NO_GRAPH = "None", "sums over processes go through the host; pip install nvidia-nccl-cu12"
@@ -16,22 +15,14 @@ EXACT = 1e-11  # a batch of 6 with batch normalization amplifies rounding
 # The potential is nearly constant at a collapsed batch, so that 1 - error / scatter has few digits.
 INEXACT = {"metric r2"}
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("mpirun") and find_spec("mpi4py")), reason="needs mpirun and mpi4py: pip install mpi4py mpich"
-)
 
-
-def steps(folder, *how, processes=1):
+def steps(folder, *how, processes=0):
     """The arrays of each case, and why its steps were not one graph."""
     folder.mkdir()
-    start = ["mpirun", "-n", str(processes)] * (processes > 1)
     code = f"import on_stand_in; on_stand_in.main{(str(folder), *how)}"
     paths = os.pathsep.join(map(str, (HERE, HERE.parent, HERE.parent / "gpu", HERE.parents[1])))
-    environment = {**os.environ, "PYTHONPATH": paths}
-    command = [*start, sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return [dict(np.load(path)) for path in sorted(folder.iterdir())], done.stdout.split("\n")[:-1]
+    output = on(processes, program=["-c", code], variables={"PYTHONPATH": paths})
+    return [dict(np.load(path)) for path in sorted(folder.iterdir())], output.splitlines()
 
 
 @pytest.fixture(scope="module")
