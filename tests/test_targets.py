@@ -44,9 +44,9 @@ TARGETS = {
     "ring": {"mmd2": (0, 0.004), "high_quality": (0.91, 1), "spread": (0.85, 1.3), "reverse_kl": (0, 0.006)},
     "grid": {"mmd2": (0, 0.002), "high_quality": (0.90, 1), "reverse_kl": (0, 0.01)},
     "ring --field-share 0.2": {"mmd2": (0, 0.0012), "high_quality": (0.93, 1), "spread": (1.0, 1.25)},
-    "grid --field-share 0.2 --eps-end 2": {
+    "grid --field-share 0.2 --eps-end 2 --steps 40000": {
         "mmd2": (0, 0.0010),
-        "high_quality": (0.90, 1),
+        "high_quality": (0.91, 1),
         "spread": (1.0, 1.25),
         "reverse_kl": (0, 0.008),
     },
