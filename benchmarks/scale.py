@@ -7,7 +7,7 @@
     charges      bytes of an all-gather of 2 n (m + 1) numbers
     gradients    bytes of an all-reduce of all parameters
     waits        the latency of all exchanges, one after the other; most are small sums of batch normalization
-    draws        every process draws the whole batch: on the host they add up, a GPU computes meanwhile
+    draws        random numbers of the whole batch, and the own real samples; a GPU computes meanwhile
 
 docs/machines.md says where each constant is from, and compares with what was measured.
 """
@@ -34,7 +34,7 @@ class Work(NamedTuple):
     parameters    of both networks
     coordinates   of a sample, m
     exchanges     between the processes
-    statistics    numbers that batch normalization sums over them
+    statistics    numbers that batch normalization has from each of them
     """
 
     parameters: int
@@ -44,26 +44,27 @@ class Work(NamedTuple):
 
     @classmethod
     def of(cls, G: Network, D: Network) -> "Work":
-        """G passes once, forward with two sums and back with one; D twice, and once more back to x.
+        """Batch normalization exchanges once forward and once back: G passes once, D twice and once more back to x.
 
-        The other exchanges are the charges (2), the gradients, and the diagnostics (4).
+        The other exchanges are the charges, the gradients of G and of D, and the diagnostics.
         """
         g, d = ([layer.channels for layer in net.root.children if isinstance(layer, BatchNorm)] for net in (G, D))
-        return cls(G.size + D.size, prod(D.input_shape), 3 * len(g) + 7 * len(d) + 7, 4 * sum(g) + 10 * sum(d))
+        return cls(G.size + D.size, prod(D.input_shape), 2 * len(g) + 5 * len(d) + 4, 4 * sum(g) + 10 * sum(d))
 
-    def bytes(self, n: int) -> dict[str, int]:
+    def bytes(self, n: int, size: int) -> dict[str, int]:
         """Bytes of the result of each kind of exchange, which every process holds in the end."""
         return {
             "charges": FLOAT32 * 2 * n * (self.coordinates + 1),
-            "gradients": FLOAT32 * (self.parameters + 2),  # and both losses
-            "statistics": FLOAT32 * self.statistics,
-            "diagnostics": FLOAT32 * 6 * n,
+            "gradients": FLOAT32 * self.parameters,
+            "statistics": FLOAT32 * self.statistics * size,
+            "diagnostics": FLOAT32 * (6 * n + 2 * size),  # and both losses of each process
         }
 
 
 class Machine(NamedTuple):
     """Constants in seconds, numbers a second, and functions of the number of processes.
 
+    draw, read  seconds of a sample's random numbers, and of a real sample in memory
     bandwidth   bytes a second of a ring of N processes;  latency   seconds of an exchange of nothing
     crowd       how much longer each of N processes computes than one by itself
     draws_meanwhile   whether the host draws the next batch while another device computes
@@ -73,6 +74,7 @@ class Machine(NamedTuple):
     sample: float
     pairs: float
     draw: float
+    read: float
     bandwidth: Callable[[int], float]
     latency: Callable[[int], float]
     crowd: Callable[[int], float] = lambda size: 1.0
@@ -80,16 +82,16 @@ class Machine(NamedTuple):
 
     def parts(self, work: Work, n: int, size: int) -> dict[str, float]:
         """Seconds of a step by its parts; those of the draws apart, as `draws`."""
-        crowd, moved = self.crowd(size), work.bytes(n)
+        crowd, moved = self.crowd(size), work.bytes(n, size)
         ring = (size - 1) / size / self.bandwidth(size)
         return {
             "fixed": self.fixed * crowd,
             "samples": self.sample * n / size * crowd,
             "potential": (2 * n) ** 2 * work.coordinates / size / self.pairs * crowd,
-            "charges": (moved["charges"] + moved["diagnostics"]) * ring,
-            "gradients": (moved["gradients"] + moved["statistics"]) * 2 * ring,
+            "charges": (moved["charges"] + moved["diagnostics"] + moved["statistics"]) * ring,
+            "gradients": moved["gradients"] * 2 * ring,
             "waits": work.exchanges * self.latency(size) * (size > 1),
-            "draws": self.draw * n * crowd,
+            "draws": (self.draw + self.read / size) * n * crowd,
         }
 
     def seconds(self, work: Work, n: int, size: int) -> float:
@@ -103,16 +105,17 @@ def _cluster_latency(size):
     return 10e-6 * (1 + max(0.0, log2(size / 8)))
 
 
-def _busy(size):
-    """On two cores beside other work: 2 processes that exchange nothing take 1.25 times as long as one, 4 take 2.5."""
-    return 1.0 if size == 1 else 1.25 * max(1.0, size / 2)
+def _crowd(size):
+    """On two cores: 2 processes that exchange nothing take 1.05 times as long as one, 4 take 2.1."""
+    return 1.0 if size == 1 else 1.05 * max(1.0, size / 2)
 
 
 # Measured on that machine. With more processes than cores an exchange waits for the scheduler.
-HOST = Machine(0.853, 0.0622, 3.8e10, 1.7e-6, lambda size: 2.9e9, lambda size: 7e-6 if size < 3 else 3e-3, _busy)
+HOST = Machine(0.79, 0.0577, 3.8e10, 0.32e-6, 1.4e-6, lambda size: 4.5e9 if size < 3 else 2.2e9,
+               lambda size: 7e-6 if size < 3 else 3e-3, _crowd)  # fmt: skip
 # Steps of 22.4 ms (batch 128) and 73 ms (512) on an H200; pairs as PyTorch there. NVLink has 450 GB/s each way, eight
 # ports of 400 Gb/s between machines 400 GB/s, by their data sheets.
-H200 = Machine(7.1e-3, 0.1168e-3, 2.1e12, 1.7e-6, lambda size: 450e9 if size <= 8 else 400e9, _cluster_latency,
+H200 = Machine(7.1e-3, 0.1168e-3, 2.1e12, 0.32e-6, 1.4e-6, lambda size: 450e9 if size <= 8 else 400e9, _cluster_latency,
                draws_meanwhile=True)  # fmt: skip
 # Name -> batch of N GPUs, and the most of them.
 WAYS = {f"batch {BATCH}": (lambda size: BATCH, BATCH), f"batch {FIXED:,}": (lambda size: FIXED, 1024)}

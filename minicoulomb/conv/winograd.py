@@ -30,6 +30,8 @@ from minicoulomb.conv import winograd_cuda as kernels
 BLOCK_ELEMENTS = 2**24
 # Numbers that one call of NumPy makes in a transform (1 MB in float32).
 PART_ELEMENTS = 2**18
+# Multiplications of a matrix product up to which OpenBLAS does not copy its factors first, in half the time.
+SMALL_PRODUCT = 10**6
 
 
 class Kernel:
@@ -124,18 +126,18 @@ def transformed_shape(w, plan) -> tuple[int, int, int]:
 
 def transform_kernel(w, plan, out):
     """U = G w, in `out`, of a kernel (kh, kw, c, o); where products vanish it stays undefined."""
-    xp, (_, _, c, c_out) = array_module(w), w.shape
+    xp, c = array_module(w), w.shape[2]
     if on_gpu(w):
         kernels.transform_kernel(xp.ascontiguousarray(w), out, plan)
         return out
 
     def transform(part):
-        (group, phase, offset), channels = part
+        group, phase, offset, channels = part
         taps = xp.ascontiguousarray(_taps(w, offset, plan.stride)[:, :, channels])
         U = out[group.points, phase * c : (phase + 1) * c][:, channels]
         xp.matmul(group.G, taps.reshape(group.G.shape[1], -1), out=U.reshape(len(U), -1))
 
-    for_each(transform, product(_phases(plan), blocks(c, c_out, w, PART_ELEMENTS)))
+    for_each(transform, _kernel_parts(plan, w))
     return out
 
 
@@ -146,12 +148,12 @@ def _collect_kernel(dU, dw, plan, is_first):
     c = dw.shape[2]
 
     def collect(part):
-        group, phase, offset = part
-        of_phase = dU[group.points, phase * c : (phase + 1) * c]
-        taps = _taps(dw, offset, plan.stride)
+        group, phase, offset, channels = part
+        of_phase = dU[group.points, phase * c : (phase + 1) * c][:, channels]
+        taps = _taps(dw, offset, plan.stride)[:, :, channels]
         taps += (group.G.T @ of_phase.reshape(len(of_phase), -1)).reshape(taps.shape)
 
-    for_each(collect, _phases(plan))
+    for_each(collect, _kernel_parts(plan, dw))
 
 
 def _transform_inputs(x, plan, padding, tiles, workspace):
@@ -262,9 +264,10 @@ def _taps(w, offset, stride):
     return w[offset[0] :: stride[0], offset[1] :: stride[1]]
 
 
-def _phases(plan):
-    """(group, index, offset) of every phase."""
-    return [(group, *phase) for group in plan.groups for phase in group.phases()]
+def _kernel_parts(plan, w):
+    """(group, index, offset, input channels) of parts of every phase of the kernel w, each a SMALL_PRODUCT."""
+    (c, c_out), phases = w.shape[2:], [(group, *phase) for group in plan.groups for phase in group.phases()]
+    return [(*phase, part) for phase in phases for part in blocks(c, c_out * phase[0].G.size, w, SMALL_PRODUCT)]
 
 
 def _copy_padded(x, xpad, padding):

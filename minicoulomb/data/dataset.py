@@ -74,10 +74,10 @@ class Dataset(ABC):
     remark: str | None = None
 
     @abstractmethod
-    def draw(self, rng: np.random.Generator, n: int, held_out: bool = False) -> np.ndarray:
-        """n independent samples (n, *shape) as stored, points less the location.
+    def draw(self, rng: np.random.Generator, n: int, held_out: bool = False, part: slice = slice(None)) -> np.ndarray:
+        """n independent samples (n, *shape) as stored, points less the location; of these n those in `part` alone.
 
-        From the part kept out of training if `held_out`.
+        From the samples kept out of training if `held_out`.
         """
 
     def in_space(self, space: Any) -> "Dataset":
@@ -141,10 +141,10 @@ class ArrayDataset(Dataset):
         """Row of the j-th held-out sample."""
         return (j + 1) * self.hold_out_every - 1
 
-    def draw(self, rng, n, held_out=False):
+    def draw(self, rng, n, held_out=False, part=slice(None)):
         if held_out and not self.n_held_out:
             raise UserError(f"{self.name}: no held-out samples; use more data or a smaller --hold-out-every")
-        j = rng.integers(0, self.n_held_out if held_out else self.n_train, n)
+        j = rng.integers(0, self.n_held_out if held_out else self.n_train, n)[part]
         return self.rows(self.held_out_index(j) if held_out else self.train_index(j))
 
     def train_blocks(self, size):

@@ -22,10 +22,10 @@ class Mixture(Dataset):
         moved.modes = self.modes + self.location - space.location
         return moved
 
-    def draw(self, rng, n, held_out=False):
+    def draw(self, rng, n, held_out=False, part=slice(None)):
         """n fresh points (n, 2), float64; no point is drawn twice, so held-out points are no different."""
         modes = self.modes[rng.integers(0, len(self.modes), n)]
-        return modes + self.sigma * rng.standard_normal((n, 2))
+        return (modes + self.sigma * rng.standard_normal((n, 2)))[part]
 
 
 def grid() -> Mixture:

@@ -34,7 +34,7 @@ class Steps:
     def __init__(self, checkpoint: Checkpoint, backend: Backend, as_graph: bool = True):
         self._checkpoint, self._workspace, self._upload = checkpoint, Workspace(), Upload(backend)
         self._gradients = OBJECTIVES[checkpoint.config.algorithm.objective]
-        self._graph = None
+        self._graph, self._part = None, slice(None)
         if backend.name == "cupy":
             self._graph = Graph(backend.xp, why_no_capture(backend.xp) if as_graph else "--no-graph")
             self._finite = backend.xp.ones((), bool)
@@ -47,7 +47,7 @@ class Steps:
     def __call__(self, dataset: Dataset, share: float = 1.0) -> Metrics | Packed:
         """Take the step number state.step with this share of the learning rates; the caller counts it."""
         config, _, _, _, state = self._checkpoint
-        drawn, rates = self._draws(dataset), rates_at(config.algorithm, state.step, share)
+        drawn, rates = draws(dataset, state.step, config, self._part), rates_at(config.algorithm, state.step, share)
         if self._graph is None:
             return self._step(self._upload(*chain(*drawn), dtype=config.run.dtype), len(drawn), rates)
         *arrays, numbers = self._upload(*chain(*drawn), packed(rates), dtype=config.run.dtype)
@@ -66,9 +66,6 @@ class Steps:
         with np.errstate(all="ignore"):  # reported by name when it is read or saved
             return step(G, D, state, batches, config.algorithm, rates, self._gradients, self._workspace)
 
-    def _draws(self, dataset):
-        return draws(dataset, self._checkpoint.state.step, self._checkpoint.config)
-
 
 def taken_in_place(state: State, finite, take: Callable[[], Metrics]) -> Packed:
     """The metrics of a step as one array; `finite`, an array of shape (), stays in the place of state.finite."""
@@ -78,16 +75,19 @@ def taken_in_place(state: State, finite, take: Callable[[], Metrics]) -> Packed:
     return metrics
 
 
-def draws(dataset: Dataset, step: int, config: Config) -> list[list[np.ndarray]]:
-    """The random draws of one step on the host, [z, y] or [z, y, noise_x, noise_y] for each update of D."""
-    seed, shape = config.run.seed, (config.algorithm.batch_size, config.networks.latent)
+def draws(dataset: Dataset, step: int, config: Config, part: slice = slice(None)) -> list[list[np.ndarray]]:
+    """The random draws of one step on the host, [z, y] or [z, y, noise_x, noise_y] for each update of D.
+
+    Of the batch those samples that are in `part`.
+    """
+    seed, n = config.run.seed, config.algorithm.batch_size
 
     def draw(update):
-        y = dataset.draw(rng_for(seed, "real", update), shape[0])
-        z = rng_for(seed, "latent", update).standard_normal(shape)
+        y = dataset.draw(rng_for(seed, "real", update), n, part=part)
+        z = rng_for(seed, "latent", update).standard_normal((n, config.networks.latent))[part]
         if not config.algorithm.noise:
             return [z, y]
-        return [z, y, *rng_for(seed, "noise", update).standard_normal((2, len(y), *dataset.shape))]
+        return [z, y, *rng_for(seed, "noise", update).standard_normal((2, n, *dataset.shape))[:, part]]
 
     return [draw(step * config.algorithm.d_steps + k) for k in range(config.algorithm.d_steps)]
 

@@ -9,7 +9,7 @@ from warnings import catch_warnings, simplefilter
 
 
 class NCCL:
-    """The mean and the rows of all processes' device arrays, each process with a GPU of its own."""
+    """The sums and the rows of all processes' device arrays, each process with a GPU of its own."""
 
     def __init__(self, communicator: Any, nccl: Any, xp: Any, size: int):
         self._communicator, self._nccl, self._xp, self._size = communicator, nccl, xp, size
@@ -25,22 +25,16 @@ class NCCL:
         identity = comm.bcast(nccl.get_unique_id() if comm.rank == 0 else None)
         return cls(nccl.NcclCommunicator(comm.size, identity, comm.rank), nccl, xp, comm.size)
 
-    def mean(self, array: Any) -> Any:
-        """As World.mean."""
-        part = self._xp.ascontiguousarray(array)
-        total = self._xp.empty_like(part)
-        self._communicator.allReduce(
-            part.data.ptr, total.data.ptr, part.size, self._type(part), self._nccl.NCCL_SUM, self._stream()
-        )
-        total /= self._size
-        return total
+    def add_up(self, array: Any) -> None:
+        """array <- the sum of the processes' arrays, in one piece each."""
+        at, sum_up = array.data.ptr, self._nccl.NCCL_SUM
+        self._communicator.allReduce(at, at, array.size, self._type(array), sum_up, self._stream())
 
-    def gather(self, array: Any) -> Any:
-        """As World.gather."""
-        part = self._xp.ascontiguousarray(array)
-        whole = self._xp.empty((self._size * len(part), *part.shape[1:]), part.dtype)
-        self._communicator.allGather(part.data.ptr, whole.data.ptr, part.size, self._type(part), self._stream())
-        return whole
+    def gather(self, row: Any) -> Any:
+        """The rows (numbers,) of all processes: (size, numbers)."""
+        rows = self._xp.empty((self._size, len(row)), row.dtype)
+        self._communicator.allGather(row.data.ptr, rows.data.ptr, row.size, self._type(row), self._stream())
+        return rows
 
     def _type(self, array):
         return self._nccl.NCCL_FLOAT64 if array.dtype == "float64" else self._nccl.NCCL_FLOAT32

@@ -1,7 +1,7 @@
 """The processes of an MPI launcher: sums over all of them, and orders from process 0, the leader, to its followers.
 
-    world.mean(array)             the mean of the processes' arrays, the same everywhere
-    world.gather(array)           the rows of all processes' arrays, in the order of the ranks
+    world.average(array)          array <- the mean of the processes' arrays, the same everywhere
+    world.gather(array, ...)      the rows of all processes' arrays, in the order of the ranks
     world.order(function, ...)    the followers call function(...)
     world.each(function, items)   function(item) for each item, in their order, each computed by one process
 
@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import count, islice
+from itertools import accumulate, count, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ import numpy as np
 from minicoulomb.arrays.backend import Backend, array_module, on_gpu, open_backend, to_host
 from minicoulomb.arrays.sharing import share_by
 from minicoulomb.arrays.threads import available_cores, set_threads
+from minicoulomb.arrays.vectors import concatenate
 from minicoulomb.config import Config
 from minicoulomb.errors import UserError, printable
 from minicoulomb.world import launch
@@ -119,31 +120,40 @@ class World:
         self.comm.Abort(status)
         os._exit(status)  # MPICH's comes back where the launcher is ending, too
 
-    def mean(self, array: Any) -> Any:
-        """The mean over the processes of their arrays (n, ...), in this shape; its bits are the same everywhere."""
-        if self._nccl:
-            return self._nccl.mean(array)
-        part = np.ascontiguousarray(to_host(array))
-        total = np.empty_like(part)
-        self.comm.Allreduce(part, total)
-        total /= self.size
-        return array_module(array).asarray(total) if on_gpu(array) else total
+    def average(self, array: Any) -> None:
+        """array <- the mean of the processes' arrays, in one piece each; its bits are the same everywhere."""
+        from mpi4py import MPI
 
-    def gather(self, array: Any) -> Any:
-        """The arrays (n, ...) of all processes, one after the other: (size n, ...)."""
         if self._nccl:
-            return self._nccl.gather(array)
-        part = np.ascontiguousarray(to_host(array))
-        whole = np.empty((self.size * len(part), *part.shape[1:]), part.dtype)
-        self.comm.Allgather(part, whole)
-        return array_module(array).asarray(whole) if on_gpu(array) else whole
+            self._nccl.add_up(array)
+        elif on_gpu(array):
+            total = to_host(array)
+            self.comm.Allreduce(MPI.IN_PLACE, total)
+            array[...] = array_module(array).asarray(total)
+        else:
+            self.comm.Allreduce(MPI.IN_PLACE, array)
+        array /= self.size
+
+    def gather(self, *arrays: Any) -> list[Any]:
+        """The arrays (n, ...) of all processes, one after the other: (size n, ...) for each, in one exchange."""
+        row, xp = concatenate([array.reshape(-1) for array in arrays]), array_module(arrays[0])
+        if self._nccl:
+            rows = self._nccl.gather(row)  # (size, numbers)
+        else:
+            rows = np.empty((self.size, len(row)), row.dtype)
+            self.comm.Allgather(to_host(row), rows)
+            rows = xp.asarray(rows)
+        starts = [0, *accumulate(array.size for array in arrays)]
+        columns = [rows[:, start:stop] for start, stop in pairwise(starts)]
+        return [part.reshape(-1, *array.shape[1:]) for part, array in zip(columns, arrays, strict=True)]
 
     def charges(self, p: Any, q: Any) -> tuple[Any, Any]:
         """The charges q (size n,) of all processes at p (size n, m), from this one's q (n,) at p (n, m).
 
         Each process has divided by its own number of samples; here they are divided by the number of processes.
         """
-        return self.gather(p), self.gather(q) / self.size
+        p, q = self.gather(p, q)
+        return p, q / self.size
 
     def each(self, function: Callable[[Any], Any], items: Iterable) -> Iterator:
         """function(item) of the items in their order; as many at a time as there are processes."""

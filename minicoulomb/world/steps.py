@@ -1,7 +1,7 @@
 """Steps of Algorithm 1 that several processes take together: N processes compute what one computes.
 
-Every process draws the whole batch's random numbers, which depend on the step alone, and takes its share of the
-samples. What crosses a batch crosses the processes:
+Every process draws the random numbers of the whole batch, which depend on the step alone, and takes those of its share:
+it reads these real samples alone. What crosses a batch crosses the processes:
 
     the potential       each process has the charges of all, and evaluates Phi at its own points: n^2 / N kernels each
     batch normalization its statistics are those of the whole batch, unless --local-batch-norm
@@ -18,7 +18,6 @@ from zlib import crc32
 
 from minicoulomb.arrays.backend import Backend, to_host
 from minicoulomb.arrays.graph import own_stream
-from minicoulomb.arrays.vectors import concatenate
 from minicoulomb.arrays.workspace import NoWorkspace
 from minicoulomb.config import Config
 from minicoulomb.coulomb.pairs import with_charges_of
@@ -45,13 +44,13 @@ class SharedSteps(Steps):
     def __init__(self, world: World, checkpoint: Checkpoint, backend: Backend, as_graph: bool = True):
         self._world = world
         if not checkpoint.config.run.local_batch_norm:
-            G, D = (with_whole_batches(network, world.mean) for network in (checkpoint.G, checkpoint.D))
+            G, D = (with_whole_batches(network, world.gather) for network in (checkpoint.G, checkpoint.D))
             checkpoint = checkpoint._replace(G=G, D=D)
         super().__init__(checkpoint, backend, as_graph)
         if self._graph is not None and not world.is_captured:
             self._graph.refusal = "sums over processes go through the host; pip install nvidia-nccl-cu12"
         self._gradients = _of_all(world, self._gradients)
-        self._share = share_of(checkpoint.config, world.rank, world.size)
+        self._part = share_of(checkpoint.config, world.rank, world.size)
 
     def __call__(self, dataset, share=1.0):
         with self._world.together():
@@ -60,9 +59,6 @@ class SharedSteps(Steps):
             if self._checkpoint.state.step % VERIFY == 0:
                 self._verify()
             return super().__call__(dataset, share)
-
-    def _draws(self, dataset):
-        return [[array[self._share] for array in update] for update in super()._draws(dataset)]
 
     def _verify(self):
         """UserError unless all processes have the same parameters, to the last bit."""
@@ -107,15 +103,16 @@ def _of_all(world, gradients):
     def of_all(G, D, theta, w, batch, algorithm, eps, train_g=True, workspace=NoWorkspace) -> Gradients:
         with with_charges_of(world.charges):
             result = gradients(G, D, theta, w, batch, algorithm, eps, train_g, workspace)
-        names = [name for name in ("dtheta", "dw", "loss_d", "loss_g") if getattr(result, name) is not None]
-        parts = [getattr(result, name).reshape(-1) for name in names]
-        joined, start = world.mean(concatenate(parts)), 0
-        for name, part in zip(names, parts, strict=True):
-            mean, start = joined[start : start + len(part)], start + len(part)
-            result = result._replace(**{name: mean if getattr(result, name).ndim else mean[0]})
+        for gradient in (result.dtheta, result.dw):
+            if gradient is not None:
+                world.average(gradient)
+        losses = {name: getattr(result, name) for name in ("loss_d", "loss_g") if getattr(result, name) is not None}
+        numbers = [loss.reshape(1) for loss in losses.values()]
+        phi_x, phi_y, *rest = world.gather(result.phi_x, result.phi_y, *numbers, *(result.fit or ()))
+        losses = {name: loss_of_each.mean() for name, loss_of_each in zip(losses, rest)}
         # The points' order is not the batch's, which the diagnostics do not need.
-        fit = result.fit and tuple(map(world.gather, result.fit))
-        return result._replace(phi_x=world.gather(result.phi_x), phi_y=world.gather(result.phi_y), fit=fit)
+        fit = tuple(rest[len(losses) :]) or None
+        return result._replace(phi_x=phi_x, phi_y=phi_y, fit=fit, **losses)
 
     return of_all
 

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,12 +32,12 @@ class Counting:
     def __init__(self, size):
         self.size, self.sums, self.rows = size, [], []
 
-    def Allreduce(self, part, total):
-        total[...] = self.size * part
+    def Allreduce(self, in_place, total):
+        total *= self.size
         self.sums.append(total.nbytes)
 
     def Allgather(self, part, whole):
-        whole[...] = np.tile(part, (self.size,) + (1,) * (part.ndim - 1))
+        whole[...] = part
         self.rows.append(whole.nbytes)
 
 
@@ -48,22 +47,20 @@ def test_the_model_counts_the_bytes_and_exchanges_that_a_step_makes(networks, si
     n, algorithm = 8, Config.of(d=1.0, eps=1.0).algorithm
     config = Config.of(generator=networks[0], discriminator=networks[1], g_width=32, d_width=4, latent=3)
     G, D = build(config.networks, SampleSpace((16, 16, 3)))
-    world = SimpleNamespace(comm=Counting(size), size=size, _nccl=None)
-    mean, gather = (lambda array: World.mean(world, array)), (lambda array: World.gather(world, array))
-    charges = lambda p, q: World.charges(SimpleNamespace(gather=gather, size=size), p, q)
-    shared = SimpleNamespace(mean=mean, gather=gather, charges=charges)
+    world = World.__new__(World)
+    world.comm, world.size, world._nccl = Counting(size), size, None
     rng = np.random.default_rng(0)
     batch = Batch(*(rng.standard_normal((n // size, *shape), np.float32) for shape in (G.input_shape, D.input_shape)))
-    whole = [with_whole_batches(network, mean) for network in (G, D)]
+    whole = [with_whole_batches(network, world.gather) for network in (G, D)]
     state = initial_state(G, D)
-    step(*whole, state, [batch], algorithm, rates_at(algorithm, 0), _of_all(shared, gradients))
+    step(*whole, state, [batch], algorithm, rates_at(algorithm, 0), _of_all(world, gradients))
     work, sums, rows = Work.of(G, D), world.comm.sums, world.comm.rows
-    expected = work.bytes(n)
+    expected = work.bytes(n, size)
     assert len(sums) + len(rows) == work.exchanges
-    assert max(sums) == expected["gradients"]
-    assert sum(sums) - max(sums) == expected["statistics"]
-    assert sum(rows[:2]) == expected["charges"]
-    assert sum(rows[2:]) == expected["diagnostics"]
+    assert sum(sums) == expected["gradients"]
+    assert max(rows) == expected["charges"]
+    assert rows[-1] == expected["diagnostics"]
+    assert sum(rows[:-1]) - max(rows) == expected["statistics"]
 
 
 def test_one_process_has_the_time_of_one_and_no_exchange():
@@ -81,7 +78,7 @@ def test_what_is_shared_falls_with_n_and_what_every_process_does_stays():
     assert one["samples"] == pytest.approx(8 * eight["samples"])
     assert one["potential"] == pytest.approx(8 * eight["potential"])
     assert one["fixed"] == eight["fixed"]
-    assert one["draws"] == eight["draws"]
+    assert one["draws"] > eight["draws"] > one["draws"] / 8  # all random numbers, the own samples
     assert HOST.parts(work, 128, 4)["samples"] == HOST.parts(work, 128, 2)["samples"]  # there are two cores
 
 

@@ -55,6 +55,16 @@ def test_what_is_held_out_is_never_drawn():
     assert set(data.draw(np.random.default_rng(0), 500, held_out=True)[:, 0]) == set(range(4, 50, 5))
 
 
+def test_a_part_of_a_draw_has_its_samples_and_reads_no_others():
+    data, read = ArrayDataset("data", np.arange(100.0).reshape(50, 2), hold_out_every=5), []
+    data.check = lambda rows, index: read.append(len(index))
+    for source, held_out in ((data, False), (data, True), (ring(), False)):
+        whole = source.draw(np.random.default_rng(0), 9, held_out)
+        part = source.draw(np.random.default_rng(0), 9, held_out, part=slice(3, 7))
+        assert np.array_equal(part, whole[3:7])
+    assert read == [9, 4, 9, 4]
+
+
 def test_one_sample_is_too_few():
     with pytest.raises(UserError, match=r"data: too few samples \(1\): training needs at least 2; add data"):
         ArrayDataset("data", np.zeros((1, 2)))

@@ -37,7 +37,7 @@ class NcclCommunicator:
             raise NcclError(f"operation {op}: the stand-in has sums alone")
 
         def sum_up(total, part):
-            communicator.Allreduce(np.ascontiguousarray(part), total)
+            communicator.Allreduce(part.copy(), total)  # NCCL sums in place, too
 
         _work("ncclAllReduce", sum_up, (recvbuf, count), (sendbuf, count), datatype, stream)
 

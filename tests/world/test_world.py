@@ -101,18 +101,18 @@ def test_processes_share_the_cores_of_a_machine(cores, threads):
 
 
 def in_shares(function, shares):
-    """The results of function(mean_of_all, share) for all shares: threads that wait for each other in each mean."""
+    """The results of function(gather, share) for all shares: threads that wait for each other in each exchange."""
     barrier, given, results = Barrier(len(shares)), [None] * len(shares), [None] * len(shares)
 
     def work(rank):
-        def mean_of_all(array):
-            given[rank] = array
+        def gather(*arrays):
+            given[rank] = arrays
             barrier.wait()
-            mean = np.mean(given, axis=0)
+            of_all = [np.concatenate(parts) for parts in zip(*given, strict=True)]
             barrier.wait()
-            return mean
+            return of_all
 
-        results[rank] = function(mean_of_all, shares[rank])
+        results[rank] = function(gather, shares[rank])
 
     threads = [Thread(target=work, args=(rank,)) for rank in range(len(shares))]
     for thread in threads:
@@ -132,8 +132,8 @@ def test_batch_norm_of_shares_is_that_of_the_whole_batch(shape, activation):
     y, residuals = layer.forward(params, x)
     dx, dparams = layer.gradients(residuals, dy)
 
-    def of_share(mean_of_all, share):
-        layer = WholeBatchNorm(3, activation, mean_of_all=mean_of_all)
+    def of_share(gather, share):
+        layer = WholeBatchNorm(3, activation, gather=gather)
         y, residuals = layer.forward(params, share[0])
         dx, dparams = layer.gradients(residuals, share[1])
         assert np.array_equal(dx, layer.input_gradient(residuals, share[1]))
@@ -153,7 +153,7 @@ def test_given_statistics_are_used_as_in_batch_norm():
     rng = np.random.default_rng(1)
     x, params = rng.standard_normal((6, 3)), {"scale": np.ones(3), "shift": np.zeros(3)}
     given = {"mean": rng.standard_normal(3), "variance": rng.random(3)}
-    y, _ = WholeBatchNorm(3, mean_of_all=pytest.fail).forward(params, x, given)
+    y, _ = WholeBatchNorm(3, gather=pytest.fail).forward(params, x, given)
     assert np.array_equal(y, BatchNorm(3).forward(params, x, given)[0])
 
 
