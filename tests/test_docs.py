@@ -122,7 +122,7 @@ def test_the_code_of_readme_runs():
 
 
 def test_readme_activates_the_environment_that_it_makes():
-    for block, last in zip(blocks(ROOT / "README.md", "sh"), ("minicoulomb train", "pytest")):
+    for block, last in zip(blocks(ROOT / "README.md", "sh"), ("minicoulomb train", "pytest -n auto")):
         first, activate, _, command = block.strip().split(" && ")
         assert (first, activate, command) == ("python3 -m venv .venv", ". .venv/bin/activate", last)
 

@@ -130,6 +130,10 @@ class Call:
     def __reduce__(self):
         return self.call
 
+    def __repr__(self):
+        function, arguments = self.call
+        return f"{function.__name__}{arguments}"
+
 
 @pytest.mark.parametrize(
     "harm",
