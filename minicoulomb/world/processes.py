@@ -50,6 +50,7 @@ class World:
         from mpi4py import MPI
 
         self.comm, self.rank, self.size = comm, comm.rank, comm.size
+        self._in_place = MPI.IN_PLACE  # the sum of an array is written over it
         on_this_machine = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank = on_this_machine.rank
         own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(available_cores()))
@@ -122,16 +123,14 @@ class World:
 
     def average(self, array: Any) -> None:
         """array <- the mean of the processes' arrays, in one piece each; its bits are the same everywhere."""
-        from mpi4py import MPI
-
         if self._nccl:
             self._nccl.add_up(array)
         elif on_gpu(array):
             total = to_host(array)
-            self.comm.Allreduce(MPI.IN_PLACE, total)
+            self.comm.Allreduce(self._in_place, total)
             array[...] = array_module(array).asarray(total)
         else:
-            self.comm.Allreduce(MPI.IN_PLACE, array)
+            self.comm.Allreduce(self._in_place, array)
         array /= self.size
 
     def gather(self, *arrays: Any) -> list[Any]:
