@@ -174,6 +174,7 @@ def _spread(path, points):
     """
     rows = np.sort(rng_for(0, "data").choice(len(points), min(len(points), MEDIAN_ROWS), replace=False))
     sample, far = np.asarray(points[rows], np.float64), []
+    _check_rows(path, sample, rows)  # of a large array only some blocks were
     n, total, squares, reach, farthest = 0, 0.0, 0.0, 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         middle = np.median(sample, axis=0)

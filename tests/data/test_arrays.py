@@ -251,6 +251,14 @@ def test_a_large_array_is_read_in_part_and_the_rest_is_checked_when_it_is_drawn(
             read()
 
 
+def test_points_that_a_large_array_s_median_is_from_are_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr("minicoulomb.data.arrays.BLOCK", 2 * 10)
+    monkeypatch.setattr("minicoulomb.data.arrays.READ", 2 * 25)
+    points = np.random.default_rng(0).standard_normal((100, 2))
+    with pytest.raises(UserError, match="row 13 is not finite"):
+        array_dataset(saved(tmp_path, with_value(points, (13, 1), np.nan)))
+
+
 def test_a_member_that_is_no_array_or_unfolds_too_far_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w") as archive:
