@@ -4,9 +4,9 @@
 
     fixed        what does not shrink with the batch: transforms of the kernels, Adam on all parameters
     pairs        coordinates of pairs a second: each of 2 n charges of m numbers acts on a process's 2 n / N points
-    charges      bytes of an all-gather of 2 n (m + 1) numbers
+    charges      bytes of an all-gather of 2 n (m + 1) numbers, and of those of batch normalization and the diagnostics
     gradients    bytes of an all-reduce of all parameters
-    waits        the latency of all exchanges, one after the other; most are small sums of batch normalization
+    waits        the latency of all exchanges, one after the other; most are those of batch normalization
     draws        random numbers of the whole batch, and the own real samples; a GPU computes meanwhile
 
 docs/machines.md says where each constant is from, and compares with what was measured.

@@ -75,9 +75,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, n: int, held_out: bool = False, part: slice = slice(None)) -> np.ndarray:
-        """n independent samples (n, *shape) as stored, points less the location; of these n those in `part` alone.
+        """n independent samples (n, *shape) as stored, points less the location.
 
-        From the samples kept out of training if `held_out`.
+        held_out   draw those that are kept out of training
+        part       draw n, and read and return only these of them
         """
 
     def in_space(self, space: Any) -> "Dataset":

@@ -78,7 +78,7 @@ def taken_in_place(state: State, finite, take: Callable[[], Metrics]) -> Packed:
 def draws(dataset: Dataset, step: int, config: Config, part: slice = slice(None)) -> list[list[np.ndarray]]:
     """The random draws of one step on the host, [z, y] or [z, y, noise_x, noise_y] for each update of D.
 
-    Of the batch those samples that are in `part`.
+    z (n, latent), y as the data set stores it, noise (n, *shape), for the n samples of the batch that are in `part`.
     """
     seed, n = config.run.seed, config.algorithm.batch_size
 

@@ -3,8 +3,9 @@
     mean     = mean_r mean_r(x)
     variance = mean_r (variance_r(x) + (mean_r(x) - mean)^2)         r runs over the processes
 
-Both are sums of positive terms, so nothing cancels. All have the means and variances of all after one exchange. So does
-the backward pass, which needs the means of dz and dz xhat over the whole batch: the means over the processes of theirs.
+Both are sums of positive terms, so nothing cancels. One exchange gives every process the means and variances of all,
+(N, c) each. The backward pass needs sums of dz and dz xhat over the whole batch; another exchange gives those of each
+process.
 """
 
 from collections.abc import Callable
